@@ -1,0 +1,177 @@
+"""The project's checks, one nox session each.
+
+`nox` runs the default ones and `nox -l` lists all. The tests, examples, demo and benchmarks run against the
+wheel, as a user has it, never against the source tree: a file that the wheel lacks fails here and not at the
+user's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+
+nox.needs_version = ">=2026.8.10"  # the first that passes over a pyenv shim which leads nowhere
+nox.options.sessions = ["lint", "types", "imports", "tests", "coverage", "examples"]
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+# An interpreter that is not here is skipped, in so many words, in CI too, and never downloaded unasked.
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+
+# No check may spend: the sessions that run the library do not see the tokens of the caller's environment.
+NO_TOKEN: dict[str, str | None] = dict.fromkeys(
+    ("ACEDATACLOUD_API_TOKEN", "ACEDATACLOUD_API_BASE_URL", "USEAPI_API_TOKEN", "USEAPI_API_BASE_URL")
+)
+
+# Fails unless the package comes out of the session's own environment.
+CHECK_ORIGIN = """
+import pathlib, sys, acetasks
+origin = pathlib.Path(acetasks.__file__).resolve()
+print("acetasks is imported from", origin)
+if not origin.is_relative_to(pathlib.Path(sys.prefix).resolve()):
+    sys.exit("the tests would run against the source tree, not against the wheel")
+"""
+
+
+def _pyenv_bin_directories() -> list[str]:
+    """Name the bin directory of pyenv's newest patch of each Python version tested, where there is pyenv.
+
+    pyenv puts a `python3.12` shim on PATH for every version it has, but the shim runs only for versions that
+    are switched on, and exits with 127 for the others.
+    """
+    pyenv = shutil.which("pyenv")
+    if pyenv is None:
+        return []
+    command = [pyenv, "root"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no user input
+    found: dict[str, tuple[int, Path]] = {}
+    for directory in Path(asked.stdout.strip(), "versions").glob("3.*/bin"):
+        release = re.fullmatch(r"(3\.\d+)\.(\d+)", directory.parent.name)
+        if release is not None:
+            minor, patch = release[1], int(release[2])
+            found[minor] = max(found.get(minor, (-1, directory)), (patch, directory))
+    return [str(found[minor][1]) for minor in PYTHONS if minor in found]
+
+
+# Appended, so that whatever comes first on PATH still does.
+os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), *_pyenv_bin_directories()])
+
+
+def _install_group(session: nox.Session, group: str) -> None:
+    """Install one dependency group of pyproject.toml."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, group))
+
+
+# The wheel of this run of nox, once a session has built it.
+_built: list[Path] = []
+
+
+def _build_wheel(session: nox.Session) -> Path:
+    """Build the sdist, and the wheel from it, once per run of nox."""
+    if not _built:
+        _install_group(session, "build")
+        directory = session.cache_dir.resolve() / "dist"
+        session.run_install("pyproject-build", "--outdir", str(directory), str(ROOT), silent=True)
+        _built.append(max(directory.glob("*.whl"), key=lambda wheel: wheel.stat().st_mtime))
+    return _built[0]
+
+
+def _install_wheel(session: nox.Session, extras: str) -> None:
+    """Install this run's wheel with some extras.
+
+    Args:
+        session: The session to install into; it may be a reused one.
+        extras: The names of the extras, with commas between them.
+    """
+    wheel = _build_wheel(session)
+    session.install(f"acetasks[{extras}] @ {wheel.as_uri()}")
+    # A reused environment holds an earlier build of the same version, which installers take for this one.
+    session.install("--force-reinstall", "--no-deps", str(wheel))
+
+
+def _run_tests(session: nox.Session, *command: str, **env: str) -> None:
+    """Run the tests by a command, against this run's wheel.
+
+    Args:
+        session: The session to run them in.
+        command: What runs pytest.
+        env: Variables of its environment.
+    """
+    _install_wheel(session, "cli,test")
+    # The safe path keeps the working directory, and with it the source tree, off sys.path.
+    variables = {**NO_TOKEN, "PYTHONSAFEPATH": "1", **env}
+    session.run("python", "-c", CHECK_ORIGIN, env=variables)
+    session.run(*command, *session.posargs, env=variables)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    _install_group(session, "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of the package, and of what shows its use."""
+    _install_group(session, "types")
+    _install_wheel(session, "cli,test")  # for what it depends on: its own source is what is checked
+    session.run("mypy")
+    if Path("benchmarks").is_dir():
+        session.run("mypy", "benchmarks")
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Check that the rooms import in their order."""
+    _install_group(session, "imports")
+    session.run("lint-imports")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests against the wheel; `nox -s tests-3.12 -- -k poller` runs some of them."""
+    _run_tests(session, "python", "-m", "pytest")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the tests once more with every line and branch traced, and hold what they reach against the minimum."""
+    data = session.cache_dir.resolve() / "coverage"
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True)
+    env = {"COVERAGE_FILE": str(data / ".coverage")}
+    _run_tests(session, "coverage", "run", "-m", "pytest", **env)
+    session.run("coverage", "combine", "--quiet", env=env)
+    session.run("coverage", "report", env=env)
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Run every example against the simulated service."""
+    _install_wheel(session, "cli")
+    session.run("python", "examples/run_all.py", env=NO_TOKEN)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Show the command line against the simulated service."""
+    _install_wheel(session, "cli")
+    session.run("acetasks", "demo", env=NO_TOKEN)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure, quickly unless told otherwise; `nox -s bench --` and the benchmark's own options."""
+    _install_wheel(session, "cli,test")
+    session.run("python", "benchmarks/run.py", *(session.posargs or ["--quick"]), env=NO_TOKEN)
