@@ -1,0 +1,262 @@
+"""What users hold: tasks, their states and artifacts, and the policies that steer a client.
+
+All of it is frozen. A `Task` is one look at one remote task; it keeps the record it was read from, copied out of the
+answer it came in, and decodes the long parts only when asked. This room knows nothing of providers: what a record
+means is decided in `acetasks.providers`.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import sys
+from typing import TypeVar
+
+import msgspec
+
+from acetasks.errors import ProtocolError
+from acetasks.records import DECODE_ERRORS, excerpt, read_sections, unreadable
+
+T = TypeVar("T")
+
+
+class TaskState(enum.StrEnum):
+    """Where a remote task stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    #: Part of what was asked for was made, and is paid for; the rest failed.
+    PARTIAL = "partial"
+    FAILED = "failed"
+    #: The service knows no task of this id.
+    NOT_FOUND = "not_found"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the state is the last one, so that asking again tells nothing new."""
+        return self is not TaskState.PENDING and self is not TaskState.RUNNING
+
+
+class ArtifactKind(enum.StrEnum):
+    """What sort of file an artifact is."""
+
+    VIDEO = "video"
+    IMAGE = "image"
+    AUDIO = "audio"
+    FILE = "file"
+
+
+class Artifact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A file that a task has made.
+
+    Attributes:
+        url: Where to download it, for a limited time (24 hours to 90 days, by provider). A `data:` URL where the
+            service sent the bytes themselves.
+        kind: What sort of file it is.
+        role: `main` for what was asked for; `thumbnail`, `frame`, `cover`, `raw` and the like for what came with it.
+        width: In pixels, where the service says so.
+        height: In pixels, where the service says so.
+    """
+
+    url: str
+    kind: ArtifactKind = ArtifactKind.FILE
+    role: str = "main"
+    width: int | None = None
+    height: int | None = None
+
+
+class TaskError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a task failed, in the service's own words.
+
+    Attributes:
+        message: The service's message, or a sentence that says that it gave none.
+        code: The service's error code, or None where it gave none.
+    """
+
+    message: str
+    code: str | None = None
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at one remote task.
+
+    Attributes:
+        provider: The provider's slug, such as `luma`.
+        id: The task's id; empty where a payload without one was normalised.
+        state: Where the task stands.
+        artifacts: What it made; empty until the task is terminal, because services hand out preview URLs before.
+        error: Why it failed, on a failed or partial task; else None.
+        progress: In percent from 0 to 100, where the service says so.
+        created_at: When it was submitted, in seconds since the epoch, where the service says so.
+        started_at: When work on it began, likewise.
+        finished_at: When it ended, likewise.
+        duration: Seconds of work, once it has ended and where the service says so. Not the length of the media.
+        trace_id: The service's id to quote to its support, or None.
+        raw: The record as the service sent it, as JSON.
+    """
+
+    provider: str
+    id: str
+    state: TaskState
+    artifacts: tuple[Artifact, ...] = ()
+    error: TaskError | None = None
+    progress: float | None = None
+    created_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    duration: float | None = None
+    trace_id: str | None = None
+    raw: bytes = b"{}"
+
+    @property
+    def request(self) -> dict[str, object] | None:
+        """What was submitted, decoded at each call; None where the record does not repeat it.
+
+        Raises:
+            ProtocolError: It is malformed.
+        """
+        return self._decode_section(self._sections()[0])
+
+    @property
+    def response(self) -> dict[str, object] | None:
+        """The service's response object, decoded at each call; None while there is none.
+
+        Raises:
+            ProtocolError: It is malformed.
+        """
+        return self._decode_section(self._sections()[1])
+
+    def decode(self, response_type: type[T]) -> T:
+        """Decode the response into a type, such as `acetasks.LumaResponse` or a msgspec Struct of your own.
+
+        Args:
+            response_type: Any type that msgspec can decode.
+
+        Returns:
+            The response, typed.
+
+        Raises:
+            ProtocolError: The task has no response yet, or it does not fit the type.
+        """
+        response = self._sections()[1]
+        if response is None:
+            raise ProtocolError(f"{self.provider} task {self.id} has no response yet: it is {self.state.value}")
+        return self._decode(response, response_type)
+
+    def _sections(self) -> tuple[bytes | None, bytes | None]:
+        try:
+            return read_sections(self.raw)
+        except DECODE_ERRORS as error:
+            raise unreadable(f"the record of {self.provider} task {self.id}", self.raw, error) from error
+
+    def _decode_section(self, raw: bytes | None) -> dict[str, object] | None:
+        return None if raw is None else self._decode(raw, dict[str, object])
+
+    def _decode(self, raw: bytes, target: type[T]) -> T:
+        try:
+            return msgspec.json.decode(raw, type=target)
+        except DECODE_ERRORS as error:
+            message = f"a part of {self.provider} task {self.id} does not fit {getattr(target, '__name__', target)}"
+            raise ProtocolError(f"{message} ({error})", excerpt=excerpt(raw), transient=False) from error
+
+
+class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How a client asks. Times are in seconds of the event loop's clock.
+
+    Attributes:
+        interval: From one look at a task to the next; None takes each provider's own. A provider's documented
+            minimum is kept either way.
+        jitter: The interval is stretched by a random part of this fraction of itself, never shortened, so that many
+            clients do not ask in step.
+        batch_size: Ids in one `retrieve_batch` request, at most. The service recommends no more than 50.
+        linger: How long a new waiter's first look is held back so that others can share its request.
+        max_in_flight: Requests under way at once, across all providers.
+        missing_polls: An id is not found after this many looks without a trace of it, and not before
+            `missing_grace` either: services show a new task late.
+        missing_grace: Seconds from the first look without a trace to not found, at least.
+        unconfirmed_polls: A record that says neither done nor failed for sure (`success: false` alone) counts as
+            failed once it has said so this many times in a row.
+    """
+
+    interval: float | None = None
+    jitter: float = 0.2
+    batch_size: int = 50
+    linger: float = 0.05
+    max_in_flight: int = 8
+    missing_polls: int = 3
+    missing_grace: float = 10.0
+    unconfirmed_polls: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no client could keep."""
+        if self.interval is not None:
+            _check("PollPolicy.interval", self.interval, above=0)
+        _check("PollPolicy.jitter", self.jitter, least=0)
+        _check_count("PollPolicy.batch_size", self.batch_size)
+        _check("PollPolicy.linger", self.linger, least=0)
+        _check_count("PollPolicy.max_in_flight", self.max_in_flight)
+        _check_count("PollPolicy.missing_polls", self.missing_polls)
+        _check("PollPolicy.missing_grace", self.missing_grace, least=0)
+        _check_count("PollPolicy.unconfirmed_polls", self.unconfirmed_polls)
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How a request that failed for a passing reason is sent again. Submissions never are, unless surely not sent.
+
+    The delay before attempt n is a random time between 0 and `base * 2 ** (n - 1)` seconds, at most `cap` (full
+    jitter), and never less than a `Retry-After` the service gave. The service's documents advise 1, 2, 4, 8, 16 s.
+
+    Attributes:
+        attempts: Times one request is sent in a row, at most. After that its ids wait for their next turn.
+        base: Seconds.
+        cap: Seconds.
+        timeout: Seconds for one look to be answered, from its sending to the last byte.
+        submit_timeout: Seconds for a submission; one without `async` is answered only when the task is done.
+    """
+
+    attempts: int = 4
+    base: float = 1.0
+    cap: float = 16.0
+    timeout: float = 30.0
+    submit_timeout: float = 600.0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no client could keep."""
+        _check_count("RetryPolicy.attempts", self.attempts)
+        _check("RetryPolicy.base", self.base, least=0)
+        _check("RetryPolicy.cap", self.cap, least=0)
+        _check("RetryPolicy.timeout", self.timeout, above=0)
+        _check("RetryPolicy.submit_timeout", self.submit_timeout, above=0)
+
+
+def _check(name: str, value: float, *, least: float | None = None, above: float | None = None) -> None:
+    """Refuse a number that is none, or out of its range.
+
+    Raises:
+        ValueError: With the name, the value and the range.
+        TypeError: The value is no number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    is_in_range = (least is None or number >= least) and (above is None or number > above)
+    if not math.isfinite(number) or not is_in_range:
+        bound = f"at least {least:g}" if least is not None else f"more than {above:g}"
+        raise ValueError(f"{name} must be {bound}, not {value!r}")
+
+
+def _check_count(name: str, value: int) -> None:
+    """Refuse what is no whole number of at least 1.
+
+    Raises:
+        ValueError: It is less.
+        TypeError: It is no whole number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
+    if not 1 <= value <= sys.maxsize:  # more is no number that anybody meant
+        raise ValueError(f"{name} must be at least 1, not {value!r}")
