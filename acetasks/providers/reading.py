@@ -1,0 +1,247 @@
+"""The values of a record: texts, times, progress, errors and artifacts, in the spellings that services use.
+
+Each function takes one value of any JSON type and never fails: what cannot be read is None. The state is decided
+elsewhere, in `acetasks.providers.normalize`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from acetasks.errors import ECHO_LIMIT
+from acetasks.models import Artifact, TaskError
+from acetasks.records import DECODE_ERRORS, RecordHead, ResponseHead, read_sections, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from acetasks.providers.spec import ArtifactField, ProviderSpec
+
+#: Error codes that say that the service knows no such task (digital-human, captcha).
+_MISSING_CODES = frozenset({"not_found", "no_task"})
+
+#: A task or job spoken of, not one in a path such as `/luma/tasks`.
+_TASK = re.compile(r"(?<![/\w])(?:task|job)s?\b", re.IGNORECASE)
+
+#: How much of a service's reason a task keeps, in characters: its words are the user's to read, within reason.
+_ECHO = 4 * ECHO_LIMIT
+
+#: What an image sent as base64 text is taken for; the service's image models answer so.
+_BASE64_TYPE = "image/png"
+
+
+def read_text(value: object) -> str | None:
+    """Read a text; a number is taken as its digits, and an empty text as none."""
+    if isinstance(value, str):
+        return value.strip() or None
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def read_progress(value: object, *, most: float | None = 100.0) -> float | None:
+    """Read a number of at least 0, such as a progress in percent.
+
+    Args:
+        value: A number, a text such as `"100%"`, or maestro's `{percent: ...}`.
+        most: The largest number that makes sense, or None.
+
+    Returns:
+        The number, or None where there is no sensible one.
+    """
+    if isinstance(value, dict):
+        value = value.get("percent")
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value.strip().removesuffix("%") if isinstance(value, str) else value)
+    except (ValueError, OverflowError):
+        return None
+    return number if 0 <= number < math.inf and (most is None or number <= most) else None
+
+
+def read_epoch(value: object, utc_offset: float = 0.0) -> float | None:
+    """Read a point in time.
+
+    Args:
+        value: Seconds since the epoch, or an ISO 8601 text (records had those before August 2026).
+        utc_offset: Hours east of UTC that a text without a zone is meant in.
+
+    Returns:
+        Seconds since the epoch, or None.
+    """
+    if not isinstance(value, str):
+        return read_progress(value, most=None) or None
+    try:
+        moment = dt.datetime.fromisoformat(value.strip())
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=dt.timezone(dt.timedelta(hours=utc_offset)))
+        return moment.timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def find_error_object(*errors: object) -> dict[str, object] | None:
+    """Find the first error object that says anything; `{}` and objects of nulls are sent for "no error"."""
+    for error in errors:
+        if isinstance(error, dict) and any(value is not None for value in error.values()):
+            return error
+    return None
+
+
+def find_error(response: ResponseHead, head: RecordHead) -> TaskError:
+    """Find why a task failed, in the first place that says so."""
+    # 1. An error object, in the response or at the top.   2. A bare text as error (useapi adds `errorDetails`).
+    if (error := find_error_object(response.error, head.error)) is not None:
+        return TaskError(
+            code=_cut(read_error_code(error)), message=_cut(read_error_message(error)) or "no reason given"
+        )
+    if text := read_text(response.error) or read_text(head.error):
+        details = read_text(head.error_details)
+        message = f"{text} ({details})" if details and details != text else text
+        return TaskError(code=_failed_code(head.code), message=message[:_ECHO])
+    # 3. fish's `{status: 400, message}`, captcha's `{code, detail}`.   4. Nothing but a state word, or not even that.
+    if said := read_text(response.message) or read_text(head.detail):
+        status = None if isinstance(response.status, str) else _failed_code(response.status)
+        return TaskError(code=status or _failed_code(head.code), message=said[:_ECHO])
+    word = next(filter(None, map(read_text, (head.status, head.state, response.status, response.state))), None)
+    return TaskError(message=f"the service gave no reason{f' (state {word[:_ECHO]!r})' if word else ''}")
+
+
+def read_error_code(error: dict[str, object]) -> str | None:
+    """Find the code of an error object in one of its spellings."""
+    return next(filter(None, (read_text(error.get(key)) for key in ("code", "type", "http_code"))), None)
+
+
+def read_error_message(error: dict[str, object]) -> str | None:
+    """Find the message of an error object: under a usual name, or else the first text there is."""
+    keys = ("message", "detail", *error)
+    return next(filter(None, (read_text(error.get(key)) for key in keys)), None)
+
+
+def is_missing(head: RecordHead) -> bool:
+    """Tell whether the body of a 404 answer means the task, not the path."""
+    texts = [read_text(head.detail)]
+    if (error := find_error_object(head.error)) is not None:
+        if code := read_text(error.get("code")):
+            return code.lower() in _MISSING_CODES
+        texts.append(read_text(error.get("message")))
+    else:
+        texts.append(read_text(head.error))
+    return any(_TASK.search(text) for text in texts if text)
+
+
+class Document:
+    """A response, wholly decoded: what the task made, and the times that stand deep within it."""
+
+    def __init__(self, spec: ProviderSpec, raw: bytes, unfinished_items: set[int]) -> None:
+        """Decode the response of a record.
+
+        Args:
+            spec: The provider's row.
+            raw: The record's JSON.
+            unfinished_items: Positions in `data` whose artifacts do not count.
+
+        Raises:
+            ProtocolError: The response is malformed.
+        """
+        self._spec = spec
+        self._unfinished = unfinished_items
+        response = read_sections(raw)[1]
+        try:
+            self._root: object = None if response is None else msgspec.json.decode(response)
+        except DECODE_ERRORS as error:
+            raise unreadable("a response", raw, error) from error
+        # headshots sends one URL for several images, midjourney for two roles: the first place counts.
+        found: dict[str, Artifact] = {}
+        for artifact in self._collect():
+            found.setdefault(artifact.url, artifact)
+        self.artifacts = tuple(found.values())
+
+    @property
+    def has_main(self) -> bool:
+        """Whether something that was asked for has been made."""
+        return any(artifact.role == "main" for artifact in self.artifacts)
+
+    @property
+    def finished_at(self) -> float | None:
+        """The end of the work where it stands in a place of the provider's own: the latest of its items'."""
+        times = [read_epoch(value, self._spec.utc_offset) for value, _ in self._find(self._spec.finished_path)]
+        return max(filter(None, times), default=None)
+
+    def _collect(self) -> Iterator[Artifact]:
+        """Find the artifacts of finished items, in the order of the row's fields."""
+        for field in self._spec.artifacts:
+            for value, owner in self._find(field.path):
+                if isinstance(value, str) and (url := self._usable_url(field, value)):
+                    yield Artifact(
+                        url=url,
+                        kind=field.kind,
+                        role="cover" if self._has(field.cover_of) else field.role,
+                        width=_read_pixels(owner, field.size, "width"),
+                        height=_read_pixels(owner, field.size, "height"),
+                    )
+
+    def _has(self, path: str) -> bool:
+        return any(isinstance(value, str) and value for value, _ in self._find(path))
+
+    def _usable_url(self, field: ArtifactField, value: str) -> str | None:
+        """Turn an artifact's value into a URL; empty texts and previews of unfinished work are none."""
+        if not value.strip():
+            return None
+        if field.path.endswith("b64_json"):
+            return f"data:{_BASE64_TYPE};base64,{value}"
+        try:
+            host = urlsplit(value).hostname or ""
+        except ValueError:
+            return value
+        return None if host.startswith(self._spec.preview_hosts) else value
+
+    def _find(self, path: str) -> Iterator[tuple[object, dict[str, object] | None]]:
+        """Yield what stands at a path, each with the object it stands in; nothing where the path does not lead."""
+        if path:
+            yield from self._walk(self._root, path.split("."), None, in_data=False)
+
+    def _walk(
+        self, node: object, keys: list[str], owner: dict[str, object] | None, *, in_data: bool
+    ) -> Iterator[tuple[object, dict[str, object] | None]]:
+        if not keys:
+            yield node, owner
+        elif keys[0] == "*" and isinstance(node, list):
+            for index, entry in enumerate(self._objects(node) if in_data else node):
+                if not in_data or index not in self._unfinished:
+                    yield from self._walk(entry, keys[1:], owner, in_data=False)
+        elif keys[0] == "*":
+            yield from self._walk(node, keys[1:], owner, in_data=False)
+        elif isinstance(node, dict) and keys[0] in node:
+            is_data = keys[0] == "data" and owner is None
+            if not (is_data and isinstance(node["data"], dict) and 0 in self._unfinished):
+                yield from self._walk(node[keys[0]], keys[1:], node, in_data=is_data)
+
+    @staticmethod
+    def _objects(entries: list[object]) -> list[object]:
+        """Leave out what is no object, so that positions are those of the record's items."""
+        return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def _read_pixels(owner: dict[str, object] | None, prefix: str | None, side: str) -> int | None:
+    """Read a width or height; 0 is sent for "unknown" (pixverse)."""
+    if owner is None or prefix is None:
+        return None
+    value = owner.get(f"{prefix}_{side}" if prefix else side)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _failed_code(value: object) -> str | None:
+    """Take an error's code, or an HTTP status instead; one below 400 is none: useapi sends 200 with failed jobs."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value < 400:  # noqa: PLR2004  # HTTP's errors
+        return None
+    return _cut(read_text(value))
+
+
+def _cut(text: str | None) -> str | None:
+    return text and text[:_ECHO]

@@ -1,0 +1,387 @@
+"""The table: one row a provider, and the only place that knows their names.
+
+Facts are from the services' own documents as of November 2026: the guides and OpenAPI files of Ace Data Cloud
+(docs.acedata.cloud, named by page in `source`) and useapi.net's PixVerse v1 pages. A typical duration is that of the
+documented sample; where no sample shows one, the row's source says "duration: by kind", after the nearest provider
+that makes the same kind of thing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+
+from acetasks.errors import UnknownProviderError
+from acetasks.models import ArtifactKind
+from acetasks.providers.spec import SLUG, ArtifactField, ProviderSpec, Service, TasksCall, Word
+
+_logger = logging.getLogger("acetasks")
+
+_VIDEO, _IMAGE, _AUDIO = ArtifactKind.VIDEO, ArtifactKind.IMAGE, ArtifactKind.AUDIO
+
+#: The three usual places: a list of videos, a list of images, one video.
+_VIDEOS = (ArtifactField("data.*.video_url", _VIDEO),)
+_IMAGES = (ArtifactField("data.*.image_url", _IMAGE),)
+_ONE_VIDEO = (ArtifactField("video_url", _VIDEO),)
+#: Songs come with a cover, and as a video where one was asked for.
+_SONGS = (
+    ArtifactField("data.*.audio_url", _AUDIO),
+    ArtifactField("data.*.video_url", _VIDEO),
+    ArtifactField("data.*.file_url", _AUDIO),
+    ArtifactField("data.vocal_audio_url", _AUDIO),
+    ArtifactField("data.*.image_url", _IMAGE, role="cover"),
+)
+
+#: What a provider without a row is taken for: the standard call, and every usual place of an artifact.
+GENERIC = ProviderSpec(
+    slug="generic",
+    artifacts=(
+        *_SONGS[:2],
+        *_IMAGES,
+        ArtifactField("data.*.url", ArtifactKind.FILE),
+        *_ONE_VIDEO,
+        ArtifactField("audio_url", _AUDIO),
+        ArtifactField("image_url", _IMAGE),
+    ),
+    source="guides: concepts/async-tasks",
+)
+
+_ROWS = (
+    ProviderSpec(
+        slug="captcha",
+        submit_paths=(
+            "/captcha/token/hcaptcha",
+            "/captcha/token/recaptcha2",
+            "/captcha/token/recaptcha3",
+            "/captcha/token/turnstile",
+            "/captcha/recognition/hcaptcha",
+            "/captcha/recognition/recaptcha2",
+            "/captcha/recognition/image2text",
+        ),
+        tasks_call=TasksCall.BARE,
+        id_field="task_id",
+        task_statuses=frozenset({504}),
+        typical_duration=12.0,
+        source="guides: hcaptcha/captcha_tasks (the result is a token or a text, not a file)",
+    ),
+    ProviderSpec(
+        slug="digital-human",
+        submit_paths=("/digital-human/videos", "/digital-human/voices"),
+        id_field="task_id",
+        ids_field="task_id",
+        artifacts=(ArtifactField("video_url", _VIDEO, size=""),),
+        typical_duration=600.0,
+        source="openapi: digitalhuman (duration: by kind)",
+    ),
+    ProviderSpec(
+        slug="dreamina",
+        submit_paths=("/dreamina/videos",),
+        artifacts=(ArtifactField("data.video_url", _VIDEO),),
+        # It answers `{}` until the first result exists, so the grace has to outlast a slow task.
+        missing_grace=600.0,
+        typical_duration=47.3,
+        source="guides: dreamina/dreamina_tasks (its other URLs repeat the inputs)",
+    ),
+    ProviderSpec(
+        slug="fish",
+        submit_paths=("/fish/tts", "/fish/model"),
+        artifacts=(ArtifactField("data.*.audio_url", _AUDIO), ArtifactField("audio_url", _AUDIO)),
+        words={"trained": Word.DONE},
+        typical_duration=10.0,
+        source="guides: fish/fish_tasks, fish/fish_tts, fish/fish_model (duration: by kind)",
+    ),
+    ProviderSpec(
+        slug="flux",
+        submit_paths=("/flux/images",),
+        artifacts=_IMAGES,
+        typical_duration=3.2,
+        source="guides: flux/flux_tasks",
+    ),
+    ProviderSpec(
+        slug="gemini",
+        submit_paths=("/gemini/videos",),
+        artifacts=_VIDEOS,
+        typical_duration=145.0,
+        source="guides: gemini/gemini_tasks (duration: by kind)",
+    ),
+    ProviderSpec(
+        slug="grok",
+        submit_paths=("/grok/videos",),
+        artifacts=_VIDEOS,
+        typical_duration=145.0,
+        source="guides: grok-video/grok_tasks (duration: by kind)",
+    ),
+    ProviderSpec(
+        slug="hailuo",
+        submit_paths=("/hailuo/videos",),
+        artifacts=(*_VIDEOS, ArtifactField("content.url", _VIDEO)),
+        finished_path="updated_at",
+        typical_duration=300.0,
+        source="guides: hailuo/hailuo_tasks (may answer in minimax's form; duration: by kind)",
+    ),
+    ProviderSpec(
+        slug="happyhorse",
+        submit_paths=("/happyhorse/videos",),
+        artifacts=_VIDEOS,
+        typical_duration=145.0,
+        source="guides: happyhorse/happyhorse_tasks (duration: by kind)",
+    ),
+    ProviderSpec(
+        slug="headshots",
+        submit_paths=("/headshots/generate",),
+        artifacts=_IMAGES,
+        words={"unknown": Word.RUNNING},
+        typical_duration=60.0,
+        source="guides: drawai/headshots_tasks (duration: by kind)",
+    ),
+    ProviderSpec(
+        slug="kling",
+        submit_paths=("/kling/videos", "/kling/motion", "/kling/lip-sync", "/kling/talking-photo"),
+        artifacts=_ONE_VIDEO,
+        typical_duration=317.0,
+        source="guides: kling/kling_tasks",
+    ),
+    ProviderSpec(
+        slug="luma",
+        submit_paths=("/luma/videos",),
+        artifacts=(
+            ArtifactField("video_url", _VIDEO, size="video"),
+            ArtifactField("thumbnail_url", _IMAGE, role="thumbnail", size="thumbnail"),
+        ),
+        typical_duration=154.0,
+        source="guides: luma/luma_tasks",
+    ),
+    ProviderSpec(
+        slug="maestro",
+        submit_paths=("/maestro/videos",),
+        tasks_call=TasksCall.SINGLE,
+        artifacts=(ArtifactField("data.variants.*.output_url", _VIDEO),),
+        typical_duration=1976.0,
+        source="guides: maestro/maestro_tasks (its batch call lists the user's history, not the ids asked)",
+    ),
+    ProviderSpec(
+        slug="midjourney",
+        submit_paths=("/midjourney/imagine", "/midjourney/edits", "/midjourney/videos", "/midjourney/describe"),
+        artifacts=(
+            ArtifactField("video_urls.*", _VIDEO),
+            ArtifactField("image_url", _IMAGE, size="image", cover_of="video_urls.*"),
+            ArtifactField("sub_image_urls.*", _IMAGE),
+            ArtifactField("raw_image_url", _IMAGE, role="raw", size="raw_image"),
+        ),
+        typical_duration=29.4,
+        source="guides: midjourney/midjourney_tasks",
+    ),
+    ProviderSpec(
+        slug="minimax",
+        submit_paths=("/minimax/videos",),
+        artifacts=(ArtifactField("content.url", _VIDEO),),
+        finished_path="updated_at",
+        accepts_async=False,
+        typical_duration=417.0,
+        source="openapi: minimax (always asynchronous)",
+    ),
+    ProviderSpec(
+        slug="nano-banana",
+        submit_paths=("/nano-banana/images",),
+        artifacts=_IMAGES,
+        typical_duration=11.3,
+        source="guides: nano-banana/nanobanana_tasks",
+    ),
+    ProviderSpec(
+        slug="openai",
+        submit_paths=("/openai/images/generations", "/openai/images/edits"),
+        artifacts=(ArtifactField("data.*.url", _IMAGE), ArtifactField("data.*.b64_json", _IMAGE)),
+        typical_duration=29.4,
+        source="guides: openai/openai_tasks (a task is kept only if its request had a callback_url)",
+    ),
+    ProviderSpec(
+        slug="pika",
+        submit_paths=("/pika/videos",),
+        artifacts=(*_VIDEOS, ArtifactField("data.*.image_url", _IMAGE, role="thumbnail")),
+        typical_duration=120.0,
+        source="guides: pika/pika_tasks (duration: by kind)",
+    ),
+    ProviderSpec(
+        slug="pixverse",
+        submit_paths=("/pixverse/videos",),
+        artifacts=(
+            ArtifactField("data.*.video_url", _VIDEO, size="video"),
+            ArtifactField("data.*.first_frame", _IMAGE, role="frame"),
+            ArtifactField("data.*.last_frame", _IMAGE, role="frame"),
+        ),
+        typical_duration=90.0,
+        source="guides: pixverse/pixverse_tasks (duration: by kind)",
+    ),
+    ProviderSpec(
+        slug="producer",
+        submit_paths=("/producer/audios", "/producer/lyrics", "/producer/videos", "/producer/wav", "/producer/upload"),
+        artifacts=_SONGS,
+        typical_duration=40.1,
+        source="guides: producer/producer_tasks",
+    ),
+    ProviderSpec(
+        slug="qrart",
+        submit_paths=("/qrart/generate",),
+        artifacts=(ArtifactField("image_url", _IMAGE, size="image"),),
+        typical_duration=15.0,
+        source="guides: qrart/qrart_tasks (duration: by kind)",
+    ),
+    ProviderSpec(
+        slug="qwen-image",
+        submit_paths=("/qwen-image/images",),
+        artifacts=_IMAGES,
+        typical_duration=11.3,
+        source="openapi: qwen-image (duration: by kind)",
+    ),
+    ProviderSpec(
+        slug="seedance",
+        submit_paths=("/seedance/videos",),
+        artifacts=(
+            ArtifactField("data.video_url", _VIDEO),
+            ArtifactField("data.content.video_url", _VIDEO),
+            ArtifactField("data.last_frame_url", _IMAGE, role="frame"),
+        ),
+        typical_duration=81.9,
+        source="guides: seedance/seedance_tasks",
+    ),
+    ProviderSpec(
+        slug="seedream",
+        submit_paths=("/seedream/images",),
+        artifacts=_IMAGES,
+        typical_duration=11.3,
+        source="guides: seedream/seedream_tasks (duration: by kind)",
+    ),
+    ProviderSpec(
+        slug="sora",
+        submit_paths=("/sora/videos",),
+        artifacts=_VIDEOS,
+        typical_duration=145.0,
+        source="guides: sora/sora_tasks (duration: by kind)",
+    ),
+    ProviderSpec(
+        slug="suno",
+        submit_paths=(
+            "/suno/audios",
+            "/suno/lyrics",
+            "/suno/mashup-lyrics",
+            "/suno/mp4",
+            "/suno/wav",
+            "/suno/midi",
+            "/suno/timing",
+            "/suno/vox",
+            "/suno/voices",
+            "/suno/persona",
+            "/suno/style",
+            "/suno/upload",
+        ),
+        artifacts=_SONGS,
+        preview_hosts=("audiopipe.",),
+        typical_duration=38.4,
+        source="guides: suno/suno_tasks, suno/suno_audios (stream section)",
+    ),
+    ProviderSpec(
+        slug="veo",
+        submit_paths=("/veo/videos",),
+        artifacts=_VIDEOS,
+        finished_path="data.*.complete_at",
+        utc_offset=8.0,
+        typical_duration=145.0,
+        source="guides: veo/veo_tasks (times within `data` are in UTC+8 without saying so)",
+    ),
+    ProviderSpec(
+        slug="wan",
+        submit_paths=("/wan/videos",),
+        artifacts=_ONE_VIDEO,
+        typical_duration=787.0,
+        source="guides: wan/wan_tasks",
+    ),
+    ProviderSpec(
+        slug="webextrator",
+        submit_paths=("/webextrator/render", "/webextrator/extract"),
+        typical_duration=5.3,
+        source="openapi: webextrator (the result is the page's content, not a file)",
+    ),
+    ProviderSpec(
+        slug="useapi-pixverse",
+        service=Service.USEAPI,
+        submit_paths=("/v1/pixverse/create_single", "/v1/pixverse/create"),
+        tasks_path="/v1/pixverse/jobs/",
+        tasks_call=TasksCall.QUERY,
+        id_field="jobid",
+        artifacts=(ArtifactField("attachments.*.url", _VIDEO, size=""),),
+        failed_statuses=frozenset({410}),
+        finished_path="updated",
+        min_interval=10.0,
+        accepts_async=False,
+        typical_duration=900.0,
+        source="useapi.net: docs/api-pixverse-v1 (get-pixverse-jobid, post-pixverse-create_single)",
+    ),
+)
+
+_table: dict[str, ProviderSpec] = {row.slug: row for row in _ROWS}
+_assumed: dict[str, ProviderSpec] = {}
+
+
+def specs() -> tuple[ProviderSpec, ...]:
+    """List every provider that has a row, the registered ones included, by slug."""
+    return tuple(_table[slug] for slug in sorted(_table))
+
+
+def register(spec: ProviderSpec, *, replace: bool = False) -> None:
+    """Add a provider, for every client of this process.
+
+    Args:
+        spec: Its row.
+        replace: Whether a row of the same slug may be replaced.
+
+    Raises:
+        ValueError: There is a row of that slug and `replace` is false.
+    """
+    if spec.slug in _table and not replace:
+        raise ValueError(f"provider {spec.slug!r} has a row already; pass replace=True to put yours in its place")
+    _table[spec.slug] = spec
+    _assumed.pop(spec.slug, None)
+
+
+def lookup(provider: str) -> ProviderSpec:
+    """Find a provider's row.
+
+    A well-formed slug without a row gets the generic one, because the service adds providers faster than any table;
+    the first use of each is logged.
+
+    Args:
+        provider: The slug, such as `luma`.
+
+    Returns:
+        Its row.
+
+    Raises:
+        UnknownProviderError: The name cannot be a slug.
+    """
+    name: object = provider
+    if not isinstance(name, str):
+        raise UnknownProviderError(name)
+    spec = _table.get(name) or _assumed.get(name)
+    if spec is not None:
+        return spec
+    if not SLUG.fullmatch(name):
+        raise UnknownProviderError(name, suggestion=suggest(name))
+    spec = _assumed[provider] = _generic_row(provider)
+    near = suggest(provider)
+    _logger.warning(
+        "provider %r has no row%s: it is asked in the standard way at %s",
+        provider,
+        f" (did you mean {near!r}?)" if near else "",
+        spec.path,
+    )
+    return spec
+
+
+def suggest(provider: str) -> str | None:
+    """Find the known slug that a mistyped one most likely means, or None."""
+    near = difflib.get_close_matches(provider.strip().lower(), list(_table), n=1, cutoff=0.7)
+    return near[0] if near else None
+
+
+def _generic_row(slug: str) -> ProviderSpec:
+    return ProviderSpec(slug=slug, artifacts=GENERIC.artifacts, source=GENERIC.source)
