@@ -1,0 +1,220 @@
+"""What answers say, read from (status, headers, body) alone: records, the end of a submission, or an error.
+
+The service's errors come in five shapes and with codes that matter more than the status. Whatever the bytes are, the
+outcome is one that is documented here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from acetasks.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    ServiceError,
+    UnknownProviderError,
+)
+from acetasks.models import TaskState
+from acetasks.providers import (
+    ProviderSpec,
+    find_error_object,
+    is_missing,
+    read_error_code,
+    read_error_message,
+    read_record,
+    read_text,
+    suggest,
+)
+from acetasks.records import DECODE_ERRORS, RecordHead, decode, excerpt, read_head, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from acetasks.models import Task
+    from acetasks.wire import Request, Response
+
+#: Error codes that decide whatever the status is (the service's error tables in its OpenAPI files).
+_CODES: Mapping[str, type[APIError]] = {
+    **dict.fromkeys(("invalid_token", "token_expired", "no_token"), AuthenticationError),
+    **dict.fromkeys(("used_up", "forbidden", "disabled"), PermissionDeniedError),
+    **dict.fromkeys(("too_many_requests", "rate_limited", "rate_limit_error"), RateLimitError),
+    **dict.fromkeys(("api_error", "busy"), ServiceError),
+}
+_STATUSES: Mapping[int, type[APIError]] = {
+    401: AuthenticationError,
+    402: PermissionDeniedError,
+    403: PermissionDeniedError,
+    408: ServiceError,
+    429: RateLimitError,
+}
+_SERVER_ERROR = 500
+_CLIENT_ERROR = 400
+_REDIRECT = 300
+_NOT_FOUND = 404
+
+#: What every answer to a submission may have, and values that say nothing.
+_ENVELOPE = frozenset(
+    {
+        *("success", "id", "task_id", "trace_id", "state", "status", "progress", "code", "message", "detail"),
+        *("items", "count", "started_at", "created_at"),
+    }
+)
+_NOTHING: tuple[object, ...] = (None, "", [], {})
+
+#: A token that belongs to another API: final for this provider, not for the token (400; 401 says "for the token").
+_MISMATCHED = "token_mismatched"
+_REDIRECT_HINT = " (redirects are not followed with the token: check the base URL)"
+#: The path is none that the service has, so neither is the provider.
+_NO_API = "no_api"
+
+
+class _BatchAnswer(msgspec.Struct):
+    items: list[msgspec.Raw] | None = None
+
+
+_batch_decoder = msgspec.json.Decoder(_BatchAnswer | list[msgspec.Raw])
+
+
+def read_failure(request: Request, response: Response, retry_after: float | None) -> Exception | None:
+    """Tell whether an answer is an HTTP error of the request, rather than news of a task.
+
+    Args:
+        request: What was asked.
+        response: What came back.
+        retry_after: Seconds that the service asks to be left alone, or None.
+
+    Returns:
+        The error to raise, or None.
+    """
+    if response.status < _REDIRECT:
+        return None
+    head = _read_error_head(response.body)
+    # In a batch no status speaks of any one task: it is an error, and the batch is split until the task is alone.
+    if len(request.ids) == 1 and (
+        response.status in request.task_statuses or (response.status == _NOT_FOUND and is_missing(head))
+    ):
+        return None
+    error = _build_error(request.provider, head, response, retry_after)
+    if error.code == _NO_API and request.ids:
+        near = suggest(request.provider)
+        return UnknownProviderError(request.provider, suggestion=near if near != request.provider else None)
+    return error
+
+
+def read_look(spec: ProviderSpec, request: Request, response: Response) -> list[msgspec.Raw]:
+    """Split the answer to a look into raw records, in the order in which they came.
+
+    Args:
+        spec: The provider's row.
+        request: What was asked.
+        response: What came back, for which `read_failure` has found no error.
+
+    Returns:
+        The records; of a batch, as many as the service chose to send.
+
+    Raises:
+        ProtocolError: The body is no JSON, or no answer to this request. Asking again may help.
+        APIError: The body is an error in spite of its status.
+    """
+    if len(request.ids) == 1:
+        head = _read_error_head(response.body)
+        if response.status < _REDIRECT and head.is_flat and head.id is None and head.task_id is None:
+            _raise_if_refused(spec, head, response)
+        return [msgspec.Raw(response.body)]
+    try:
+        answer, _ = decode(_batch_decoder, response.body)
+    except DECODE_ERRORS as error:
+        # Nesting without end is in some record of it; anything else is wrong with the answer as a whole.
+        raise ProtocolError(
+            f"{spec.slug}: a batch answer cannot be read ({error})",
+            excerpt=excerpt(response.body),
+            transient=not isinstance(error, RecursionError),
+        ) from error
+    items = answer if isinstance(answer, list) else answer.items
+    if items is not None:
+        return items
+    _raise_if_refused(spec, _read_error_head(response.body), response)
+    raise ProtocolError(f"{spec.slug}: a batch answer has no items", excerpt=excerpt(response.body))
+
+
+def read_submission(spec: ProviderSpec, request: Request, response: Response) -> Task:
+    """Read the answer to a submission.
+
+    Args:
+        spec: The provider's row.
+        request: What was submitted.
+        response: What came back, for which `read_failure` has found no error.
+
+    Returns:
+        The finished task, where the service answered with the result itself; else a task that has at least an id.
+
+    Raises:
+        ProtocolError: The answer has neither a result nor an id.
+    """
+    task = read_record(spec, response.body).task
+    # 1. The end of the task. An acknowledgement may have data of its own: there it takes a file or a failure.
+    is_sure = request.is_blocking or task.artifacts or task.state is TaskState.FAILED
+    if task.state.is_terminal and task.state is not TaskState.NOT_FOUND and is_sure:
+        return task
+    # 2. An id to ask for.
+    if task.id:
+        return msgspec.structs.replace(task, state=TaskState.PENDING) if task.state.is_terminal else task
+    # 3. A result that no question knows (midjourney's descriptions): without an id it can be nothing else.
+    if request.is_blocking and task.state is TaskState.PENDING and _has_content(response.body):
+        return msgspec.structs.replace(task, state=TaskState.SUCCEEDED)
+    raise ProtocolError(f"{spec.slug}: a submission was answered without a task id", excerpt=excerpt(response.body))
+
+
+def _has_content(body: bytes) -> bool:
+    """Tell whether an answer says anything beside that it is one.
+
+    Raises:
+        ProtocolError: It cannot be read as a whole.
+    """
+    try:
+        answer = msgspec.json.decode(body)
+    except DECODE_ERRORS as error:
+        raise unreadable("an answer to a submission", body, error) from error
+    return any(value not in _NOTHING for key, value in answer.items() if key not in _ENVELOPE)
+
+
+def _raise_if_refused(spec: ProviderSpec, head: RecordHead, response: Response) -> None:
+    """Raise if an answer with a good status is none: it names no task, and its code is one of requests."""
+    failure = _build_error(spec.slug, head, response, None)
+    if failure.code in _CODES:
+        raise failure
+
+
+def _read_error_head(body: bytes) -> RecordHead:
+    """Read an error body of any shape; one that is no JSON says nothing."""
+    try:
+        return read_head(body)[0]
+    except ProtocolError:
+        return RecordHead()
+
+
+def _build_error(provider: str, head: RecordHead, response: Response, retry_after: float | None) -> APIError:
+    """Make the error of an error body of any documented shape: by its code first, and then by the status."""
+    code, message = read_text(head.code), read_text(head.error)
+    if (said := find_error_object(head.error)) is not None:
+        code, message = read_error_code(said) or code, read_error_message(said)
+    message = message or read_text(head.detail) or read_text(head.message) or excerpt(response.body).strip()
+    status = response.status
+    kind = _CODES.get(code or "") or _STATUSES.get(status)
+    if code == _MISMATCHED and status == _CLIENT_ERROR:
+        kind = PermissionDeniedError
+    return (kind or (ServiceError if status >= _SERVER_ERROR else BadRequestError))(
+        message or "no message",
+        provider=provider,
+        status=status,
+        code=code,
+        trace_id=read_text(head.trace_id) or read_text(head.request_id),
+        retry_after=retry_after,
+        hint=_REDIRECT_HINT if _REDIRECT <= status < _CLIENT_ERROR else "",
+    )

@@ -1,0 +1,145 @@
+"""What a client tells its observers: frozen records of what it did and saw, and the observer that logs.
+
+Events carry no token and no signed URL beyond the tasks themselves. Observers are called synchronously, in the event
+loop, and should return quickly; one that fails is logged and does not disturb the client.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from acetasks.errors import AceTasksError
+from acetasks.models import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_logger = logging.getLogger("acetasks")
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Anything that a client tells.
+
+    Attributes:
+        time: When it happened, in seconds of the event loop's clock.
+        provider: The provider's slug.
+    """
+
+    time: float
+    provider: str
+
+
+class RequestSent(Event, frozen=True, kw_only=True):
+    """A request leaves; once for each attempt.
+
+    Attributes:
+        ids: How many tasks it asks for; 0 for a submission.
+    """
+
+    ids: int
+
+
+class RequestAnswered(Event, frozen=True, kw_only=True):
+    """A request got an answer that could be used.
+
+    Attributes:
+        ids: How many tasks it asked for; 0 for a submission.
+        status: The HTTP status.
+        seconds: From sending to the last byte.
+    """
+
+    ids: int
+    status: int
+    seconds: float
+
+
+class RequestFailed(Event, frozen=True, kw_only=True):
+    """A request got no answer that could be used; once for each attempt.
+
+    Attributes:
+        ids: How many tasks it asked for; 0 for a submission.
+        error: What went wrong.
+    """
+
+    ids: int
+    error: AceTasksError
+
+
+class TaskChanged(Event, frozen=True, kw_only=True):
+    """A task was seen for the first time, or its state or progress has changed, its last state included.
+
+    Attributes:
+        task: As it was seen.
+        unknown_word: The state word that nobody has documented, if it has one.
+    """
+
+    task: Task
+    unknown_word: str | None = None
+
+
+class TaskSettled(Event, frozen=True, kw_only=True):
+    """Everybody who waited for a task was given its end.
+
+    Attributes:
+        task: In its terminal state.
+        waiters: How many waited.
+    """
+
+    task: Task
+    waiters: int
+
+
+class Observer(Protocol):
+    """Whoever wants to know: a progress display, metrics, a log."""
+
+    def on_event(self, event: Event) -> None:
+        """Take note of one event."""
+
+
+class Observers:
+    """The observers of one client, called in turn."""
+
+    def __init__(self, observers: Iterable[Observer]) -> None:
+        self._observers = tuple(observers)
+
+    def __call__(self, event: Event) -> None:
+        """Tell every observer; one that fails is logged, with its traceback."""
+        for observer in self._observers:
+            try:
+                observer.on_event(event)
+            except Exception:
+                _logger.exception("observer %r failed on %s", observer, type(event).__name__)
+
+
+class LoggingObserver:
+    """Logs trouble once when it begins and once when it ends, and each undocumented state word once.
+
+    Every client has one, on the logger `acetasks`.
+    """
+
+    def __init__(self, logger: logging.Logger = _logger) -> None:
+        self._logger = logger
+        self._failing: dict[str, float] = {}
+        self._known_words: set[tuple[str, str]] = set()
+
+    def on_event(self, event: Event) -> None:
+        """Log the event if it is news."""
+        match event:
+            # A final error is its caller's to see; it is no outage.
+            case RequestFailed(error=error) if error.transient and event.provider not in self._failing:
+                self._failing[event.provider] = event.time
+                self._logger.warning("%s: requests fail: %s", event.provider, error)
+            case RequestAnswered() if event.provider in self._failing:
+                seconds = event.time - self._failing.pop(event.provider)
+                self._logger.info("%s: requests succeed again, after %.1f s", event.provider, seconds)
+            case TaskChanged(unknown_word=str(word)) if (event.provider, word) not in self._known_words:
+                self._known_words.add((event.provider, word))
+                self._logger.warning(
+                    "%s: task %s is in a state that is not documented, %r; it is waited for as unfinished",
+                    event.provider,
+                    event.task.id,
+                    word,
+                )

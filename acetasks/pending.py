@@ -1,0 +1,240 @@
+"""Who waits for what: each id with its waiters, from registering to the one result that every waiter gets.
+
+All state changes are in synchronous methods, so that nothing can come between; none of them does I/O. A waiter's
+future is given a result, never an exception: a `Task` (unfinished if the waiter's limit passed first) or an error for
+the caller to raise, so that a waiter who has left leaves no exception behind that nobody retrieves.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from typing import TYPE_CHECKING
+
+from acetasks.errors import AceTasksError
+from acetasks.models import Task, TaskState
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator
+
+#: What a waiter is given.
+Outcome = Task | AceTasksError
+#: An id under its provider.
+Key = tuple[str, str]
+
+#: Limits of waiters who have left are cleaned up when they outnumber the others by this many.
+_VOID_LIMITS_KEPT = 64
+
+
+class Waiter:
+    """One who waits for one task.
+
+    Attributes:
+        key: The provider and id.
+        future: Given an outcome exactly once, unless the waiter leaves first.
+        on_change: Called with the task when it is first seen, or at once if it was seen before, and at each change of
+            its state or progress.
+    """
+
+    __slots__ = ("deadline", "future", "key", "on_change")
+
+    def __init__(
+        self,
+        key: Key,
+        future: asyncio.Future[Outcome],
+        deadline: float,
+        on_change: Callable[[Task], None] | None = None,
+    ) -> None:
+        self.key = key
+        self.future = future
+        self.deadline = deadline
+        self.on_change = on_change
+
+
+class Entry:
+    """An id that somebody waits for, and what is known of it.
+
+    Attributes:
+        waiters: Never empty.
+        task: As it was last seen, or None.
+        misses: Looks in a row without a trace of it.
+        missing_since: When the first of those was, in seconds of the loop's clock.
+        unconfirmed: Looks in a row at which it seemed failed without saying for sure.
+        unreadable: Looks in a row at which its record could not be read.
+    """
+
+    __slots__ = ("key", "misses", "missing_since", "task", "unconfirmed", "unreadable", "waiters")
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.waiters: list[Waiter] = []
+        self.task: Task | None = None
+        self.misses = 0
+        self.missing_since = math.inf
+        self.unconfirmed = 0
+        self.unreadable = 0
+
+    @property
+    def last_seen(self) -> Task:
+        """The task as it was last seen, or one of which nothing is known yet."""
+        return self.task or Task(provider=self.key[0], id=self.key[1], state=TaskState.PENDING)
+
+
+class Pending:
+    """All ids that somebody waits for."""
+
+    def __init__(self, new_future: Callable[[], asyncio.Future[Outcome]]) -> None:
+        """Start with nobody waiting.
+
+        Args:
+            new_future: Makes the future of a waiter; the running loop's `create_future`.
+        """
+        self._new_future = new_future
+        self._entries: dict[Key, Entry] = {}
+        self._limits: list[tuple[float, int, Waiter]] = []
+        self._limited = 0
+        self._numbers = itertools.count()
+
+    def __repr__(self) -> str:
+        """Show how much is waited for."""
+        waiters = sum(len(entry.waiters) for entry in self._entries.values())
+        return f"<Pending {len(self._entries)} ids, {waiters} waiters>"
+
+    def __len__(self) -> int:
+        """Count the ids that somebody waits for."""
+        return len(self._entries)
+
+    def __contains__(self, key: Key) -> bool:
+        """Tell whether somebody waits for an id."""
+        return key in self._entries
+
+    def get(self, key: Key) -> Entry | None:
+        """Find what is known of an id; None if nobody waits for it."""
+        return self._entries.get(key)
+
+    def __iter__(self) -> Iterator[Key]:
+        """Go through the ids as they are now; they may be settled meanwhile."""
+        return iter(tuple(self._entries))
+
+    def register(
+        self, key: Key, *, deadline: float = math.inf, on_change: Callable[[Task], None] | None = None
+    ) -> Waiter:
+        """Add a waiter for an id.
+
+        Args:
+            key: The provider and id.
+            deadline: When its limit passes, in seconds of the loop's clock; infinity for none.
+            on_change: See `Waiter`.
+
+        Returns:
+            The waiter, to be given to `leave` when it is no longer interested.
+        """
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = Entry(key)
+        waiter = Waiter(key, self._new_future(), deadline, on_change)
+        entry.waiters.append(waiter)
+        if on_change is not None and entry.task is not None:
+            on_change(entry.task)
+        if deadline < math.inf:
+            self._limited += 1
+            heapq.heappush(self._limits, (deadline, next(self._numbers), waiter))
+        return waiter
+
+    def leave(self, waiter: Waiter) -> bool:
+        """Take a waiter off, whether it has been given its outcome or not.
+
+        Returns:
+            True if nobody waits for that id any more because of it, so that it must no longer be asked.
+        """
+        entry = self._entries.get(waiter.key)
+        if entry is None or waiter not in entry.waiters:
+            return False
+        entry.waiters.remove(waiter)
+        self._forget_limit(waiter)
+        waiter.future.cancel()
+        return self._drop_if_alone(entry)
+
+    def note(self, entry: Entry, task: Task) -> bool:
+        """Keep a task as last seen, and tell those who follow its changes.
+
+        Returns:
+            True if it is news: the first look, or another state or progress.
+        """
+        last = entry.task
+        entry.task = task
+        is_news = last is None or last.state is not task.state or last.progress != task.progress
+        if is_news:
+            for waiter in entry.waiters:
+                if waiter.on_change is not None:
+                    waiter.on_change(task)
+        return is_news
+
+    def settle(self, key: Key, outcome: Outcome) -> int:
+        """Give every waiter of an id the same outcome, and forget the id.
+
+        Returns:
+            How many were given it; 0 if nobody waits for that id.
+        """
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return 0
+        for waiter in entry.waiters:
+            self._give(waiter, outcome)
+        return len(entry.waiters)
+
+    def expire(self, now: float) -> list[Key]:
+        """Give waiters whose limit has passed their task as it was last seen.
+
+        Args:
+            now: Seconds of the loop's clock.
+
+        Returns:
+            The ids that nobody waits for any more, which must no longer be asked.
+        """
+        dropped = []
+        while self._limits and self._limits[0][0] <= now:
+            waiter = heapq.heappop(self._limits)[2]
+            entry = self._entries.get(waiter.key)
+            if entry is None or waiter not in entry.waiters:
+                continue
+            entry.waiters.remove(waiter)
+            self._give(waiter, entry.last_seen)
+            if self._drop_if_alone(entry):
+                dropped.append(entry.key)
+        return dropped
+
+    def next_deadline(self) -> float:
+        """Tell when the next limit passes, in seconds of the loop's clock; infinity for never."""
+        while self._limits and self._limits[0][2].future.done():
+            heapq.heappop(self._limits)
+        return self._limits[0][0] if self._limits else math.inf
+
+    def close(self, error: AceTasksError) -> None:
+        """Give everybody the same error."""
+        for key in self:
+            self.settle(key, error)
+
+    def _give(self, waiter: Waiter, outcome: Outcome) -> None:
+        self._forget_limit(waiter)
+        # A waiter that was cancelled, and has not yet come to leave, is given nothing.
+        if not waiter.future.done():
+            waiter.future.set_result(outcome)
+
+    def _drop_if_alone(self, entry: Entry) -> bool:
+        if entry.waiters:
+            return False
+        del self._entries[entry.key]
+        return True
+
+    def _forget_limit(self, waiter: Waiter) -> None:
+        """Void a waiter's limit; void ones are skipped when they come up, or cleaned up when they are many."""
+        if waiter.deadline == math.inf:
+            return
+        waiter.deadline = math.inf
+        self._limited -= 1
+        if len(self._limits) > 2 * self._limited + _VOID_LIMITS_KEPT:
+            self._limits = [limit for limit in self._limits if limit[2].deadline < math.inf]
+            heapq.heapify(self._limits)

@@ -1,0 +1,721 @@
+"""Answers: from every one either records, a task or a documented error."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from acetasks import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    ServiceError,
+    Task,
+    TaskState,
+    UnknownProviderError,
+)
+from acetasks.answers import read_failure, read_look, read_submission
+from acetasks.errors import ECHO_LIMIT
+from acetasks.providers import ProviderSpec, lookup, specs
+from acetasks.wire import Request, Response, build_look, build_submission
+
+FLUX, LUMA, VEO, SUNO = lookup("flux"), lookup("luma"), lookup("veo"), lookup("suno")
+CAPTCHA, DIGITAL_HUMAN, MAESTRO = lookup("captcha"), lookup("digital-human"), lookup("maestro")
+MINIMAX, USEAPI = lookup("minimax"), lookup("useapi-pixverse")
+
+#: A look at one task and at two, and a submission: what answers are read for.
+LOOK, BATCH_LOOK = build_look(LUMA, ["t-1"]), build_look(LUMA, ["t-1", "t-2"])
+SUBMISSION = build_submission(LUMA, {"prompt": "a paper boat"})
+
+
+def answer(status: int, body: object) -> Response:
+    """Make an answer of an object, a text or bytes."""
+    if isinstance(body, str):
+        body = body.encode()
+    return Response(status=status, body=body if isinstance(body, bytes) else json.dumps(body).encode())
+
+
+def fail(request: Request, status: int, body: object, retry_after: float | None = None) -> APIError:
+    """Read an answer that is an error of the service's own."""
+    failure = read_failure(request, answer(status, body), retry_after)
+    assert isinstance(failure, APIError)
+    return failure
+
+
+TRACE = "140a49e3-68b6-55ea-b964-770b7226e4a9"
+
+
+def documented(code: str, message: str = "said the service") -> dict[str, object]:
+    """Write an error body in the usual shape."""
+    return {"success": False, "error": {"code": code, "message": message}, "trace_id": TRACE}
+
+
+class TestReadFailure:
+    """`read_failure`: the error that an answer is, by the service's code first and then by the status."""
+
+    @pytest.mark.parametrize("status", [200, 201, 202, 204])
+    def test_a_good_status_is_no_failure(self, status: int) -> None:
+        """What a body says with a good status is for its reader to find."""
+        assert read_failure(LOOK, answer(status, documented("api_error")), 5.0) is None
+
+    @pytest.mark.parametrize(
+        ("status", "code", "kind"),
+        [
+            (400, "token_mismatched", PermissionDeniedError),
+            (400, "api_not_implemented", BadRequestError),
+            (400, "bad_request", BadRequestError),
+            (400, "invalid_request", BadRequestError),
+            (400, "no_token", AuthenticationError),
+            (400, "disabled", PermissionDeniedError),
+            (401, "invalid_token", AuthenticationError),
+            (401, "token_expired", AuthenticationError),
+            (401, "token_mismatched", AuthenticationError),
+            (403, "used_up", PermissionDeniedError),
+            (403, "forbidden", PermissionDeniedError),
+            (403, "disabled", PermissionDeniedError),
+            (413, "request_too_large", BadRequestError),
+            (429, "too_many_requests", RateLimitError),
+            (429, "rate_limited", RateLimitError),
+            (500, "api_error", ServiceError),
+            (500, "busy", ServiceError),
+            (504, "timeout", ServiceError),
+        ],
+    )
+    @pytest.mark.parametrize("request_", [LOOK, BATCH_LOOK, SUBMISSION], ids=["look", "batch", "submission"])
+    def test_reads_the_documented_errors(self, request_: Request, status: int, code: str, kind: type[APIError]) -> None:
+        """Each code of the service's error tables is its kind of error, with all that the service said."""
+        error = fail(request_, status, documented(code), retry_after=7.5)
+
+        assert type(error) is kind
+        assert (error.status, error.code, error.trace_id) == (status, code, TRACE)
+        assert error.retry_after == 7.5
+        assert (error.provider, error.message) == ("luma", "said the service")
+        assert str(error) == f"luma: HTTP {status} {code}: said the service (trace id {TRACE})"
+
+    @pytest.mark.parametrize(
+        ("status", "code", "kind"),
+        [
+            (500, "invalid_token", AuthenticationError),
+            (400, "used_up", PermissionDeniedError),
+            (400, "rate_limited", RateLimitError),
+            (503, "too_many_requests", RateLimitError),
+            (400, "api_error", ServiceError),
+            (403, "busy", ServiceError),
+        ],
+    )
+    def test_the_code_goes_before_the_status(self, status: int, code: str, kind: type[APIError]) -> None:
+        """A gateway may put any status before a code that says it all."""
+        assert type(fail(LOOK, status, documented(code))) is kind
+
+    @pytest.mark.parametrize(
+        ("status", "kind"),
+        [
+            (400, BadRequestError),
+            (401, AuthenticationError),
+            (402, PermissionDeniedError),
+            (403, PermissionDeniedError),
+            (404, BadRequestError),
+            (405, BadRequestError),
+            (408, ServiceError),
+            (410, BadRequestError),
+            (413, BadRequestError),
+            (414, BadRequestError),
+            (422, BadRequestError),
+            (429, RateLimitError),
+            (500, ServiceError),
+            (502, ServiceError),
+            (503, ServiceError),
+            (504, ServiceError),
+            (521, ServiceError),
+        ],
+    )
+    @pytest.mark.parametrize("body", ["", "<html>oops</html>", "{}", "null", documented("made_up")])
+    def test_the_status_decides_without_a_known_code(self, status: int, kind: type[APIError], body: object) -> None:
+        """An undocumented code, or none, leaves the decision to the status."""
+        error = fail(LOOK, status, body)
+
+        assert type(error) is kind
+        assert error.status == status
+        assert error.retry_after is None
+
+    @pytest.mark.parametrize(
+        ("body", "code", "message", "trace_id"),
+        [
+            (documented("busy", "try later"), "busy", "try later", TRACE),
+            ({"error": {"code": "busy", "message": "try later"}}, "busy", "try later", None),
+            ({"error": {"message": "try later"}}, None, "try later", None),
+            ({"error": {"code": "busy", "detail": "try later"}}, "busy", "try later", None),
+            ({"error": {"code": 1013, "message": "try later"}}, "1013", "try later", None),
+            ({"error": "try later"}, None, "try later", None),
+            ({"error": "try later", "code": 503}, "503", "try later", None),
+            ({"error": " try later\n"}, None, "try later", None),
+            ({"detail": "try later"}, None, "try later", None),
+            ({"code": "busy", "detail": "try later"}, "busy", "try later", None),
+            ({"code": "busy", "message": "try later", "trace_id": TRACE}, "busy", "try later", TRACE),
+            (
+                {"type": "error", "error": {"type": "overloaded_error", "message": "try later", "http_code": "529"}},
+                "overloaded_error",
+                "try later",
+                None,
+            ),
+            ({"error": {"message": "try later", "http_code": "529"}}, "529", "try later", None),
+            ("upstream connect error\n", None, "upstream connect error", None),
+            ("", None, "no message", None),
+            (" \n", None, "no message", None),
+            (b"\xff\xfe", None, "\ufffd\ufffd", None),
+            ({"odd": 1}, None, '{"odd": 1}', None),
+            ({"error": {}}, None, '{"error": {}}', None),
+            ({"error": {"code": None, "message": ""}, "detail": "try later"}, None, "try later", None),
+            ([1, 2], None, "[1, 2]", None),
+        ],
+    )
+    def test_reads_every_shape(self, body: object, code: str | None, message: str, trace_id: str | None) -> None:
+        """The code, message and trace id are found wherever the services put them; else the body is shown."""
+        error = fail(LOOK, 503, body)
+
+        assert (error.code, error.message, error.trace_id) == (code, message, trace_id)
+
+    def test_keeps_minimaxs_request_id(self) -> None:
+        """What minimax calls `request_id` is what others call `trace_id`: the id to quote to its support."""
+        error = fail(
+            build_look(MINIMAX, ["t-1"]),
+            429,
+            {
+                "type": "error",
+                "error": {"type": "rate_limit_error", "message": "Too many requests.", "http_code": "429"},
+                "request_id": "req_1",
+            },
+        )
+
+        assert type(error) is RateLimitError
+        assert error.code == "rate_limit_error"
+        assert error.trace_id == "req_1"
+
+    @pytest.mark.parametrize(
+        "body",
+        ["x" * 10_000, {"detail": "x" * 10_000}, {"error": {"message": "x" * 10_000}}, {"error": "é" * 10_000}],
+        ids=["text", "detail", "message", "error"],
+    )
+    def test_foreign_text_is_cut(self, body: object) -> None:
+        """No error repeats more than 256 characters of what the service said."""
+        error = fail(LOOK, 500, body)
+
+        assert len(error.message) == ECHO_LIMIT == 256
+        assert str(error) == f"luma: HTTP 500: {error.message}"
+
+    @pytest.mark.parametrize("key", ["code", "trace_id"])
+    def test_a_code_without_end_is_cut(self, key: str) -> None:
+        """A code or trace id is foreign text, too."""
+        error = fail(LOOK, 500, {key: "x" * 10_000, "message": "try later"})
+
+        assert len(str(error)) < 1000
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 304, 307, 308])
+    @pytest.mark.parametrize("request_", [LOOK, SUBMISSION], ids=["look", "submission"])
+    def test_a_redirect_is_not_followed(self, request_: Request, status: int) -> None:
+        """A redirect is an error that says why and what to check."""
+        error = fail(request_, status, "")
+
+        assert type(error) is BadRequestError
+        assert error.status == status
+        assert "redirects are not followed with the token: check the base URL" in str(error)
+
+    def test_only_redirects_have_the_hint(self) -> None:
+        """Other errors do not speak of redirects."""
+        assert "redirect" not in str(fail(LOOK, 400, ""))
+
+    @pytest.mark.parametrize("request_", [LOOK, BATCH_LOOK], ids=["look", "batch"])
+    def test_a_path_that_does_not_exist_is_a_provider_that_does_not(self, request_: Request) -> None:
+        """The code `no_api` on a tasks call says that the service has no such provider."""
+        failure = read_failure(request_, answer(404, documented("no_api")), None)
+
+        assert isinstance(failure, UnknownProviderError)
+        assert failure.provider == "luma"
+
+    def test_a_provider_that_does_not_exist_may_be_a_misspelt_one(self) -> None:
+        """The error names the provider that was most likely meant."""
+        failure = read_failure(build_look(lookup("lumma"), ["t-1"]), answer(404, documented("no_api")), None)
+
+        assert isinstance(failure, UnknownProviderError)
+        assert failure.suggestion == "luma"
+        assert "unknown provider 'lumma'; did you mean 'luma'?" in str(failure)
+
+    def test_a_provider_is_not_suggested_for_itself(self) -> None:
+        """Where the service has dropped a provider that has a row, its own name is no help."""
+        failure = read_failure(LOOK, answer(404, documented("no_api")), None)
+
+        assert isinstance(failure, UnknownProviderError)
+        assert failure.suggestion != "luma"
+        assert "did you mean 'luma'" not in str(failure)
+
+    def test_a_submission_to_a_path_that_does_not_exist_is_a_bad_request(self) -> None:
+        """There the path may be the caller's own: it does not mean the provider."""
+        error = fail(SUBMISSION, 404, documented("no_api"))
+
+        assert type(error) is BadRequestError
+        assert error.code == "no_api"
+
+    @pytest.mark.parametrize(
+        ("spec", "status", "body"),
+        [
+            (CAPTCHA, 404, {"success": False, "error": {"code": "not_found", "message": "task not found"}}),
+            (DIGITAL_HUMAN, 404, {"error": {"code": "no_task", "message": "gone"}, "trace_id": TRACE}),
+            (MAESTRO, 404, {"detail": "task not found"}),
+            (LUMA, 404, {"error": {"message": "Task does not exist"}}),
+            (USEAPI, 404, {"error": "Unable to locate job 7", "code": 404}),
+            (USEAPI, 410, {"error": "Job has expired", "code": 410}),
+            (CAPTCHA, 504, {"task_id": "t-1", "success": False, "code": "timeout", "detail": "timed out"}),
+        ],
+        ids=["not_found", "no_task", "detail", "message", "job", "expired", "captcha's timeout"],
+    )
+    def test_news_of_the_task_is_no_failure(self, spec: ProviderSpec, status: int, body: dict[str, object]) -> None:
+        """A status that speaks of the task itself is left to the reader of its record."""
+        assert read_failure(build_look(spec, ["t-1"]), answer(status, body), None) is None
+
+    @pytest.mark.parametrize(("status", "kind"), [(404, BadRequestError), (410, BadRequestError), (504, ServiceError)])
+    def test_a_submission_has_no_task_to_speak_of(self, status: int, kind: type[APIError]) -> None:
+        """The same answers to a submission are errors of it."""
+        for spec in (CAPTCHA, USEAPI):
+            request = build_submission(spec, {})
+            assert type(fail(request, status, {"error": {"code": "no_task", "message": "task not found"}})) is kind
+
+    @pytest.mark.parametrize("body", [{"error": {"code": "no_task"}}, {"detail": "task not found"}])
+    def test_a_batch_has_no_one_task_to_speak_of(self, body: dict[str, object]) -> None:
+        """A 404 that names a task is an error of a batch, which can be split until that task is alone."""
+        assert type(fail(build_look(DIGITAL_HUMAN, ["t-1", "t-2"]), 404, body)) is BadRequestError
+
+    @pytest.mark.parametrize(
+        "body", ["", "<html>404</html>", {"detail": "Not Found"}, documented("no_route"), {"error": "Not Found"}]
+    )
+    def test_a_404_that_names_no_task_is_a_bad_request(self, body: object) -> None:
+        """A gateway's own 404 must not be taken for a task that is gone."""
+        assert type(fail(LOOK, 404, body)) is BadRequestError
+
+    @given(
+        status=st.integers(300, 599),
+        body=st.binary(max_size=300),
+        request_=st.sampled_from([LOOK, BATCH_LOOK, SUBMISSION]),
+        retry_after=st.none() | st.floats(0, 1e6),
+    )
+    @example(status=500, body=b'{"code":1' + b"0" * 400 + b"}", request_=LOOK, retry_after=None)
+    @example(status=500, body=b'{"error":' * 100_000, request_=LOOK, retry_after=None)
+    def test_every_answer_is_an_error_of_this_library_or_none(
+        self, status: int, body: bytes, request_: Request, retry_after: float | None
+    ) -> None:
+        """Whatever bytes come with whatever status, nothing else is made of them, and little of them is repeated."""
+        failure = read_failure(request_, Response(status=status, body=body), retry_after)
+
+        if isinstance(failure, APIError):
+            assert (failure.status, failure.retry_after) == (status, retry_after)
+            assert 0 < len(failure.message) <= ECHO_LIMIT
+        else:
+            assert failure is None or isinstance(failure, UnknownProviderError)
+
+
+def read(request: Request, body: object) -> list[object]:
+    """Read an answer to a look at luma's tasks, and decode its records."""
+    return [json.loads(bytes(record)) for record in read_look(LUMA, request, answer(200, body))]
+
+
+class TestReadLook:
+    """`read_look`: an answer into raw records."""
+
+    @pytest.mark.parametrize("body", [{"id": "t-1"}, {}, {"task": {"id": "t-1"}}])
+    def test_a_single_answer_is_the_record(self, body: dict[str, object]) -> None:
+        """To one id the whole body is the answer."""
+        assert read(LOOK, body) == [body]
+
+    @pytest.mark.parametrize(
+        ("code", "kind"),
+        [("invalid_token", AuthenticationError), ("used_up", PermissionDeniedError), ("busy", ServiceError)],
+    )
+    def test_a_single_answer_that_is_an_error_of_the_request_is_raised(self, code: str, kind: type[APIError]) -> None:
+        """With a good status and no task named, a code of the request's is no failure of the task."""
+        error = {"code": code, "message": "no"}
+        with pytest.raises(kind, match="luma: HTTP 200"):
+            read(LOOK, {"error": error, "trace_id": "x"})
+
+        assert read(LOOK, {"task_id": "t-1", "success": False, "error": error})
+
+    def test_half_a_character_in_one_record_costs_nothing(self) -> None:
+        """A prompt cut inside an emoji is mended; an escaped backslash before such letters is not touched."""
+        body = rb'{"items": [{"id": "t-1", "request": "cut \ud83d"}, {"id": "t-2", "request": "\\ud83d \ud83d\ude00"}]}'
+        records = read_look(LUMA, BATCH_LOOK, answer(200, body))
+
+        assert [json.loads(bytes(record))["request"] for record in records] == ["cut \ufffd", "\\ud83d \U0001f600"]
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"items": [{"id": "t-2"}, {"id": "t-1"}], "count": 2},
+            {"items": [{"id": "t-2"}, {"id": "t-1"}], "total": 90},
+            {"items": [{"id": "t-2"}, {"id": "t-1"}]},
+            {"count": 2, "data": None, "items": [{"id": "t-2"}, {"id": "t-1"}]},
+            [{"id": "t-2"}, {"id": "t-1"}],
+        ],
+        ids=["count", "total", "neither", "more beside", "a bare list"],
+    )
+    def test_a_batch_is_split_in_the_order_in_which_it_came(self, body: object) -> None:
+        """The records stand in `items`, or are the whole; what counts them does not matter."""
+        assert read(BATCH_LOOK, body) == [{"id": "t-2"}, {"id": "t-1"}]
+
+    @pytest.mark.parametrize("body", [{"items": [], "count": 0}, []])
+    def test_an_empty_batch_is_an_answer(self, body: object) -> None:
+        """The service may know none of the ids."""
+        assert read(BATCH_LOOK, body) == []
+
+    def test_odd_records_are_split_off_like_others(self) -> None:
+        """What cannot be a record is for the reader of records to refuse, each alone."""
+        records = read_look(LUMA, BATCH_LOOK, answer(200, b'{"items":[null,{"id":"t-1","progress":1e999},7]}'))
+
+        assert [bytes(record) for record in records] == [b"null", b'{"id":"t-1","progress":1e999}', b"7"]
+
+    @pytest.mark.parametrize(
+        ("code", "kind"),
+        [
+            ("invalid_token", AuthenticationError),
+            ("used_up", PermissionDeniedError),
+            ("too_many_requests", RateLimitError),
+            ("api_error", ServiceError),
+        ],
+    )
+    def test_an_error_with_a_good_status_is_an_error(self, code: str, kind: type[APIError]) -> None:
+        """A body that is an error counts as one whatever its status."""
+        with pytest.raises(APIError) as caught:
+            read(BATCH_LOOK, documented(code))
+
+        error = caught.value
+        assert type(error) is kind
+        assert (error.status, error.code, error.trace_id) == (200, code, TRACE)
+        assert "said the service" in str(error)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            "",
+            "<html>Bad Gateway</html>",
+            '{"items":[{"id":"t-1"},',
+            '{"items":7}',
+            '{"items":{"id":"t-1"}}',
+            '{"items":null}',
+            "{}",
+            "null",
+            "7",
+            '"items"',
+            {"error": "odd"},
+            documented("made_up"),
+            b"\xff",
+        ],
+    )
+    def test_what_is_no_batch_is_refused(self, body: object) -> None:
+        """Where no answer can be made out, the error shows the beginning of what came, and asking again may help."""
+        with pytest.raises(ProtocolError, match="luma: a batch answer") as caught:
+            read(BATCH_LOOK, body)
+
+        assert caught.value.transient is True
+        shown = body if isinstance(body, str) else json.dumps(body) if isinstance(body, dict) else "\ufffd"
+        assert caught.value.excerpt == shown
+
+    def test_what_is_shown_is_cut(self) -> None:
+        """A page of HTML is not repeated in full."""
+        with pytest.raises(ProtocolError) as caught:
+            read(BATCH_LOOK, "<html>" + "x" * 10_000)
+
+        assert len(caught.value.excerpt) == ECHO_LIMIT
+
+    def test_nesting_without_end_is_some_records_fault(self) -> None:
+        """An answer that is whole and nested too deep stays so: asking for the same again does not help."""
+        with pytest.raises(ProtocolError, match="luma: a batch answer cannot be read") as caught:
+            read(BATCH_LOOK, b'{"items":[{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}]}")
+
+        assert caught.value.transient is False
+
+    @given(body=st.binary(max_size=300), request_=st.sampled_from([LOOK, BATCH_LOOK]))
+    @example(body=b'{"items":[' + b"[" * 100_000, request_=BATCH_LOOK)
+    @example(body=b'{"items":[{"x":1' + b"0" * 5000 + b"}]}", request_=BATCH_LOOK)
+    def test_every_body_is_records_or_a_documented_error(self, body: bytes, request_: Request) -> None:
+        """Whatever bytes come, there are raw records or an error of this library's own."""
+        try:
+            records = read_look(LUMA, request_, Response(status=200, body=body))
+        except ProtocolError as error:
+            assert error.excerpt or not body  # noqa: PT017  # the refusal is one of two right ends
+        except APIError:
+            pass
+        else:
+            assert all(isinstance(record, msgspec.Raw) for record in records)
+
+
+ID = "5c231f52-1293-5d1a-ac7c-886a0ed3e9a3"
+
+
+def submitted(spec: ProviderSpec, body: object, status: int = 200, *, asynchronous: bool = False) -> Task:
+    """Read the answer to a submission."""
+    request = build_submission(spec, {"async": asynchronous}, "/any/path")
+    return read_submission(spec, request, answer(status, body))
+
+
+class TestReadSubmission:
+    """`read_submission`: an ack, or the finished task itself."""
+
+    @pytest.mark.parametrize(
+        ("spec", "status", "body"),
+        [
+            (LUMA, 200, {"task_id": ID}),
+            (LUMA, 200, {"success": True, "task_id": ID}),
+            (CAPTCHA, 201, {"task_id": ID, "trace_id": TRACE}),
+            (lookup("fish"), 200, {"task_id": ID, "started_at": 1787600000.75}),
+            (SUNO, 200, {"task_id": ID, "trace_id": TRACE, "data": []}),
+            (MINIMAX, 200, {"task_id": ID}),
+            (MINIMAX, 200, {"task": {"id": ID, "status": "queued"}}),
+            (USEAPI, 200, {"jobid": ID, "status": "created"}),
+        ],
+        ids=["id", "success", "trace", "started", "empty data", "minimax", "wrapped", "useapi"],
+    )
+    def test_an_ack_is_a_task_that_has_an_id(self, spec: ProviderSpec, status: int, body: dict[str, object]) -> None:
+        """An ack names the task, and nothing in it is taken for a result."""
+        task = submitted(spec, body, status, asynchronous=True)
+
+        assert task.id == ID
+        assert task.provider == spec.slug
+        assert not task.state.is_terminal
+        assert task.artifacts == ()
+
+    @pytest.mark.parametrize("spec", specs(), ids=lambda spec: spec.slug)
+    def test_the_shortest_ack_is_the_same_for_every_provider(self, spec: ProviderSpec) -> None:
+        """An id alone is a pending task, whoever it is from."""
+        assert submitted(spec, {"task_id": ID}).state is TaskState.PENDING
+
+    @pytest.mark.parametrize(
+        ("spec", "body", "task_id", "urls"),
+        [
+            (
+                FLUX,
+                {"success": True, "task_id": ID, "trace_id": TRACE, "data": [{"image_url": "https://x.test/1.png"}]},
+                ID,
+                ["https://x.test/1.png"],
+            ),
+            (
+                VEO,
+                {
+                    "success": True,
+                    "task_id": ID,
+                    "trace_id": TRACE,
+                    "data": [{"id": "v-1", "video_url": "https://x.test/1.mp4", "state": "succeeded"}],
+                },
+                ID,
+                ["https://x.test/1.mp4"],
+            ),
+            (
+                LUMA,
+                {
+                    "success": True,
+                    "task_id": ID,
+                    "video_id": "v-1",
+                    "prompt": "a paper boat",
+                    "video_url": "https://x.test/1.mp4",
+                    "thumbnail_url": "https://x.test/1.jpg",
+                    "state": "completed",
+                },
+                ID,
+                ["https://x.test/1.mp4", "https://x.test/1.jpg"],
+            ),
+            (
+                lookup("pixverse"),
+                {"success": True, "task_id": ID, "data": [{"video_url": "https://x.test/1.mp4", "first_frame": ""}]},
+                ID,
+                ["https://x.test/1.mp4"],
+            ),
+            (
+                SUNO,
+                {
+                    "success": True,
+                    "task_id": ID,
+                    "data": [
+                        {"audio_url": "https://x.test/1.mp3", "state": "succeeded"},
+                        {"audio_url": "https://x.test/2.mp3", "state": "succeeded"},
+                    ],
+                },
+                ID,
+                ["https://x.test/1.mp3", "https://x.test/2.mp3"],
+            ),
+            (lookup("fish"), {"audio_url": "https://x.test/1.mp3"}, "", ["https://x.test/1.mp3"]),
+            (
+                lookup("openai"),
+                {"created": 1786500100, "data": [{"url": "https://x.test/1.png"}]},
+                "",
+                ["https://x.test/1.png"],
+            ),
+            (
+                lookup("midjourney"),
+                {"task_id": ID, "image_url": "https://x.test/1.png", "progress": 100},
+                ID,
+                ["https://x.test/1.png"],
+            ),
+            (lookup("midjourney"), {"descriptions": ["a paper boat on a lake"]}, "", []),
+            (SUNO, {"success": True, "task_id": ID, "data": {"title": "Tide", "text": "salt and rope"}}, ID, []),
+            (
+                lookup("qrart"),
+                {"success": True, "task_id": ID, "image_url": "https://x.test/1.png"},
+                ID,
+                ["https://x.test/1.png"],
+            ),
+        ],
+        ids=lambda value: value.slug if isinstance(value, ProviderSpec) else "",
+    )
+    def test_a_synchronous_answer_is_the_finished_task(
+        self, spec: ProviderSpec, body: dict[str, object], task_id: str, urls: list[str]
+    ) -> None:
+        """An answer that is the response itself is read as the finished task, with or without an id."""
+        task = submitted(spec, body)
+
+        assert task.state is TaskState.SUCCEEDED
+        assert task.id == task_id
+        assert [artifact.url for artifact in task.artifacts] == urls
+
+    def test_a_whole_record_is_read_as_one(self) -> None:
+        """An answer in the form of a task's record needs no wrapping."""
+        body = {"id": ID, "response": {"success": True, "data": [{"image_url": "https://x.test/1.png"}]}}
+        task = submitted(FLUX, body)
+
+        assert (task.id, task.state) == (ID, TaskState.SUCCEEDED)
+        assert json.loads(task.raw) == body
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"success": False, "task_id": ID, "error": {"code": "forbidden", "message": "the prompt was refused"}},
+            {"id": ID, "response": {"success": False, "error": {"code": "forbidden", "message": "refused"}}},
+        ],
+    )
+    def test_a_task_that_failed_at_once_is_failed(self, body: dict[str, object]) -> None:
+        """A failure with a good status is the task's end, with the service's reason."""
+        task = submitted(LUMA, body)
+
+        assert (task.id, task.state) == (ID, TaskState.FAILED)
+        assert task.error is not None
+        assert task.error.code == "forbidden"
+
+    def test_an_answer_keeps_its_response(self) -> None:
+        """What a synchronous answer says can be decoded like any finished task's response."""
+        task = submitted(lookup("fish"), {"audio_url": "https://x.test/1.mp3"})
+
+        assert task.response == {"audio_url": "https://x.test/1.mp3"}
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {},
+            {"success": True},
+            {"task_id": ""},
+            {"task_id": None},
+            {"trace_id": TRACE},
+            {"status": "queued"},
+            "",
+            "<html>OK</html>",
+            "null",
+            "[]",
+            '{"task_id":',
+            {"items": [], "count": 0},
+        ],
+    )
+    def test_an_answer_without_a_result_or_an_id_is_refused(self, body: object) -> None:
+        """What was paid for cannot be found again: the error shows what came."""
+        with pytest.raises(ProtocolError):
+            submitted(LUMA, body)
+
+    @pytest.mark.parametrize(
+        ("spec", "body"),
+        [
+            (lookup("webextrator"), {"success": True, "task_id": ID, "data": {"title": "Example", "status": 200}}),
+            (lookup("producer"), {"success": True, "task_id": ID, "data": {"lyrics": "la la la"}}),
+            (lookup("midjourney"), {"descriptions": ["a boat", "a ship"]}),
+        ],
+        ids=["webextrator", "producer", "midjourney"],
+    )
+    def test_a_result_in_words_is_a_finished_task(self, spec: ProviderSpec, body: dict[str, object]) -> None:
+        """What was waited for is the result, though it has no file; an acknowledgement with data of its own is not."""
+        task = submitted(spec, body)
+
+        assert task.state is TaskState.SUCCEEDED
+        assert task.response == body
+        if "task_id" in body:
+            assert submitted(spec, body, asynchronous=True).state is TaskState.PENDING
+
+    def test_what_an_answer_said_is_shown(self) -> None:
+        """The refusal names the provider and the beginning of the answer."""
+        with pytest.raises(ProtocolError, match="luma: a submission was answered with") as caught:
+            submitted(LUMA, {})
+
+        assert caught.value.excerpt == "{}"
+
+    @given(
+        spec=st.sampled_from([FLUX, LUMA, SUNO, CAPTCHA, MINIMAX, USEAPI]),
+        payload=st.sampled_from([{}, {"async": False}]),
+        status=st.integers(200, 299),
+        body=st.binary(max_size=300)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "id",
+                    "task_id",
+                    "jobid",
+                    "success",
+                    "status",
+                    "state",
+                    "data",
+                    "error",
+                    "response",
+                    "task",
+                    "progress",
+                ]
+            ),
+            st.recursive(
+                st.none() | st.booleans() | st.floats() | st.integers() | st.sampled_from(["", "x", "failed", "done"]),
+                lambda inner: (
+                    st.lists(inner, max_size=3)
+                    | st.dictionaries(st.sampled_from(["code", "state", "data", "image_url"]), inner, max_size=3)
+                ),
+                max_leaves=6,
+            ),
+            max_size=5,
+        ).map(msgspec.json.encode),
+    )
+    @example(spec=FLUX, payload={"async": False}, status=200, body=b'{"response":1,"text":1e400}')
+    @example(spec=FLUX, payload={"async": False}, status=200, body=b'{"response":1,"text":"\xff"}')
+    def test_every_answer_is_a_task_or_a_documented_error(
+        self, spec: ProviderSpec, payload: dict[str, object], status: int, body: bytes
+    ) -> None:
+        """Whatever comes, a task that can be found again or is at its end is made of it, or it is refused."""
+        try:
+            task = read_submission(spec, build_submission(spec, payload), Response(status=status, body=body))
+        except ProtocolError:
+            return
+        assert task.id or (task.state.is_terminal and task.state is not TaskState.NOT_FOUND)
+
+    @pytest.mark.parametrize(
+        "key", ["progress", "created_at", "started_at", "finished_at", "elapsed", "status", "code"]
+    )
+    @pytest.mark.parametrize("number", [b"1" + b"0" * 400, b"-1" + b"0" * 400, b"1e400", b"1" + b"0" * 5000])
+    @pytest.mark.parametrize("rest", [b"", b',"data":[{"image_url":"https://x.test/1.png"}]'], ids=["ack", "result"])
+    def test_a_number_without_end_is_no_trouble(self, key: str, number: bytes, rest: bytes) -> None:
+        """A number that no float can hold is passed over or refused, like anything else that cannot be read."""
+        body = b'{"task_id":"t-1","%s":%s%s}' % (key.encode(), number, rest)
+        try:
+            task = read_submission(FLUX, build_submission(FLUX, {}), Response(status=200, body=body))
+        except ProtocolError:
+            return
+        assert task.id == "t-1"
+
+    def test_nesting_without_end_is_refused(self) -> None:
+        """An answer that cannot be decoded is refused as such."""
+        body = b'{"task_id":"t-1","data":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+        with pytest.raises(ProtocolError):
+            read_submission(FLUX, build_submission(FLUX, {}), Response(status=200, body=body))
