@@ -1,0 +1,89 @@
+"""Await generation tasks on Ace Data Cloud and useapi.net: thousands at once, none of them lost.
+
+async with acetasks.Client() as client:
+task = await client.wait("luma", task_id, timeout=600)
+"""
+
+from acetasks import providers
+from acetasks._version import __version__
+from acetasks.client import Client
+from acetasks.errors import (
+    AceTasksError,
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    ClientClosedError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    ServiceError,
+    SubmissionUncertainError,
+    TaskFailedError,
+    TaskNotFoundError,
+    TaskTimeoutError,
+    TransportError,
+    UnknownProviderError,
+)
+from acetasks.events import (
+    Event,
+    LoggingObserver,
+    Observer,
+    RequestAnswered,
+    RequestFailed,
+    RequestSent,
+    TaskChanged,
+    TaskSettled,
+)
+from acetasks.models import Artifact, ArtifactKind, PollPolicy, RetryPolicy, Task, TaskError, TaskState
+from acetasks.providers import (
+    FluxResponse,
+    LumaResponse,
+    PixverseResponse,
+    UseapiPixverseJob,
+    VeoResponse,
+    normalize,
+)
+from acetasks.targets import TaskHandle
+
+__all__ = [
+    "APIError",
+    "AceTasksError",
+    "Artifact",
+    "ArtifactKind",
+    "AuthenticationError",
+    "BadRequestError",
+    "Client",
+    "ClientClosedError",
+    "Event",
+    "FluxResponse",
+    "LoggingObserver",
+    "LumaResponse",
+    "Observer",
+    "PermissionDeniedError",
+    "PixverseResponse",
+    "PollPolicy",
+    "ProtocolError",
+    "RateLimitError",
+    "RequestAnswered",
+    "RequestFailed",
+    "RequestSent",
+    "RetryPolicy",
+    "ServiceError",
+    "SubmissionUncertainError",
+    "Task",
+    "TaskChanged",
+    "TaskError",
+    "TaskFailedError",
+    "TaskHandle",
+    "TaskNotFoundError",
+    "TaskSettled",
+    "TaskState",
+    "TaskTimeoutError",
+    "TransportError",
+    "UnknownProviderError",
+    "UseapiPixverseJob",
+    "VeoResponse",
+    "__version__",
+    "normalize",
+    "providers",
+]
