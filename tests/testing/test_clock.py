@@ -1,0 +1,652 @@
+"""The virtual clock: exact times, sockets and threads before time, and a clear end where nothing can happen."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import fcntl
+import math
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import pytest
+from aiohttp import ClientSession, web
+
+from acetasks.testing.clock import VirtualClockDeadlockError, VirtualClockLoop, run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+
+# Real seconds that a thread works for: long for the loop, short for whoever waits for the tests.
+WORK = 0.01
+
+# A socket's option that Python has no name for: how many bytes a second Linux sends. What is sent at this rate
+# stays with the kernel for some milliseconds.
+SO_MAX_PACING_RATE = 47
+SLOWLY = 20_000_000
+PAYLOAD = bytes(200_000)
+
+on_linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux paces its sockets")
+
+
+def now() -> float:
+    """Tell the running loop's time."""
+    return asyncio.get_running_loop().time()
+
+
+@contextlib.asynccontextmanager
+async def tempting_timer() -> AsyncIterator[None]:
+    """Keep a timer set so close that any jump at all is one to it."""
+    timer = asyncio.get_running_loop().call_later(1e-9, lambda: None)
+    yield
+    timer.cancel()
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Greet, then send back all that comes until the other end stops sending."""
+    writer.write(b"hello")
+    writer.write(await reader.read())
+
+
+@contextlib.asynccontextmanager
+async def connection(
+    handler: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], host: str = "127.0.0.1"
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Connect to a server of the same loop, which closes its end when the handler is done."""
+    served = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await handler(reader, writer)
+        await close(writer)
+        served.set()
+
+    async with await asyncio.start_server(serve, host, 0) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+        yield reader, writer
+        await close(writer)
+        await served.wait()
+
+
+async def close(writer: asyncio.StreamWriter) -> None:
+    """Close one end of a connection, of which the other end may have been aborted."""
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def website(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    """Serve one page in the same loop."""
+    application = web.Application()
+    application.router.add_get("/", handler)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield "http://127.0.0.1:{1}/".format(*runner.addresses[0])
+    await runner.cleanup()
+
+
+# ------------------------------------------------------------------------------------------------------- time
+
+
+def test_timers_run_in_order_at_their_own_times() -> None:
+    """Timers run in the order of their times, each at exactly its own, in whatever order they were set."""
+
+    async def main() -> list[tuple[str, float]]:
+        loop = asyncio.get_running_loop()
+        seen: list[tuple[str, float]] = []
+        for name, delay in (("late", 600.0), ("early", 0.1), ("middle", 2.5)):
+            loop.call_later(delay, lambda name=name: seen.append((name, loop.time())))
+        await asyncio.sleep(601)
+        return seen
+
+    assert run(main()) == [("early", 0.1), ("middle", 2.5), ("late", 600.0)]
+
+
+def test_the_clock_is_as_exact_as_floating_point() -> None:
+    """Thirty sleeps of 0.1 s end where thirty additions do, without any drift of their own."""
+
+    async def main() -> list[float]:
+        times = []
+        for _ in range(30):
+            await asyncio.sleep(0.1)
+            times.append(now())
+        return times
+
+    expected = [0.1]
+    while len(expected) < 30:
+        expected.append(expected[-1] + 0.1)
+    assert run(main()) == expected
+
+
+def test_timers_closer_than_a_nanosecond_keep_their_own_times() -> None:
+    """A timer that follows another by one step of floating point is not run along with it."""
+
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        seen: list[float] = []
+        for when in (1.0, math.nextafter(1.0, 2.0)):
+            loop.call_at(when, lambda: seen.append(loop.time()))
+        await asyncio.sleep(2)
+        return seen
+
+    assert run(main()) == [1.0, math.nextafter(1.0, 2.0)]
+
+
+def test_time_starts_where_it_is_told_even_far_off() -> None:
+    """A clock that starts at a date of today, far beyond a nanosecond's reach, still runs its timers exactly."""
+
+    async def main() -> tuple[float, float]:
+        started = now()
+        await asyncio.sleep(0.25)
+        return started, now()
+
+    assert run(main()) == (0.0, 0.25)
+    assert run(main(), start=1_700_000_000.0) == (1_700_000_000.0, 1_700_000_000.25)
+
+
+def test_a_sleep_of_a_month_ends_at_its_exact_time() -> None:
+    """A sleep beyond the day that asyncio waits at most ends where one addition does, not thirty."""
+
+    async def main() -> float:
+        await asyncio.sleep(30 * 86_400)
+        return now()
+
+    assert run(main(), start=0.1) == 0.1 + 30 * 86_400
+
+
+def test_time_stands_still_while_callbacks_are_ready() -> None:
+    """A thousand turns of the loop take no time although a timer is due soon."""
+
+    async def main() -> float:
+        async with tempting_timer():
+            for _ in range(1000):
+                await asyncio.sleep(0)
+            return now()
+
+    assert run(main()) == 0.0
+
+
+async def wait_with_asyncio_timeout() -> None:
+    """Wait under asyncio's scope."""
+    async with asyncio.timeout(5):
+        await asyncio.sleep(600)
+
+
+async def wait_with_wait_for() -> None:
+    """Wait under asyncio's function."""
+    await asyncio.wait_for(asyncio.Event().wait(), 5)
+
+
+async def wait_with_anyio() -> None:
+    """Wait under anyio's scope."""
+    with anyio.fail_after(5):
+        await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("wait", [wait_with_asyncio_timeout, wait_with_wait_for, wait_with_anyio])
+def test_time_limits_end_on_time(wait: Callable[[], Coroutine[object, None, None]]) -> None:
+    """The time limits of asyncio and anyio end a wait at exactly the time they name."""
+
+    async def main() -> float:
+        with pytest.raises(TimeoutError):
+            await wait()
+        return now()
+
+    assert run(main()) == 5.0
+
+
+# ---------------------------------------------------------------------------------------------------- sockets
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_conversation_over_sockets_takes_no_time(host: str) -> None:
+    """Connecting, a greeting, an echo and both ends' closing all happen before the next timer."""
+
+    async def main() -> tuple[bytes, float]:
+        async with tempting_timer(), connection(echo, host) as (reader, writer):
+            assert await reader.readexactly(5) == b"hello"
+            writer.write(b"again")
+            writer.write_eof()
+            return await reader.read(), now()
+
+    try:
+        socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError:
+        pytest.skip(f"this machine has no {host}")
+    assert run(main()) == (b"again", 0.0)
+
+
+def test_an_aborted_connection_is_noticed_in_no_time() -> None:
+    """The other end hears of a reset connection before the next timer."""
+
+    async def abort(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async def main() -> float:
+        async with tempting_timer(), connection(abort) as (reader, _):
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            return now()
+
+    assert run(main()) == 0.0
+
+
+def test_an_http_exchange_takes_no_time() -> None:
+    """An aiohttp client gets an aiohttp server's answer before the next timer, on new and on kept connections."""
+
+    async def answer(request: web.Request) -> web.Response:
+        response = web.Response(text="pong")
+        if "close" in request.query:
+            response.force_close()
+        return response
+
+    async def main() -> float:
+        async with website(answer) as url, ClientSession() as session, tempting_timer():
+            for query in ("", "", "?close", "") * 5:
+                async with session.get(url + query) as response:
+                    assert await response.text() == "pong"
+            return now()
+
+    assert run(main()) == 0.0
+
+
+def test_a_slow_http_server_takes_exactly_its_own_time() -> None:
+    """Answers that a server sleeps over arrive at the exact times it wakes, at once or one by one."""
+
+    async def doze(request: web.Request) -> web.Response:
+        await asyncio.sleep(float(request.query["seconds"]))
+        return web.Response()
+
+    async def main() -> list[float]:
+        async with website(doze) as url, ClientSession() as session:
+
+            async def get(seconds: float) -> float:
+                async with session.get(url, params={"seconds": str(seconds)}) as response:
+                    response.raise_for_status()
+                return now()
+
+            together = await asyncio.gather(get(120), get(0.5), get(7.25))
+            # The server has closed the idle connections long before the second one.
+            await asyncio.sleep(100_000)
+            return [*together, await get(0.5)]
+
+    assert run(main()) == [120.0, 0.5, 7.25, 100_120.5]
+
+
+async def pace(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Make the kernel hold back what is sent, which it does from the tenth segment on."""
+    for _ in range(20):
+        writer.write(b".")
+        await reader.readexactly(1)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, SLOWLY)
+
+
+async def count_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer each dot, then tell how many bytes followed."""
+    for _ in range(20):
+        writer.write(await reader.readexactly(1))
+    await reader.readexactly(len(PAYLOAD))
+    writer.write(b"all")
+
+
+@on_linux_only
+def test_bytes_that_the_kernel_holds_back_arrive_before_the_next_timer() -> None:
+    """Time stands still until the kernel has sent what it has not even begun to send."""
+
+    async def main() -> tuple[bytes, float]:
+        async with connection(count_bytes) as (reader, writer), tempting_timer():
+            await pace(reader, writer)
+            writer.write(PAYLOAD)
+            return await reader.readexactly(3), now()
+
+    assert run(main()) == (b"all", 0.0)
+
+
+@on_linux_only
+def test_the_end_of_a_closed_connection_arrives_before_the_next_timer() -> None:
+    """Time stands still until the other end has all of what was sent before a socket was closed."""
+
+    async def main() -> tuple[int, float]:
+        received: asyncio.Future[tuple[int, float]] = asyncio.get_running_loop().create_future()
+
+        async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            for _ in range(20):
+                writer.write(await reader.readexactly(1))
+            received.set_result((len(await reader.read()), now()))
+
+        async with connection(receive) as (reader, writer), tempting_timer():
+            await pace(reader, writer)
+            writer.write(PAYLOAD)
+            writer.close()
+            return await received
+
+    assert run(main()) == (len(PAYLOAD), 0.0)
+
+
+def test_a_reader_that_pauses_does_not_stop_the_clock() -> None:
+    """Time passes for a writer whose bytes the other end does not want yet, and none is lost."""
+    size = 20_000_000
+
+    async def main() -> tuple[float, int, float]:
+        async def send(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(bytes(size))  # more than the kernel keeps
+
+        async with connection(send) as (reader, _):
+            await asyncio.sleep(600)
+            slept = now()
+            return slept, len(await reader.read()), now()
+
+    assert run(main()) == (600.0, size, 600.0)
+
+
+def test_sockets_work_where_the_kernel_does_not_show_its_queues(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that cannot look at the kernel's queues waits for its sockets in another way."""
+
+    def refuse(*_: object) -> bytes:
+        raise OSError
+
+    async def main() -> float:
+        async with connection(echo) as (reader, writer):
+            await asyncio.sleep(600)
+            async with tempting_timer():
+                writer.write_eof()
+                assert await reader.read() == b"hello"
+                return now()
+
+    monkeypatch.setattr(fcntl, "ioctl", refuse)
+    assert run(main()) == 600.0
+
+
+# ---------------------------------------------------------------------------------------------------- threads
+
+
+async def work_in_asyncio_thread() -> None:
+    """Work in asyncio's pool."""
+    await asyncio.to_thread(time.sleep, WORK)
+
+
+async def work_in_own_executor() -> None:
+    """Work in a pool of one's own."""
+    with concurrent.futures.ThreadPoolExecutor() as executor:
+        await asyncio.get_running_loop().run_in_executor(executor, time.sleep, WORK)
+
+
+async def work_in_anyio_thread() -> None:
+    """Work in anyio's pool, twice, since the second time it takes an idle thread."""
+    await anyio.to_thread.run_sync(time.sleep, WORK)
+    await anyio.to_thread.run_sync(time.sleep, WORK)
+
+
+async def resolve_name() -> None:
+    """Look a name up, which asyncio does in a thread."""
+    await asyncio.get_running_loop().getaddrinfo("localhost", 80)
+
+
+@pytest.mark.parametrize("work", [work_in_asyncio_thread, work_in_own_executor, work_in_anyio_thread, resolve_name])
+def test_work_in_threads_takes_no_virtual_time(work: Callable[[], Coroutine[object, None, None]]) -> None:
+    """The loop waits in real time for a thread's work, even with a timer due."""
+
+    async def main() -> float:
+        async with tempting_timer():
+            await work()
+            return now()
+
+    assert run(main()) == 0.0
+
+
+def test_time_passes_again_after_work_in_threads() -> None:
+    """Threads that have done their work and idle do not hold the clock."""
+
+    async def main() -> float:
+        await work_in_asyncio_thread()
+        await work_in_anyio_thread()
+        await asyncio.sleep(600)
+        return now()
+
+    assert run(main()) == 600.0
+
+
+def test_joining_threads_takes_no_virtual_time() -> None:
+    """Closing the loop waits in real time for a thread whose caller has gone, asyncio's own limit aside."""
+    finished = threading.Event()
+
+    def work() -> None:
+        time.sleep(WORK)
+        finished.set()
+
+    async def abandon() -> None:
+        call = asyncio.get_running_loop().run_in_executor(None, work)
+        await asyncio.sleep(0)
+        call.cancel()
+
+    with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
+        loop = runner.get_loop()
+        runner.run(abandon())
+    assert finished.is_set()
+    assert loop.time() == 0.0
+
+
+def test_a_thread_that_waits_for_virtual_time_ends_in_an_error() -> None:
+    """A thread and a clock that wait for each other are told apart from slow work after the patience for it."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(asyncio.sleep(5), loop).result())
+
+    with (
+        pytest.raises(VirtualClockDeadlockError, match=r"1 calls in threads have not returned for 0\.02 real"),
+        asyncio.Runner(loop_factory=lambda: VirtualClockLoop(thread_patience=0.02)) as runner,
+    ):
+        runner.run(main())
+
+
+def test_a_signal_is_handled_while_a_thread_is_waited_for() -> None:
+    """A signal handler of the loop runs during a real wait, at no virtual time."""
+    handled = threading.Event()
+
+    def work() -> bool:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return handled.wait(5)
+
+    async def main() -> tuple[bool, float]:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, handled.set)
+        try:
+            return await asyncio.to_thread(work), loop.time()
+        finally:
+            loop.remove_signal_handler(signal.SIGUSR1)
+
+    assert run(main()) == (True, 0.0)
+
+
+def test_a_keyboard_interrupt_ends_a_real_wait() -> None:
+    """Ctrl-C while a thread is waited for cancels the main task and is raised to the caller."""
+    cancelled = threading.Event()
+
+    def work() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        cancelled.wait(5)
+
+    async def main() -> None:
+        try:
+            await asyncio.to_thread(work)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main())
+    assert cancelled.is_set()
+
+
+# -------------------------------------------------------------------------------------------------- deadlocks
+
+
+def test_a_deadlock_names_the_tasks_that_wait_and_where() -> None:
+    """A loop in which nothing can happen any more says when that was, and which tasks wait at which lines."""
+
+    async def wait_for_nothing() -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        asyncio.current_task().set_name("job-9")
+        await asyncio.sleep(12.5)
+        await asyncio.create_task(wait_for_nothing(), name="job-10")
+
+    with pytest.raises(VirtualClockDeadlockError) as caught:
+        run(main())
+    assert caught.value.time == 12.5
+    assert [task.name for task in caught.value.tasks] == ["job-9", "job-10"]
+    outer, inner = caught.value.tasks[1].frames
+    line = wait_for_nothing.__code__.co_firstlineno + 1
+    assert outer == f"{__file__}:{line} in {wait_for_nothing.__qualname__}"
+    assert inner.endswith("in Event.wait")
+    message = str(caught.value)
+    assert "at virtual time 12.5 s nothing is ready, no timer is set" in message
+    assert f"\n  job-10\n    {outer}\n    {inner}" in message
+
+
+@pytest.mark.parametrize("kind", ["coroutine", "generator", "async generator"])
+def test_a_deadlock_shows_the_frames_that_can_be_seen(kind: str) -> None:
+    """The frames lead through awaited coroutines and generators, as far as Python shows them."""
+
+    class Wait:
+        def __await__(self) -> object:
+            yield from asyncio.Event().wait().__await__()
+
+    async def generate() -> AsyncIterator[None]:
+        await asyncio.Event().wait()
+        yield
+
+    async def main() -> None:
+        match kind:
+            case "coroutine":
+                await asyncio.Event().wait()
+            case "generator":
+                await Wait()
+            case "async generator":
+                async for _ in generate():
+                    pass
+
+    with pytest.raises(VirtualClockDeadlockError) as caught:
+        run(main())
+    [task] = caught.value.tasks
+    functions = [frame.rpartition(".")[2] for frame in task.frames]
+    expected = {"coroutine": ["main", "wait"], "generator": ["main", "__await__"], "async generator": ["main"]}
+    assert functions == expected[kind]
+
+
+def test_a_timer_at_infinity_is_none() -> None:
+    """Sleeping forever, while nothing else goes on, is a deadlock."""
+    with pytest.raises(VirtualClockDeadlockError):
+        run(anyio.sleep_forever())
+
+
+def test_a_loop_without_tasks_ends_in_the_same_error() -> None:
+    """Running forever with nothing to do ends in an error that says no task waits."""
+    with (
+        contextlib.closing(VirtualClockLoop(start=3.0)) as loop,
+        pytest.raises(VirtualClockDeadlockError, match=r"at virtual time 3\.0 s .* wait: none"),
+    ):
+        loop.run_forever()
+
+
+def test_cleaning_up_works_after_a_deadlock() -> None:
+    """After the error all tasks are cancelled, their clean-up may sleep, and threads and generators end."""
+    cleaned: list[tuple[str, float]] = []
+
+    async def generate() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(1)
+            cleaned.append(("generator", now()))
+
+    async def main() -> None:
+        await asyncio.to_thread(time.sleep, 0)
+        await anext(generator)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(10)
+            cleaned.append(("task", now()))
+
+    generator = generate()
+    threads = set(threading.enumerate())
+    with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
+        loop = runner.get_loop()
+        with pytest.raises(VirtualClockDeadlockError):
+            runner.run(main())
+    assert cleaned == [("task", 10.0), ("generator", 11.0)]
+    assert loop.is_closed()
+    assert set(threading.enumerate()) <= threads
+
+
+def test_a_loop_goes_on_after_a_deadlock() -> None:
+    """A loop that got stuck runs what it is given next, as a test's fixtures need to end."""
+
+    async def sleep() -> float:
+        await asyncio.sleep(2)
+        return now()
+
+    with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
+        with pytest.raises(VirtualClockDeadlockError):
+            runner.run(asyncio.Event().wait())
+        assert runner.run(sleep()) == 2.0
+
+
+def test_news_from_outside_is_waited_for_before_a_deadlock() -> None:
+    """A thread that the loop did not start is heard if it speaks up within the patience for I/O."""
+
+    async def main() -> str:
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Future[str] = loop.create_future()
+        threading.Timer(WORK, loop.call_soon_threadsafe, (heard.set_result, "news")).start()
+        return await heard
+
+    with asyncio.Runner(loop_factory=lambda: VirtualClockLoop(io_patience=10)) as runner:
+        assert runner.run(main()) == "news"
+
+
+# ------------------------------------------------------------------------------------------------------- rest
+
+
+def test_run_hands_through_what_becomes_of_the_coroutine() -> None:
+    """What the coroutine returns is returned, and what it raises is raised."""
+
+    async def fail() -> None:
+        await asyncio.sleep(1)
+        raise LookupError("gone")
+
+    assert run(asyncio.sleep(600, "result")) == "result"
+    with pytest.raises(LookupError, match="gone"):
+        run(fail())
+
+
+def test_the_representation_tells_time_and_state() -> None:
+    """A loop's representation tells its time, its state, its timers and its calls in threads."""
+
+    async def main() -> str:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(1.5)
+        async with tempting_timer():
+            call = asyncio.ensure_future(asyncio.to_thread(time.sleep, 0))
+            await asyncio.sleep(0)
+            shown = repr(loop)
+            await call
+            return shown
+
+    with contextlib.closing(VirtualClockLoop(start=1)) as loop:
+        assert repr(loop) == "<VirtualClockLoop time=1.0 idle, 0 timers, 0 calls in threads>"
+        assert loop.run_until_complete(main()) == "<VirtualClockLoop time=2.5 running, 1 timers, 1 calls in threads>"
+        loop.run_until_complete(loop.shutdown_default_executor())
+    assert repr(loop) == "<VirtualClockLoop time=2.5 closed, 0 timers, 0 calls in threads>"
