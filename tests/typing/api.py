@@ -1,0 +1,103 @@
+"""The public interface as a typed program uses it: checked by the type checker, never run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, assert_type
+
+import acetasks
+from acetasks.providers import ArtifactField, ProviderSpec, register
+from acetasks.testing import AceServer, VirtualClockLoop, run
+
+if TYPE_CHECKING:
+    import aiohttp
+
+
+class Progress:
+    """An observer is anything with `on_event`."""
+
+    def on_event(self, event: acetasks.Event) -> None:
+        """Look at each kind of event."""
+        match event:
+            case acetasks.RequestSent(ids=ids):
+                assert_type(ids, int)
+            case acetasks.TaskSettled(task=task):
+                assert_type(task, acetasks.Task)
+            case _:
+                pass
+
+
+async def use_the_client(http: aiohttp.ClientSession) -> None:
+    """Use everything that a client offers."""
+    async with acetasks.Client(
+        "token",
+        base_url="https://api.acedata.cloud",
+        useapi_token="token",
+        policy=acetasks.PollPolicy(interval=5, jitter=0.1),
+        retry=acetasks.RetryPolicy(attempts=2),
+        http=http,
+        observers=[Progress()],
+        rng=random.Random(1),
+    ) as client:
+        assert_type(client, acetasks.Client)
+        task = await client.wait("luma", "id", timeout=600)
+        assert_type(task, acetasks.Task)
+        assert_type(task.state, acetasks.TaskState)
+        assert_type(task.artifacts, tuple[acetasks.Artifact, ...])
+        assert_type(task.response, dict[str, object] | None)
+        assert_type(task.decode(acetasks.LumaResponse), acetasks.LumaResponse)
+        assert_type(task.decode(acetasks.LumaResponse).video_url, str | None)
+        handle = await client.submit("veo", {"prompt": "a cat"})
+        assert_type(handle, acetasks.TaskHandle)
+        assert_type(await handle.wait(timeout=1), acetasks.Task)
+        assert_type(await client.run("veo", {"prompt": "a cat"}, path="/veo/videos"), acetasks.Task)
+        async for update in handle.updates():
+            assert_type(update, acetasks.Task)
+        completed = client.as_completed("flux", ["a", "b"])
+        assert_type(completed, AsyncIterator[acetasks.Task])
+        async for finished in client.as_completed([("luma", "a"), handle], timeout=5):
+            assert_type(finished, acetasks.Task)
+        assert_type(await client.wait_all([("luma", "a"), handle]), list[acetasks.Task])
+        assert_type(await client.wait_all("luma", ["a"], return_failed=True), list[acetasks.Task])
+        assert_type(await client.retrieve("luma", "id"), acetasks.Task)
+        assert_type(await client.retrieve_batch("luma", ["id"]), list[acetasks.Task])
+        await client.wait_all("luma")  # type: ignore[arg-type]  # a slug needs its ids
+        await client.wait("luma", 7)  # type: ignore[arg-type]  # an id is a text
+
+
+def read_errors(error: acetasks.AceTasksError) -> None:
+    """Read what errors carry."""
+    if isinstance(error, acetasks.TaskTimeoutError):
+        assert_type(error.task, acetasks.Task)
+        assert_type(error.tasks, tuple[acetasks.Task, ...])
+    if isinstance(error, acetasks.APIError):
+        assert_type(error.status, int | None)
+        assert_type(error.retry_after, float | None)
+    if isinstance(error, acetasks.SubmissionUncertainError):
+        assert_type(error.payload, bytes)
+
+
+def normalise(payload: bytes) -> acetasks.Task:
+    """Normalise a stored payload or a decoded one."""
+    acetasks.normalize("veo", {"response": None})
+    return acetasks.normalize("luma", payload, http_status=200)
+
+
+def add_a_provider() -> None:
+    """Register a row."""
+    field = ArtifactField("data.*.image_url", acetasks.ArtifactKind.IMAGE)
+    register(ProviderSpec(slug="lantern", submit_paths=("/lantern/images",), artifacts=(field,)), replace=True)
+
+
+async def use_the_simulated_service() -> None:
+    """Script the simulated service."""
+    async with AceServer(token="token") as server:
+        assert_type(server.add("luma", after=154, outcome="failed"), str)
+        assert_type(server.url, str)
+
+
+def use_the_virtual_clock() -> None:
+    """Run on the virtual clock."""
+    run(use_the_simulated_service())
+    assert_type(VirtualClockLoop(start=1.0).time(), float)
