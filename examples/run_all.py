@@ -1,0 +1,60 @@
+"""Run every example as its own program against the simulated service: `python examples/run_all.py`."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from acetasks.testing import AceServer
+
+HERE = Path(__file__).parent
+
+
+def arguments(server: AceServer) -> dict[str, list[str]]:
+    """Name each example with what it is called with; tasks are made for it where it takes ids."""
+    outcomes = ("succeeded", "succeeded", "failed")
+    return {
+        "wait_for_one.py": [server.add("luma", after=0)],
+        "submit_and_follow.py": [],
+        "many_at_once.py": [server.add("flux", after=index / 10, outcome=outcomes[index % 3]) for index in range(60)],
+        "mixed_providers.py": [
+            f"{provider}:{server.add(provider, after=0)}" for provider in ("luma", "veo", "suno", "useapi-pixverse")
+        ],
+        "own_provider.py": [],
+        "watch_requests.py": [server.add("pixverse", after=0) for _ in range(120)],
+        "ten_minutes_in_no_time.py": [],
+    }
+
+
+async def run(name: str, args: list[str], env: dict[str, str]) -> bool:
+    """Run one example, show what it printed, and tell whether it ended well."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, HERE / name, *args, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    lines = output.decode().splitlines()
+    shown = lines if len(lines) <= 8 else [*lines[:4], f"... {len(lines) - 5} more lines ...", lines[-1]]
+    print("\n".join([f"== {name}: exit code {process.returncode}", *shown]))
+    return process.returncode == 0 and bool(lines)
+
+
+async def main() -> None:
+    """Run them all at once."""
+    async with AceServer(speed=100) as server:
+        env = os.environ | {
+            "ACEDATACLOUD_API_BASE_URL": server.url,
+            "ACEDATACLOUD_API_TOKEN": server.token,
+            "USEAPI_API_BASE_URL": server.url,
+            "USEAPI_API_TOKEN": server.token,
+        }
+        programs = arguments(server)
+        missing = {path.name for path in HERE.glob("*.py")} - {*programs, Path(__file__).name}
+        if missing:
+            sys.exit(f"these examples are not run: {sorted(missing)}")
+        results = await asyncio.gather(*(run(name, args, env) for name, args in programs.items()))
+    if not all(results):
+        sys.exit("an example failed")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

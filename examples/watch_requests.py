@@ -1,0 +1,28 @@
+"""Watch what a client does, with an observer: `python examples/watch_requests.py ID...` (Pixverse ids)."""
+
+import asyncio
+import sys
+from collections import Counter
+
+import acetasks
+
+
+class Meter:
+    """Counts the requests and the tasks that they asked for."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def on_event(self, event: acetasks.Event) -> None:
+        if isinstance(event, acetasks.RequestSent):
+            self.counts.update(requests=1, looks=event.ids)
+
+
+async def main(ids: list[str]) -> None:
+    meter = Meter()
+    async with acetasks.Client(observers=[meter]) as client:
+        tasks = await client.wait_all("pixverse", ids, return_failed=True)
+    print(f"{len(tasks)} tasks, {meter.counts['looks']} looks in {meter.counts['requests']} requests")
+
+
+asyncio.run(main(sys.argv[1:]))

@@ -1,0 +1,66 @@
+"""README's programs, run as printed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import acetasks
+from acetasks.testing.server import AceServer
+
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+PROGRAMS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.real_clock
+async def test_the_first_program_runs_as_printed(tmp_path):
+    """Saved, and called with an id, the first program prints the task's state and URLs."""
+    program = tmp_path / "first.py"
+    program.write_text(PROGRAMS[0], "utf-8")
+    async with AceServer() as server:
+        env = os.environ | {"ACEDATACLOUD_API_BASE_URL": server.url, "ACEDATACLOUD_API_TOKEN": server.token}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, program, server.add("luma", after=0), env=env, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+    assert process.returncode == 0
+    assert re.fullmatch(rb"succeeded \['https://.*'\]\s*", output)
+
+
+async def test_the_tour_runs_as_printed(server, client):
+    """Each line of the tour of a client's methods works."""
+    values = {
+        "acetasks": acetasks,
+        "client": client,
+        "task_id": server.add("luma", after=10),
+        "a": server.add("luma", after=10),
+        "b": server.add("veo", after=10),
+        "ids": [server.add("flux", after=5, outcome="failed"), server.add("flux", after=6)],
+    }
+    body = PROGRAMS[1].replace("async with acetasks.Client() as client:", "async def tour():")
+    exec(compile(f"{body}    return tasks", "tour", "exec"), values)  # noqa: S102  # README's own program
+    assert [task.state.value for task in await values["tour"]()] == ["failed", "succeeded"]
+
+
+async def test_the_test_of_a_trailer_runs_as_printed():
+    """The example of a test is a test."""
+    values: dict[str, object] = {}
+    exec(compile(PROGRAMS[2], "trailer", "exec"), values)  # noqa: S102  # README's own program
+    await values["test_a_trailer_of_ten_minutes"]()
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(\w+(?:Error|Response|Policy))`", README))))
+def test_every_name_that_the_readme_mentions_exists(name):
+    """Errors, responses and policies named in README are there, or are Python's own."""
+    assert hasattr(acetasks, name) or name in {"TimeoutError", "ValueError", "TypeError"}
+
+
+def test_the_readme_names_every_error():
+    """Every error of the tree stands in README."""
+    errors = [name for name in acetasks.__all__ if name.endswith("Error") and name != "TaskError"]
+    assert [name for name in errors if f"`{name}`" not in README and f".{name}`" not in README] == []
