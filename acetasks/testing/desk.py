@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from acetasks.providers.spec import ProviderSpec, Service, TasksCall
+from acetasks.providers.spec import ProviderSpec, TasksCall
+from acetasks.testing.answers import Answer, RefusalError
 from acetasks.testing.gallery import shape_of
 from acetasks.testing.looks import Json, fake_uuid
 from acetasks.testing.script import Phase, Script, ScriptedTask
@@ -32,35 +33,6 @@ class Action(enum.StrEnum):
     #: A batch call without ids: the user's latest tasks.
     HISTORY = "history"
     SUBMIT = "submit"
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What is sent back: an HTTP status, and a body to be encoded as JSON."""
-
-    status: int
-    body: object
-
-
-class RefusalError(Exception):
-    """Raised when a request is refused as the service documents it; never leaves the server.
-
-    Attributes:
-        status: The HTTP status.
-        code: The service's error code.
-        message: The service's message.
-    """
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-
-    def answer(self, service: Service, trace_id: str) -> Answer:
-        """Write the refusal down in the form of a service's errors."""
-        if service is Service.USEAPI:
-            return Answer(self.status, {"error": self.message, "code": self.status})
-        return Answer(self.status, {"error": {"code": self.code, "message": self.message}, "trace_id": trace_id})
 
 
 class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,13 +123,14 @@ class Desk:
     def __repr__(self) -> str:
         return f"<Desk of {self._script!r}>"
 
-    def answer(self, spec: ProviderSpec, inquiry: Inquiry, *, now: float) -> Answer:
+    def answer(self, spec: ProviderSpec, inquiry: Inquiry, *, now: float, ceiling: int | None = None) -> Answer:
         """Answer a tasks call.
 
         Args:
             spec: The provider's row.
             inquiry: What is asked.
             now: When it is asked, on the server's clock.
+            ceiling: How many tasks to answer at most, whatever is asked; None means no such bound.
 
         Returns:
             The answer as the provider would send it.
@@ -166,11 +139,11 @@ class Desk:
             return self._answer_one(spec, inquiry, now)
         shape = shape_of(spec.slug)
         if inquiry.action is Action.RETRIEVE_BATCH:
-            found = self._find_asked(spec, inquiry.ids, now)
-            start, stop = inquiry.offset, None if inquiry.limit is None else inquiry.offset + inquiry.limit
+            found, limit = self._find_asked(spec, inquiry.ids, now), inquiry.limit
         else:
-            found = self._find_past(spec, inquiry, now)
-            start, stop = inquiry.offset, inquiry.offset + _default(inquiry.limit, HISTORY_LIMIT)
+            found, limit = self._find_past(spec, inquiry, now), _default(inquiry.limit, HISTORY_LIMIT)
+        limits = [bound for bound in (limit, ceiling) if bound is not None]
+        start, stop = inquiry.offset, inquiry.offset + min(limits) if limits else None
         key, counts_all = shape.total
         if counts_all:
             everything = list(found)

@@ -41,6 +41,10 @@ _BLIND_PAUSE = 0.001
 _SIOCOUTQNSD = 0x894B
 _ZERO = bytes(4)  # a C int
 
+# From netinet/tcp.h; Python has no name for it. The state of a socket whose connection is over: as a rule, because the
+# other end has reset it.
+_TCP_CLOSE = 7
+
 
 class VirtualSelector(selectors.DefaultSelector):
     """A selector that does not wait of its own accord: when it has nothing to report, it asks what to do."""
@@ -181,8 +185,10 @@ class _TcpWatch:
 
     def _count_undelivered(self, end: _TcpEnd) -> tuple[int, int]:
         counts = _count_outgoing(end.fd)
-        if not counts[0] or end.peer is None or end.peer.is_closed:
+        if not counts[0]:
             return counts
+        if end.peer is None or end.peer.is_closed:
+            return (0, 0) if _is_reset(end.fd) else counts
         # The other end may have the bytes and delay saying so until it has something to send. Have it do so now.
         with contextlib.suppress(OSError), _borrow_socket(end.peer.fd) as sock:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
@@ -232,6 +238,13 @@ def _borrow_socket(fd: int) -> Iterator[socket.socket]:
 def _read_address(name: tuple[str, int]) -> _Address:
     # A server of both kinds of addresses is shown those of IPv4 in the form of IPv6.
     return (name[0].removeprefix("::ffff:"), name[1])
+
+
+def _is_reset(fd: int) -> bool:
+    """Tell whether a TCP socket's connection is gone: what it then counts as unacknowledged stays so for ever."""
+    with contextlib.suppress(OSError), _borrow_socket(fd) as sock:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
+    return False  # it was closed without being unregistered
 
 
 def _count_outgoing(fd: int) -> tuple[int, int]:

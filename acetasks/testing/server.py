@@ -3,61 +3,47 @@
 It serves both services at one address: the tasks calls and submissions of every provider in the table, and of any
 other slug in the standard way. Its time is its event loop's, so that on a virtual clock a video takes no time at
 all, and all chance comes from one seed, so that every run is the same. What tasks do is in `script`, what records
-look like in `shapes` and `gallery`, what a tasks call answers in `desk`; here is what concerns HTTP.
+look like in `shapes` and `gallery`, what a tasks call answers in `desk`, what goes wrong in `faults`; a request comes
+in through `door` and `reception` and its answer leaves through `delivery`. Here all of them meet.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from typing import TYPE_CHECKING, Self
 
 import msgspec
-from aiohttp import web
 
-from acetasks.providers.spec import ProviderSpec, Service
 from acetasks.providers.table import lookup
+from acetasks.testing.answers import Answer, RefusalError, build_refusal
 from acetasks.testing.courier import Courier, RecordedCallback
-from acetasks.testing.desk import Action, Answer, Desk, RefusalError, read_inquiry, read_query
+from acetasks.testing.delivery import Letter, Manner, hold, send, sleep_until
+from acetasks.testing.desk import Desk
 from acetasks.testing.door import Door
+from acetasks.testing.faults import Edit, Effect, Fault, Faults, FaultyFunctionError, When
 from acetasks.testing.gallery import shape_of
 from acetasks.testing.looks import Json, fake_uuid
-from acetasks.testing.routes import Route, Routes
+from acetasks.testing.reception import Question, Reception, RecordedRequest, Submission
 from acetasks.testing.script import Outcome, Phase, Rule, Script, ScriptedTask
 
 if TYPE_CHECKING:
     import types
     from collections.abc import Mapping
 
+    from aiohttp import web
+
+    from acetasks.providers.spec import ProviderSpec
+    from acetasks.testing.reception import Errand
     from acetasks.testing.shapes import Shape
 
 #: Connections that may wait to be accepted: a thousand clients may come at once, and the system's default of 100
 #: would make the rest of them try again a second later.
 BACKLOG = 1024
-_HEADERS = {"Content-Type": "application/json"}
-
-
-class RecordedRequest(msgspec.Struct, kw_only=True):
-    """One request as the server saw it.
-
-    Attributes:
-        time: When it came, in seconds on the clock of the server's event loop.
-        method: Its HTTP method.
-        path: Its path.
-        provider: The slug of the provider it is for; empty where the path is no provider's.
-        action: What it is for, or None where it was refused before that was read.
-        ids: The ids asked, or the id of the task submitted.
-        status: The HTTP status of the answer, or None while there is none.
-    """
-
-    time: float
-    method: str
-    path: str
-    provider: str = ""
-    action: Action | None = None
-    ids: tuple[str, ...] = ()
-    status: int | None = None
+#: How the answer to a request leaves that no fault hits.
+_PLAINLY = Manner()
+#: What ends a test from outside, or a program: nothing may come in its place.
+_ENDS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
 class AceServer:
@@ -91,11 +77,11 @@ class AceServer:
 
         Args:
             token: The bearer token that requests must carry.
-            seed: Of all that is drawn: ids, durations and failures.
+            seed: Of all that is drawn: ids, durations, failures, and by itself whom a fault hits.
             epoch: What the loop's clock counts from, in seconds since the epoch, for the times in records.
             host: The address to listen at.
             port: The port to listen at; 0 takes a free one.
-            speed: What every scripted time is divided by.
+            speed: What every scripted time of a task is divided by.
             failure_rate: The share of tasks without a scripted outcome that fail, from 0 to 1.
             record_requests: Whether `requests` is kept; the counts are in any case.
 
@@ -119,7 +105,9 @@ class AceServer:
         self._trace_number = 0
         self._script = Script(seed=seed, speed=speed, failure_rate=failure_rate)
         self._desk = Desk(self._script, epoch=epoch)
-        self._routes = Routes()
+        self._faults = Faults(seed=seed)
+        self._mistakes: list[BaseException] = []
+        self._reception = Reception()
         self._courier = Courier(self.callbacks.append)
         self._url = ""
         self._door: Door | None = None
@@ -131,7 +119,7 @@ class AceServer:
 
     @property
     def url(self) -> str:
-        """Where it listens, such as `http://127.0.0.1:41234`; it stays the same after the stop.
+        """Where it listens, such as `http://127.0.0.1:41234`; it stays the same after a stop and another start.
 
         Raises:
             RuntimeError: It was never started.
@@ -146,7 +134,7 @@ class AceServer:
         return self._script.tasks
 
     async def start(self) -> Self:
-        """Begin to listen.
+        """Begin to listen; after a stop, again at the same address and with the tasks and faults that there were.
 
         Raises:
             RuntimeError: It listens already.
@@ -157,27 +145,22 @@ class AceServer:
         door = Door(self._receive, opened=self._count_opened, closed=self._count_closed)
         self._listener = await asyncio.get_running_loop().create_server(door, self._host, self._port, backlog=BACKLOG)
         self._door = door
-        host, port = self._listener.sockets[0].getsockname()[:2]
-        self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        host, self._port = self._listener.sockets[0].getsockname()[:2]
+        self._url = f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
         return self
 
     async def stop(self) -> None:
-        """Close every connection at once, whatever waits for an answer, and forget callbacks not yet posted."""
-        listener, door = self._listener, self._door
-        if listener is None or door is None:
-            return
-        self._listener = self._door = None
-        # asyncio loses a connection that is accepted in the moment of the close: none is accepted any more, and
-        # those that are come in before it.
-        for sock in listener.sockets:
-            with contextlib.suppress(NotImplementedError):  # a loop without readers accepts in its own way
-                asyncio.get_running_loop().remove_reader(sock)
-        try:
-            await self._courier.close()
-            await door.close()
-        finally:
-            listener.close()
-        await listener.wait_closed()
+        """Close every connection at once, whatever waits for an answer, and forget callbacks not yet posted.
+
+        Clients are refused a connection then, until another `start`.
+
+        Raises:
+            BaseException: What the `when` or `edit` of a fault has raised, the first if there were several: those of a
+                test's author must not go by unseen, whatever the client makes of the answer.
+        """
+        await self._close()
+        if self._mistakes:
+            raise self._take_mistake()
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -188,7 +171,14 @@ class AceServer:
         error: BaseException | None,
         traceback: types.TracebackType | None,
     ) -> None:
-        await self.stop()
+        await self._close()
+        if not self._mistakes:
+            return
+        mistake = self._take_mistake()
+        if isinstance(error, _ENDS):
+            error.add_note(f"before that, a function that a fault was given had raised {mistake!r}")
+            return
+        raise mistake
 
     def add(
         self,
@@ -273,13 +263,115 @@ class AceServer:
         )
         self._script.add_rule(lookup(provider), rule, times=times)
 
+    def fail(
+        self,
+        provider: str | None = None,
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: object = None,
+        edit: Edit | None = None,
+        limit: int | None = None,
+        hang: float | None = None,
+        reset: bool = False,
+        truncate: float | None = None,
+        drip: float | None = None,
+        split: int | None = None,
+        times: int | msgspec.UnsetType | None = msgspec.UNSET,
+        rate: float | None = None,
+        when: When | None = None,
+    ) -> Fault:
+        """Say what goes wrong with the next requests.
+
+        Faults are tried in the order in which they were scripted, and a request is hit by the first that is for it, by
+        one at most. A request that is hit is processed as usual when it comes - so a submission makes its task, and is
+        paid for - unless `status` or `body` replace the real answer. All else is done to the answer, real or not, and
+        goes together: first the silence, then the head, then the body in its pieces, then the cut. Seconds are those
+        of the event loop's clock, and the server's `speed` does not divide them.
+
+        What `when` and `edit` raise is answered with a 500 that names it, at once, and raised again by `stop` or at
+        the end of `async with`, in place of whatever error the 500 has led to.
+
+        Args:
+            provider: The slug of the provider whose requests are hit; None means every request, whatever it is for,
+                those for unknown paths and with a wrong token too.
+            status: The HTTP status, from 200 to 599, that is answered without processing the request. Without a
+                `body` the answer is what the service documents for it, in its own form: the codes `bad_request`
+                (400), `invalid_token` (401), `used_up` (402), `forbidden` (403), `no_api` (404), `request_too_large`
+                (413), `too_many_requests` (429), `api_error` (500) and `timeout` (504); for 502 and 503 a gateway's
+                page of HTML, since no service answers then; for any other the code of 400 or 500; below 400 nothing.
+                With `edit` the request is processed, and its answer gets this status: a 502 after the work is done.
+            headers: Headers that are added to the answer or replace its own, such as `Retry-After` or `Date`.
+            body: What is answered without processing the request: bytes and text as they are, anything else as
+                JSON; None means no such thing. The status is 200 unless given, the type `application/json` unless the
+                headers say otherwise.
+            edit: Gets the decoded JSON of the real answer and returns what is sent instead, or bytes that are sent as
+                they are: for duplicates, strangers, another order, records that cannot be read.
+            limit: How many records the answer to a batch or a history has at most, which it does not tell; no other
+                requests are hit then.
+            hang: Seconds of silence before the answer; `math.inf` for no answer until the client leaves.
+            reset: Whether the connection is reset, without a byte of an answer, or with `truncate` after that share.
+            truncate: The share of the body, from 0 to less than 1, after which the connection ends, although the
+                whole length was announced.
+            drip: Seconds over which the body comes, in 50 pieces or as many as `split` says: the first at once, the
+                last at the end. With `math.inf` nothing comes after the first.
+            split: In how many writes the body comes, of at least a byte each, which cut characters in two as well.
+            times: How many requests are hit; None means all until `Fault.stop`. Unless given, 1, or None with `rate`.
+            rate: The share of the requests it is for that are hit, above 0 and up to 1, drawn from a source of the
+                fault's own, so that the draws of tasks and other faults stay as they are; None means all.
+            when: Says of a request which the fault is for whether it is hit, by its provider, action, ids, path,
+                method and time; a submission has no id yet.
+
+        Returns:
+            The fault, which tells how many requests it has hit, and can be stopped.
+
+        Raises:
+            TypeError: A value is of the wrong kind.
+            ValueError: Nothing goes wrong, a number is out of its range, or one value leaves nothing of another to be
+                seen.
+            UnknownProviderError: The provider's name can be none.
+        """
+        manner = Manner(headers=headers, hang=hang, reset=reset, truncate=truncate, drip=drip, split=split)
+        effect = Effect(status=status, body=body, edit=edit, limit=limit, manner=manner)
+        if times is msgspec.UNSET:
+            times = 1 if rate is None else None
+        return self._faults.add(effect, provider=provider, times=times, rate=rate, when=when)
+
+    def clear_faults(self) -> None:
+        """Stop every fault, and forget them; requests that are hit already go on as scripted."""
+        self._faults.clear()
+
     def clear_requests(self) -> None:
-        """Forget the requests and callbacks so far, and count from 0 again; open connections stay counted."""
+        """Forget the requests and callbacks so far, and count from 0 again; open connections and faults stay."""
         self.requests.clear()
         self.callbacks.clear()
         self.request_count = self.ids_asked = self.submissions = 0
         self.connections = self.open_connections
         self.max_concurrent = self._concurrent
+
+    async def _close(self) -> None:
+        """Close what is open, and wait until all that was under way has ended."""
+        listener, door = self._listener, self._door
+        if listener is None or door is None:
+            return
+        self._listener = self._door = None
+        # asyncio loses a connection that is accepted in the moment of the close: none is accepted any more, and
+        # those that are come in before it.
+        for sock in listener.sockets:
+            with contextlib.suppress(NotImplementedError):  # a loop without readers accepts in its own way
+                asyncio.get_running_loop().remove_reader(sock)
+        try:
+            await self._courier.close()
+            await door.close()
+        finally:
+            listener.close()
+        await listener.wait_closed()
+
+    def _take_mistake(self) -> BaseException:
+        """Take the first of what functions of the author's have raised, and forget the rest."""
+        first = self._mistakes[0]
+        self._mistakes.clear()
+        return first
 
     def _count_opened(self) -> None:
         self.connections += 1
@@ -289,7 +381,7 @@ class AceServer:
         self.open_connections -= 1
 
     async def _receive(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Take a request, count it and answer it: the one door that every request comes through."""
+        """Take a request, count it and answer it: the one way that every request comes in by."""
         seen = RecordedRequest(time=_now(), method=request.method, path=request.path)
         self.request_count += 1
         if self._keeps_requests:
@@ -297,44 +389,61 @@ class AceServer:
         self._concurrent += 1
         self.max_concurrent = max(self.max_concurrent, self._concurrent)
         try:
-            response = await self._respond(request, seen)
-            seen.status = response.status
+            return await self._respond(request, seen)
         finally:
             self._concurrent -= 1
-        return response
 
-    async def _respond(self, request: web.BaseRequest, seen: RecordedRequest) -> web.Response:
-        """Answer a request, or refuse it in the form of the service it was meant for."""
-        route = self._routes.find(seen.method, seen.path)
+    async def _respond(self, request: web.BaseRequest, seen: RecordedRequest) -> web.StreamResponse:
+        """Understand a request, choose what goes wrong with it, answer it or not, and deliver the answer or not."""
+        errand = await self._reception.read(request, seen, token=self.token)
+        if isinstance(errand.wish, Question):
+            self.ids_asked += len(seen.ids)
+        manner = _PLAINLY
         try:
-            answer = await self._answer(request, route, seen)
-        except RefusalError as refusal:
-            self._trace_number += 1
-            service = Service.ACEDATA if route is None else route.spec.service
-            answer = refusal.answer(service, fake_uuid(f"refusal {self._trace_number}"))
-        return web.Response(body=msgspec.json.encode(answer.body), status=answer.status, headers=_HEADERS)
+            fault = seen.fault = self._faults.choose(seen)
+            letter = await self._answer(errand, fault, seen)
+            if fault is not None:
+                manner = fault.effect.manner
+        except FaultyFunctionError as error:
+            self._mistakes.append(error.cause)
+            letter = _write(RefusalError(500, "api_error", str(error)).answer(errand.service, self._new_trace()))
+        await hold(request, manner)
+        seen.status = letter.status
+        return await send(request, letter, manner)
 
-    async def _answer(self, request: web.BaseRequest, route: Route | None, seen: RecordedRequest) -> Answer:
-        """Answer a request that has come through.
+    async def _answer(self, errand: Errand, fault: Fault | None, seen: RecordedRequest) -> Letter:
+        """Write the answer to a request: the real one, or what a fault has in its place.
+
+        Raises:
+            FaultyFunctionError: The fault's `edit` has raised something.
+        """
+        if fault is not None and fault.effect.replaces:
+            return fault.effect.replace(errand.service, self._new_trace())
+        try:
+            answer = await self._process(errand.wish, None if fault is None else fault.effect.limit, seen)
+        except RefusalError as refusal:
+            answer = refusal.answer(errand.service, self._new_trace())
+        letter = _write(answer)
+        return letter if fault is None else fault.rewrite(letter)
+
+    async def _process(
+        self, wish: Question | Submission | RefusalError, limit: int | None, seen: RecordedRequest
+    ) -> Answer:
+        """Do what a request is for.
 
         Raises:
             RefusalError: It is refused.
         """
-        is_useapi = route is not None and route.spec.service is Service.USEAPI
-        if request.headers.get("Authorization") != f"Bearer {self.token}":
-            message = "Unauthorized" if is_useapi else "The specified token is invalid or wrong."
-            raise RefusalError(401, "invalid_token", message)
-        if route is None:
-            raise RefusalError(404, "no_api", "API does not exist, please make sure url is correct.")
-        spec = route.spec
-        seen.provider = spec.slug
-        if not route.asks:
-            return await self._submit(spec, await _read_body(request), seen)
-        is_query = seen.method == "GET"
-        inquiry = read_query(spec, request.query) if is_query else read_inquiry(spec, await _read_body(request))
-        seen.action, seen.ids = inquiry.action, inquiry.ids
-        self.ids_asked += len(inquiry.ids)
-        return self._desk.answer(spec, inquiry, now=_now())
+        if isinstance(wish, RefusalError):
+            raise wish
+        if isinstance(wish, Submission):
+            return await self._submit(wish.spec, wish.body, seen)
+        return self._desk.answer(wish.spec, wish.inquiry, now=_now(), ceiling=limit)
+
+    def _new_trace(self) -> str:
+        """Make up the id of a request that is refused."""
+        self._trace_number += 1
+        return fake_uuid(f"refusal {self._trace_number}")
 
     async def _submit(self, spec: ProviderSpec, body: Json, seen: RecordedRequest) -> Answer:
         """Take a submission: acknowledge it, or wait until it is done where nothing asks for less.
@@ -346,16 +455,16 @@ class AceServer:
         rule = self._script.take_rule(spec.slug)
         task = self._script.add(spec, rule, now=_now(), request=body, path=seen.path)
         self.submissions += 1
-        seen.action, seen.ids = Action.SUBMIT, (task.id,)
+        seen.ids = (task.id,)
         url = body.get(shape.callback_field)
         if isinstance(url, str) and url:
             self._promise_callback(spec, shape, task, url)
         if body.get("async") is True or url or not spec.accepts_async:
             look = shape.look(spec, task, now=task.created, epoch=self._epoch)
             return Answer(shape.ack_status, shape.ack(msgspec.structs.replace(look, phase=Phase.QUEUED)))
-        await _sleep_until(task.finishes_at)
+        await sleep_until(task.finishes_at)
         if task.outcome is Outcome.NOT_FOUND:
-            raise RefusalError(504, "timeout", "Timeout to generate.")
+            raise build_refusal(spec.service, 504)
         look = shape.look(spec, task, now=max(_now(), task.finishes_at), epoch=self._epoch)
         status = shape.failed_status if look.phase is Phase.FAILED else 200
         return Answer(status, shape.response(look))
@@ -380,26 +489,5 @@ def _outcome(name: Outcome | str | None) -> Outcome | None:
     return None if name is None else Outcome(name)
 
 
-async def _read_body(request: web.BaseRequest) -> Json:
-    """Read a request's body.
-
-    Raises:
-        RefusalError: It is no JSON object, or larger than the service takes.
-    """
-    try:
-        body = msgspec.json.decode(await request.read())
-    except web.HTTPRequestEntityTooLarge:
-        raise RefusalError(413, "request_too_large", "Request body is too large.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise RefusalError(400, "bad_request", "The request body is no JSON.") from None
-    if not isinstance(body, dict):
-        raise RefusalError(400, "bad_request", "The request body must be a JSON object.")
-    return body
-
-
-async def _sleep_until(when: float) -> None:
-    """Sleep until a time on the loop's clock, or for good."""
-    loop = asyncio.get_running_loop()
-    if math.isinf(when):
-        await loop.create_future()
-    await asyncio.sleep(when - loop.time())
+def _write(answer: Answer) -> Letter:
+    return Letter(status=answer.status, content=msgspec.json.encode(answer.body))

@@ -663,6 +663,15 @@ class TestRecording:
         ]
         assert (server.request_count, server.ids_asked, server.submissions) == (4, 2, 1)
 
+    async def test_refused_requests_are_recorded(self, server: AceServer, caller: Caller) -> None:
+        """A request that is refused is recorded with its provider, and with what it is for if that was read."""
+        await caller.send("/luma/tasks", {"ids": ["x"], "action": "retrieve_batch"}, token="wrong")
+        await caller.send("/v1/pixverse/jobs/", method="GET")
+        await caller.send("/luma/videos", data=b"{")
+        seen = [(seen.provider, seen.action, seen.ids, seen.status) for seen in server.requests]
+        assert seen == [("luma", None, (), 401), ("useapi-pixverse", None, (), 400), ("luma", None, (), 400)]
+        assert (server.ids_asked, server.submissions) == (0, 0)
+
     async def test_counts_go_on_without_a_record(self) -> None:
         """A server that records nothing still counts."""
         async with AceServer(record_requests=False) as server, aiohttp.ClientSession() as http:
@@ -751,6 +760,35 @@ class TestLife:
                 assert (await Caller(server, http).retrieve("luma", task_id)).status == 200
             await server.stop()
         assert len(server.tasks) == 2
+
+    async def test_service_goes_away_and_comes_back(self) -> None:
+        """A stopped server refuses connections, and one that is started again listens at the address it had."""
+        server = await AceServer().start()
+        url, task_id = server.url, server.add("luma", after=0)
+        async with aiohttp.ClientSession() as http:
+            caller = Caller(server, http)
+            for _ in range(3):
+                assert (await caller.retrieve("luma", task_id)).status == 200
+                begun = now()
+                await server.stop()
+                with pytest.raises(aiohttp.ClientConnectorError) as refused:
+                    await caller.retrieve("luma", task_id)
+                assert isinstance(refused.value.os_error, ConnectionRefusedError)
+                await server.start()
+                assert (server.url, now()) == (url, begun)
+            assert (await caller.retrieve("luma", task_id)).body["id"] == task_id
+        await server.stop()
+
+    async def test_address_that_is_taken_meanwhile(self) -> None:
+        """A server does not come back at an address that another has taken; it can try again."""
+        server = AceServer()
+        async with server:
+            pass
+        async with AceServer(port=int(server.url.rpartition(":")[2])):
+            with pytest.raises(OSError, match="address already in use"):
+                await server.start()
+        async with server:
+            assert repr(server).startswith("<AceServer open")
 
     async def test_start_twice(self, server: AceServer) -> None:
         """A server that listens already is not started again."""
