@@ -23,6 +23,7 @@ from acetasks.errors import (
 from acetasks.models import TaskState
 from acetasks.providers import (
     ProviderSpec,
+    Reading,
     find_error_object,
     is_missing,
     read_error_code,
@@ -31,7 +32,7 @@ from acetasks.providers import (
     read_text,
     suggest,
 )
-from acetasks.records import DECODE_ERRORS, RecordHead, decode, excerpt, read_head, unreadable
+from acetasks.records import DECODE_ERRORS, RecordHead, decode, excerpt, read_head, shorten, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,8 +108,20 @@ def read_failure(request: Request, response: Response, retry_after: float | None
     return error
 
 
-def read_look(spec: ProviderSpec, request: Request, response: Response) -> list[msgspec.Raw]:
-    """Split the answer to a look into raw records, in the order in which they came.
+class Look(msgspec.Struct, frozen=True):
+    """What the answer to a look says.
+
+    Attributes:
+        readings: The tasks asked for that it has a record of, by id.
+        unread: How many of its records cannot be read, so that it is not known whose they are.
+    """
+
+    readings: dict[str, Reading]
+    unread: int = 0
+
+
+def read_look(spec: ProviderSpec, request: Request, response: Response) -> Look:
+    """Read the answer to a look: of a batch, as many records as the service chose to send, in whatever order.
 
     Args:
         spec: The provider's row.
@@ -116,23 +129,45 @@ def read_look(spec: ProviderSpec, request: Request, response: Response) -> list[
         response: What came back, for which `read_failure` has found no error.
 
     Returns:
-        The records; of a batch, as many as the service chose to send.
+        What it says of the tasks that were asked for; records of others are passed over.
 
     Raises:
-        ProtocolError: The body is no JSON, or no answer to this request. Asking again may help.
+        ProtocolError: The body is no JSON, or no answer to this request; it says whether asking again may help.
         APIError: The body is an error in spite of its status.
     """
     if len(request.ids) == 1:
+        (task_id,) = request.ids
         head = _read_error_head(response.body)
         if response.status < _REDIRECT and head.is_flat and head.id is None and head.task_id is None:
             _raise_if_refused(spec, head, response)
-        return [msgspec.Raw(response.body)]
+        return Look({task_id: read_record(spec, response.body, task_id=task_id, http_status=response.status)})
+    asked = set(request.ids)
+    readings: dict[str, Reading] = {}
+    unread = 0
+    for record in _split_batch(spec, response):
+        try:
+            reading = read_record(spec, record)
+        except ProtocolError:
+            unread += 1
+            continue
+        if reading.task.id in asked:
+            readings.setdefault(reading.task.id, reading)
+    return Look(readings, unread)
+
+
+def _split_batch(spec: ProviderSpec, response: Response) -> list[msgspec.Raw]:
+    """Split the answer to a batch into raw records.
+
+    Raises:
+        ProtocolError: It is none.
+        APIError: It is an error in spite of its status.
+    """
     try:
         answer, _ = decode(_batch_decoder, response.body)
     except DECODE_ERRORS as error:
         # Nesting without end is in some record of it; anything else is wrong with the answer as a whole.
         raise ProtocolError(
-            f"{spec.slug}: a batch answer cannot be read ({error})",
+            f"{spec.slug}: a batch answer cannot be read ({shorten(error)})",
             excerpt=excerpt(response.body),
             transient=not isinstance(error, RecursionError),
         ) from error
@@ -164,7 +199,9 @@ def read_submission(spec: ProviderSpec, request: Request, response: Response) ->
         return task
     # 2. An id to ask for.
     if task.id:
-        return msgspec.structs.replace(task, state=TaskState.PENDING) if task.state.is_terminal else task
+        if not task.state.is_terminal:
+            return task
+        return msgspec.structs.replace(task, state=TaskState.PENDING, finished_at=None, duration=None)
     # 3. A result that no question knows (midjourney's descriptions): without an id it can be nothing else.
     if request.is_blocking and task.state is TaskState.PENDING and _has_content(response.body):
         return msgspec.structs.replace(task, state=TaskState.SUCCEEDED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import random
 from typing import TYPE_CHECKING, NamedTuple, Self, overload
@@ -13,12 +14,13 @@ import anyio
 from acetasks import waiting
 from acetasks.answers import read_submission
 from acetasks.arguments import check_id, check_timeout
-from acetasks.errors import ClientClosedError, ProtocolError, SubmissionUncertainError
+from acetasks.endpoints import Endpoint, Secret, TokenProvider
+from acetasks.errors import ClientClosedError
 from acetasks.events import LoggingObserver, Observer, Observers
 from acetasks.models import PollPolicy, RetryPolicy, Task, TaskState
-from acetasks.poller import Poller
+from acetasks.poller import CLOSE_PATIENCE, Poller
 from acetasks.providers import Service, lookup
-from acetasks.session import Endpoint, Session
+from acetasks.session import Session, check_pool
 from acetasks.targets import Target, TaskHandle, read_targets
 from acetasks.wire import build_submission
 
@@ -38,10 +40,12 @@ _USEAPI_TOKEN, _USEAPI_BASE_URL = "USEAPI_API_TOKEN", "USEAPI_API_BASE_URL"
 
 
 class _Running(NamedTuple):
-    """What an open client has."""
+    """What an open client has, and where it was opened."""
 
     session: Session
     poller: Poller
+    loop: asyncio.AbstractEventLoop
+    pid: int
 
 
 class Client:
@@ -53,45 +57,63 @@ class Client:
 
     def __init__(
         self,
-        token: str | None = None,
+        token: str | TokenProvider | None = None,
         *,
         base_url: str | None = None,
-        useapi_token: str | None = None,
+        useapi_token: str | TokenProvider | None = None,
         useapi_base_url: str | None = None,
         policy: PollPolicy | None = None,
         retry: RetryPolicy | None = None,
         http: aiohttp.ClientSession | None = None,
         observers: Iterable[Observer] = (),
         rng: random.Random | None = None,
+        allow_insecure: bool = False,
     ) -> None:
         """Set a client up; nothing is opened or sent yet.
 
         Args:
-            token: For Ace Data Cloud; None takes it from the environment variable ACEDATACLOUD_API_TOKEN.
+            token: For Ace Data Cloud; None takes it from the environment variable ACEDATACLOUD_API_TOKEN. A callable
+                is asked for one at the first request, and again when the service refuses it (HTTP 401); it returns
+                the token or an awaitable of it.
             base_url: Of Ace Data Cloud; None takes ACEDATACLOUD_API_BASE_URL or https://api.acedata.cloud.
-            useapi_token: For useapi.net; None takes USEAPI_API_TOKEN.
+            useapi_token: For useapi.net, likewise; None takes USEAPI_API_TOKEN.
             useapi_base_url: Of useapi.net; None takes USEAPI_API_BASE_URL or https://api.useapi.net.
             policy: How tasks are asked for.
             retry: How failed requests are sent again.
             http: An aiohttp session of your own, which the client uses and leaves open; None opens a pool.
             observers: Told of what the client does.
             rng: The randomness of intervals and delays, for repeatable tests; None takes a fresh one.
+            allow_insecure: Whether tokens may be sent to other machines without TLS, or without checking whom they
+                go to: a base URL of `http://`, or an `http` session that checks no certificates.
 
         Raises:
-            ValueError: A base URL or token that no request could be sent with.
+            ValueError: A base URL, token or session that no request could safely be sent with.
         """
-        self._endpoints = {
-            Service.ACEDATA: _endpoint(token, base_url, _ACEDATA_TOKEN, _ACEDATA_BASE_URL, "https://api.acedata.cloud"),
-            Service.USEAPI: _endpoint(
-                useapi_token, useapi_base_url, _USEAPI_TOKEN, _USEAPI_BASE_URL, "https://api.useapi.net"
-            ),
-        }
         self._policy = policy or PollPolicy()
         self._retry = retry or RetryPolicy()
+        secret, useapi_secret = _conceal(token, _ACEDATA_TOKEN), _conceal(useapi_token, _USEAPI_TOKEN)
+        # From here on no variable shows a token, whatever prints the variables of a traceback.
+        del token, useapi_token
+        new_endpoint = functools.partial(Endpoint, patience=self._retry.timeout, allow_insecure=allow_insecure)
+        self._endpoints = {
+            Service.ACEDATA: new_endpoint(
+                base_url=base_url or os.environ.get(_ACEDATA_BASE_URL, "").strip() or "https://api.acedata.cloud",
+                token=secret,
+                token_variable=_ACEDATA_TOKEN,
+            ),
+            Service.USEAPI: new_endpoint(
+                base_url=useapi_base_url or os.environ.get(_USEAPI_BASE_URL, "").strip() or "https://api.useapi.net",
+                token=useapi_secret,
+                token_variable=_USEAPI_TOKEN,
+            ),
+        }
+        if http is not None:
+            check_pool(http, allow_insecure=allow_insecure)
         self._http = http
         self._emit = Observers((LoggingObserver(), *observers))
         self._rng = rng or random.Random()
         self._running: _Running | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._was_opened = False
 
     def __repr__(self) -> str:
@@ -108,12 +130,13 @@ class Client:
         if self._was_opened:
             raise ClientClosedError("this client was opened before; a client is opened once: make a new one")
         self._was_opened = True
-        clock = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
+        clock = loop.time
         session = Session(
             self._endpoints, http=self._http, retry=self._retry, rng=self._rng, clock=clock, emit=self._emit
         )
         poller = Poller(session, policy=self._policy, retry=self._retry, rng=self._rng, clock=clock, emit=self._emit)
-        self._running = _Running(session, poller)
+        self._running = _Running(session, poller, loop, os.getpid())
         return self
 
     async def __aexit__(
@@ -125,13 +148,22 @@ class Client:
     async def close(self) -> None:
         """Close the client: whoever waits gets a `ClientClosedError`, and no connection or task is left.
 
-        Closing a closed client does nothing.
+        It takes a second at most. Closing a closed client does nothing.
+
+        Raises:
+            ClientClosedError: It was opened in another event loop or process, and is left to that one.
         """
-        running, self._running = self._running, None
-        if running is not None:
-            with anyio.CancelScope(shield=True):
-                await running.poller.close()
-                await running.session.close()
+        if self._running is not None:
+            running, self._running = self._require_open(), None
+            self._closing = asyncio.create_task(_shut_down(running), name="acetasks close")
+        if self._closing is None:
+            return
+        try:
+            await asyncio.shield(self._closing)
+        except asyncio.CancelledError:
+            # Even if whoever closes it is cancelled, nothing of the client is left behind.
+            await asyncio.wait([self._closing])
+            raise
 
     # Waiting.
 
@@ -249,14 +281,7 @@ class Client:
         session = self._require_open().session
         spec = lookup(provider)
         request = build_submission(spec, payload, path)
-        sent_at = asyncio.get_running_loop().time()
-        response = await session.send(request)
-        try:
-            task = read_submission(spec, request, response)
-        except ProtocolError as error:
-            raise SubmissionUncertainError(
-                str(error), provider=spec.slug, path=request.path, payload=request.body, sent_at=sent_at
-            ) from error
+        task = await session.send(request, functools.partial(read_submission, spec, request))
         finished = task if task.state.is_terminal else None
         return TaskHandle(spec.slug, task.id, finished, poller_for=self._poller_for)
 
@@ -362,6 +387,16 @@ class Client:
                 if self._was_opened
                 else "this client is not open: use it as 'async with acetasks.Client() as client:'"
             )
+        # Its connections and its poller belong to where it was opened: a fork shares the sockets, and must not even
+        # close them.
+        if self._running.pid != os.getpid():
+            raise ClientClosedError(
+                "this client was opened in another process, before this one was forked off: make a new one in here"
+            )
+        if self._running.loop is not _running_loop():
+            raise ClientClosedError(
+                "this client was opened in another event loop: use it in that one, or make a new one in here"
+            )
         return self._running
 
     def _poller_for(self, wanted: Sequence[Wanted]) -> Poller:
@@ -372,6 +407,20 @@ class Client:
         return running.poller
 
 
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+async def _shut_down(running: _Running) -> None:
+    """End all that an open client has."""
+    await running.poller.close()
+    with anyio.move_on_after(CLOSE_PATIENCE):
+        await running.session.close()
+
+
 async def _tasks_of(stream: AsyncGenerator[tuple[Key, Task], None]) -> AsyncGenerator[Task, None]:
     """Pass on the tasks of a stream, and close it however the iteration ends."""
     async with contextlib.aclosing(stream):
@@ -379,10 +428,10 @@ async def _tasks_of(stream: AsyncGenerator[tuple[Key, Task], None]) -> AsyncGene
             yield task
 
 
-def _endpoint(token: str | None, base_url: str | None, token_name: str, url_name: str, default: str) -> Endpoint:
-    """Find a service's token and base URL: what was given, then the environment, then the default."""
-    return Endpoint(
-        base_url=base_url or os.environ.get(url_name) or default,
-        token=(token if token is not None else os.environ.get(token_name, "").strip()) or None,
-        token_variable=token_name,
-    )
+def _conceal(token: str | TokenProvider | None, variable: str) -> Secret | TokenProvider | None:
+    """Hide a token that was given, or that the environment has, or pass on what gives one."""
+    if token is None:
+        token = os.environ.get(variable, "").strip()
+    if not isinstance(token, str):
+        return token
+    return Secret(token) if token else None

@@ -33,10 +33,16 @@ def _rebuild(kind: type[AceTasksError], message: str, data: dict[str, object]) -
 
 
 class AceTasksError(Exception):
-    """The base of every error that acetasks raises on purpose."""
+    """The base of every error that acetasks raises on purpose.
 
-    #: Whether the same request may succeed when it is sent again later.
+    Attributes:
+        transient: Whether the same request may succeed when it is sent again later.
+        tasks: Where the error ended a wait for several tasks: each of them as it was last seen, those that had ended
+            before included, in the order given. Else empty.
+    """
+
     transient: bool = False
+    tasks: tuple[Task, ...] = ()
 
     def __reduce__(self) -> tuple[object, ...]:
         """Carry the message and the attributes through `copy.copy` and `pickle`."""
@@ -78,22 +84,26 @@ class TaskNotFoundError(AceTasksError):
 class TaskTimeoutError(AceTasksError, TimeoutError):
     """Raised when the limit of a wait passes first. The remote task goes on; waiting again helps.
 
+    Where the last look at the task failed, that is told too, and `__cause__` is the error of that look.
+
     Attributes:
         task: The first unfinished task as it was last seen; in the state `PENDING` if it was never seen.
         tasks: Every task of the wait as last seen, finished ones included, in the order given.
         timeout: The limit, in seconds.
     """
 
-    def __init__(self, tasks: tuple[Task, ...], timeout: float) -> None:
+    def __init__(self, tasks: tuple[Task, ...], timeout: float, fault: AceTasksError | None = None) -> None:
         unfinished = [task for task in tasks if not task.state.is_terminal] or list(tasks)
         self.task = unfinished[0]
         self.tasks = tasks
         self.timeout = timeout
         more = f" (and {len(unfinished) - 1} more)" if len(unfinished) > 1 else ""
+        trouble = f" (the last look failed: {fault})" if fault else ""
         super().__init__(
-            f"{self.task.provider} task {self.task.id}{more} was still {self.task.state.value} after {timeout:g} s;"
-            " the remote task goes on and can be waited for again"
+            f"{self.task.provider} task {self.task.id}{more} was still {self.task.state.value} after {timeout:g} s"
+            f"{trouble}; the remote task goes on and can be waited for again"
         )
+        self.__cause__ = fault
 
 
 class APIError(AceTasksError):
@@ -139,7 +149,12 @@ class PermissionDeniedError(APIError):
 
 
 class BadRequestError(APIError):
-    """Raised when the service rejects the request itself (HTTP 400, 404, 413 and the like). Final."""
+    """Raised when the service rejects the request itself (HTTP 3xx, 400, 404, 413 and the like). Final."""
+
+    @property
+    def is_redirect(self) -> bool:
+        """Whether it was sent elsewhere, so that it concerns the base URL and no task."""
+        return self.status is not None and self.status // 100 == 3  # noqa: PLR2004  # the class of the status
 
 
 class RateLimitError(APIError):
@@ -206,7 +221,10 @@ class SubmissionUncertainError(AceTasksError):
 
 
 class ClientClosedError(AceTasksError):
-    """Raised when a client is used before it is opened or after it is closed, and to those still waiting then."""
+    """Raised when a client is used where it is not open, and to those who still wait when it is closed.
+
+    That is before it is opened, after it is closed, or in another event loop or process than it was opened in.
+    """
 
 
 class UnknownProviderError(AceTasksError):

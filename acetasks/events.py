@@ -92,6 +92,48 @@ class TaskSettled(Event, frozen=True, kw_only=True):
     waiters: int
 
 
+class OutageBegan(Event, frozen=True, kw_only=True):
+    """A provider has failed several times in a row: from now on it is probed by one request at a time.
+
+    Attributes:
+        error: The last failure.
+    """
+
+    error: AceTasksError
+
+
+class OutageEnded(Event, frozen=True, kw_only=True):
+    """A provider that was down has answered.
+
+    Attributes:
+        seconds: From its first failure to the answer.
+    """
+
+    seconds: float
+
+
+class RateCut(Event, frozen=True, kw_only=True):
+    """A service was asked too much, and its usual rate is cut; told once until the rate is back.
+
+    Attributes:
+        rate: Requests a second under this token from now on.
+        error: The service's answer.
+    """
+
+    rate: float
+    error: AceTasksError
+
+
+class RateRestored(Event, frozen=True, kw_only=True):
+    """A rate that was cut has climbed back to where it was.
+
+    Attributes:
+        rate: Requests a second under this token.
+    """
+
+    rate: float
+
+
 class Observer(Protocol):
     """Whoever wants to know: a progress display, metrics, a log."""
 
@@ -117,24 +159,31 @@ class Observers:
 class LoggingObserver:
     """Logs trouble once when it begins and once when it ends, and each undocumented state word once.
 
-    Every client has one, on the logger `acetasks`.
+    Every client has one, on the logger `acetasks`. Single failures, which are sent again, are logged as `DEBUG`.
     """
 
     def __init__(self, logger: logging.Logger = _logger) -> None:
         self._logger = logger
-        self._failing: dict[str, float] = {}
         self._known_words: set[tuple[str, str]] = set()
 
     def on_event(self, event: Event) -> None:
         """Log the event if it is news."""
         match event:
-            # A final error is its caller's to see; it is no outage.
-            case RequestFailed(error=error) if error.transient and event.provider not in self._failing:
-                self._failing[event.provider] = event.time
-                self._logger.warning("%s: requests fail: %s", event.provider, error)
-            case RequestAnswered() if event.provider in self._failing:
-                seconds = event.time - self._failing.pop(event.provider)
+            # A final error is its caller's to see.
+            case RequestFailed(error=error) if error.transient:
+                self._logger.debug("%s: a request failed: %s", event.provider, error)
+            case OutageBegan(error=error):
+                self._logger.warning(
+                    "%s: requests keep failing, so it is only probed until it answers: %s", event.provider, error
+                )
+            case OutageEnded(seconds=seconds):
                 self._logger.info("%s: requests succeed again, after %.1f s", event.provider, seconds)
+            case RateCut(rate=rate, error=error):
+                self._logger.warning(
+                    "%s: too many requests; at most %.3g a second are sent now: %s", event.provider, rate, error
+                )
+            case RateRestored(rate=rate):
+                self._logger.info("%s: up to %.3g requests a second are sent again", event.provider, rate)
             case TaskChanged(unknown_word=str(word)) if (event.provider, word) not in self._known_words:
                 self._known_words.add((event.provider, word))
                 self._logger.warning(

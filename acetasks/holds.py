@@ -1,7 +1,14 @@
-"""Whom to leave alone for a while: providers that do not answer, and services that limit the rate.
+"""Whom to leave alone for a while, and how fast the others may be asked: every consequence of trouble, in one place.
 
-Pure state: told what a look has found, it tells until when nothing is to be asked. A provider's outage holds back
-that provider only; a rate limit is the token's, and holds back everything under it.
+Pure state: told what a look has found, it tells when whom to ask again.
+
+1. A look that failed for a passing reason is made again after a random delay that grows with each failure in a row of
+   the tasks it was at, up to a cap (full jitter). Other looks at that provider go on.
+2. A provider that has failed some times in a row, without an answer in between, is down. It is probed by one request
+   at a time, with fewer ids each time, at delays that grow up to a cap.
+3. Where a service asks for a pause (`Retry-After`), nothing is asked before it is over.
+4. A service that is asked too much (429) is asked at half the rate, and then slowly faster: all under one token.
+5. A budget of the user's own holds over everything.
 """
 
 from __future__ import annotations
@@ -11,76 +18,209 @@ import math
 from typing import TYPE_CHECKING
 
 from acetasks.errors import AceTasksError, APIError, RateLimitError
+from acetasks.events import Event, OutageBegan, OutageEnded, RateCut, RateRestored
+from acetasks.pace import Pace
 from acetasks.schedule import plan_retry
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator, Sequence
 
-    from acetasks.models import RetryPolicy
+    from acetasks.models import PollPolicy, RetryPolicy
     from acetasks.providers import ProviderSpec, Service
 
 
-class _Hold:
-    """How often something failed in a row, and until when it is left alone."""
+class _Health:
+    """How a provider has been doing.
 
-    __slots__ = ("failures", "until")
+    Attributes:
+        failures: Looks that failed since the last answer.
+        failing_since: When the first of them did.
+        answered_at: When the last answer came.
+        probes: Steps of the back-off since it counts as down: failures of looks that began after the last step.
+        stepped_at: When the last step was.
+        until: When it is probed next.
+        paused_until: When a pause that it has asked for is over.
+    """
+
+    __slots__ = ("answered_at", "failing_since", "failures", "paused_until", "probes", "stepped_at", "until")
 
     def __init__(self) -> None:
-        self.failures = 0
-        self.until = -math.inf
+        self.failures = self.probes = 0
+        self.failing_since = self.answered_at = self.stepped_at = self.until = self.paused_until = -math.inf
+
+
+class _Limit:
+    """How a service has been limiting the rate.
+
+    Attributes:
+        refusals: Looks that were too much since the last answer, those that were under way together counted once.
+        refused_at: When the last of those was.
+    """
+
+    __slots__ = ("refusals", "refused_at")
+
+    def __init__(self) -> None:
+        self.refusals = 0
+        self.refused_at = -math.inf
 
 
 class Holds:
     """Every hold of one client."""
 
-    def __init__(self, retry: RetryPolicy) -> None:
+    def __init__(self, policy: PollPolicy, retry: RetryPolicy) -> None:
         """Start with none.
 
         Args:
-            retry: How long to hold back after how many failures.
+            policy: How many requests may leave in a second.
+            retry: How long to hold back after how many failures, and how many of them make an outage.
         """
         self._retry = retry
-        self._outages: dict[str, _Hold] = collections.defaultdict(_Hold)
-        self._rate_limits: dict[Service, _Hold] = collections.defaultdict(_Hold)
+        self._health: dict[str, _Health] = collections.defaultdict(_Health)
+        self._paces: dict[Service, Pace] = collections.defaultdict(lambda: Pace(policy.start_rate))
+        self._limits: dict[Service, _Limit] = collections.defaultdict(_Limit)
+        self._budget = Pace(policy.max_rate or math.inf, is_steady=True)
 
     def __repr__(self) -> str:
-        """Show who is failing."""
-        failing = [provider for provider, hold in self._outages.items() if hold.failures]
-        limited = [str(service) for service, hold in self._rate_limits.items() if hold.failures]
-        return f"<Holds failing={failing} limited={limited}>"
+        """Show who is down, and at what rates the services are asked."""
+        down = [provider for provider in self._health if self.is_down(provider)]
+        return f"<Holds down={down} rates={ {str(service): pace.rate for service, pace in self._paces.items()} }>"
+
+    # Before a request.
+
+    def is_down(self, provider: str) -> bool:
+        """Tell whether a provider has failed so often in a row that it counts as down."""
+        return self._health[provider].failures >= self._retry.attempts
+
+    def free_at(self, spec: ProviderSpec) -> float:
+        """Tell when the rates, and the pauses that were asked for, allow a request; seconds of the loop's clock."""
+        return max(self._budget.free_at, self._paces[spec.service].free_at, self._health[spec.slug].paused_until)
 
     def until(self, spec: ProviderSpec, *, under_way: int) -> float:
-        """Tell until when a provider is not to be asked.
+        """Tell until when no further look at a provider is to begin.
 
         Args:
             spec: The provider's row.
-            under_way: Its requests under way. One that does not answer is probed by one request at a time.
+            under_way: Its requests under way. One that is down is probed by one request at a time.
 
         Returns:
             Seconds of the loop's clock; infinity while a probe is under way.
         """
-        outage = self._outages[spec.slug]
-        if outage.failures and under_way:
-            return math.inf
-        return max(outage.until, self._rate_limits[spec.service].until)
+        if not self.is_down(spec.slug):
+            return self.free_at(spec)
+        return math.inf if under_way else max(self._health[spec.slug].until, self.free_at(spec))
 
-    def note_answer(self, spec: ProviderSpec) -> None:
-        """Take note that a provider has answered: it is out of its troubles, and within its rate."""
-        self._outages[spec.slug].failures = 0
-        self._rate_limits[spec.service].failures = 0
+    def probe_size(self, spec: ProviderSpec, size: int) -> int:
+        """Tell how many ids to ask a provider for at once: fewer with each failure while it is down.
 
-    def note_faults(self, spec: ProviderSpec, faults: Collection[AceTasksError], now: float, draw: float) -> None:
-        """Take note of passing faults of one look.
+        It may be what is asked, and not the provider, that makes it fail.
 
         Args:
             spec: The provider's row.
-            faults: At least one; the longest pause that they ask for is kept.
+            size: How many it is asked for when all is well.
+        """
+        return max(1, size >> self._health[spec.slug].probes)
+
+    def take(self, spec: ProviderSpec, now: float) -> None:
+        """Take note of a request that leaves."""
+        self._budget.take(now)
+        self._paces[spec.service].take(now)
+
+    # After it.
+
+    def note_look(
+        self,
+        spec: ProviderSpec,
+        errors: Collection[AceTasksError],
+        *,
+        is_answered: bool,
+        sent_at: float,
+        now: float,
+        draw: float,
+    ) -> Iterator[Event]:
+        """Take note of what a look has met with.
+
+        Args:
+            spec: The provider's row.
+            errors: What went wrong.
+            is_answered: Whether any of its requests got an answer that was to be had.
+            sent_at: When it began.
             now: Seconds of the loop's clock.
             draw: A random number from 0 up to 1.
+
+        Yields:
+            What is news of it.
         """
-        is_limited = any(isinstance(fault, RateLimitError) for fault in faults)
-        hold = self._rate_limits[spec.service] if is_limited else self._outages[spec.slug]
-        hold.failures += 1
-        pauses = [fault.retry_after or 0.0 for fault in faults if isinstance(fault, APIError)]
-        delay = plan_retry(hold.failures, self._retry.base, self._retry.cap, draw, max(pauses, default=None))
-        hold.until = max(hold.until, now + delay)
+        limits = [error for error in errors if isinstance(error, RateLimitError)]
+        faults = [error for error in errors if error.transient and not isinstance(error, RateLimitError)]
+        if is_answered:
+            yield from self._note_answer(spec, now, is_borne=not limits)
+        if limits:
+            yield from self._note_limits(spec, limits, sent_at, now, draw)
+        if faults:
+            yield from self._note_faults(spec, faults, sent_at, now, draw)
+
+    def retry_at(self, failures: int, fault: AceTasksError, now: float, draw: float) -> float:
+        """Tell when to look again at a task, after looks at it that failed for passing reasons.
+
+        Args:
+            failures: Such looks in a row, at least 1.
+            fault: The error of the last.
+            now: Seconds of the loop's clock.
+            draw: A random number from 0 up to 1; the same for all tasks of a look, so that they stay together.
+
+        Returns:
+            Seconds of the loop's clock.
+        """
+        return now + plan_retry(failures, self._retry.base, self._retry.cap, draw, _pause_of(fault))
+
+    def has_answered_since(self, provider: str, then: float) -> bool:
+        """Tell whether a provider has answered anything since a time."""
+        return self._health[provider].answered_at > then
+
+    def _note_answer(self, spec: ProviderSpec, now: float, *, is_borne: bool) -> Iterator[Event]:
+        """Take note that a provider has answered: it is out of its troubles, and maybe within its rate."""
+        health = self._health[spec.slug]
+        if self.is_down(spec.slug):
+            yield OutageEnded(time=now, provider=spec.slug, seconds=now - health.failing_since)
+        health.failures = health.probes = 0
+        health.answered_at = now
+        if is_borne:
+            self._limits[spec.service].refusals = 0
+            pace = self._paces[spec.service]
+            if pace.note_answer():
+                yield RateRestored(time=now, provider=spec.slug, rate=pace.rate)
+
+    def _note_limits(
+        self, spec: ProviderSpec, limits: Sequence[RateLimitError], sent_at: float, now: float, draw: float
+    ) -> Iterator[Event]:
+        """Slow down for a service that was asked too much."""
+        limit = self._limits[spec.service]
+        if sent_at > limit.refused_at:
+            limit.refusals += 1
+            limit.refused_at = now
+        pause = plan_retry(limit.refusals, self._retry.base, self._retry.cap, draw, max(map(_pause_of, limits)))
+        pace = self._paces[spec.service]
+        if pace.note_limit(now, sent_at, pause):
+            yield RateCut(time=now, provider=spec.slug, rate=pace.rate, error=limits[0])
+
+    def _note_faults(
+        self, spec: ProviderSpec, faults: Sequence[AceTasksError], sent_at: float, now: float, draw: float
+    ) -> Iterator[Event]:
+        """Hold back from a provider that fails."""
+        health = self._health[spec.slug]
+        was_down = self.is_down(spec.slug)
+        health.failing_since = health.failing_since if health.failures else now
+        health.failures += 1
+        health.paused_until = max(health.paused_until, now + max(map(_pause_of, faults)))
+        # What was under way together when it went down is one step, and each probe after that another.
+        if self.is_down(spec.slug) and (not was_down or sent_at > health.stepped_at):
+            health.probes += 1
+            health.stepped_at = now
+            health.until = now + plan_retry(health.probes, self._retry.base, self._retry.cap, draw)
+        if self.is_down(spec.slug) and not was_down:
+            yield OutageBegan(time=now, provider=spec.slug, error=faults[0])
+
+
+def _pause_of(fault: AceTasksError) -> float:
+    """Tell the seconds for which an error asks to be left alone; 0 if it does not."""
+    return (fault.retry_after or 0.0) if isinstance(fault, APIError) else 0.0

@@ -7,19 +7,23 @@ word that it has none.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from acetasks.answers import read_look
-from acetasks.errors import AceTasksError, BadRequestError, ProtocolError
-from acetasks.providers import ProviderSpec, Reading, read_record
+from acetasks.answers import Look, read_look
+from acetasks.errors import AceTasksError, APIError, BadRequestError, ProtocolError
+from acetasks.models import TaskState
+from acetasks.providers import ProviderSpec, Reading
 from acetasks.wire import build_look
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from acetasks.transport import Transport
+
+_TOO_LARGE = 413
 
 
 class Findings(msgspec.Struct):
@@ -29,81 +33,104 @@ class Findings(msgspec.Struct):
         readings: The tasks that the service has a record of.
         errors: What went wrong, for the ids that it concerns.
         missing: Ids that the service leaves out when it is asked for nothing else that it has.
+        cuts: How many records each answer had that was cut short, though the rest was there too.
+        fits: How many ids were not too many, where the service refused more for the size of the request; else None.
     """
 
     readings: dict[str, Reading] = {}
     errors: dict[str, AceTasksError] = {}
     missing: list[str] = []
+    cuts: list[int] = []
+    fits: int | None = None
 
 
-async def inquire(transport: Transport, spec: ProviderSpec, ids: Sequence[str]) -> Findings:
+async def inquire(
+    transport: Transport,
+    spec: ProviderSpec,
+    ids: Sequence[str],
+    *,
+    admit: Callable[[], Awaitable[None]] | None = None,
+    attempts: int = 1,
+) -> Findings:
     """Look at some tasks.
 
     Args:
         transport: What to send with.
         spec: The provider's row.
         ids: Each once, and no more than the provider takes in one request.
+        admit: Awaited before each attempt to send a request, until it is allowed.
+        attempts: How often each request is sent at most, where that may help.
 
     Returns:
-        What was found; every id is in exactly one of its parts.
+        What was found; every id is in exactly one of its readings, errors and missing ones.
     """
     findings = Findings()
-    await _ask(transport, spec, list(ids), findings)
+    halt: AceTasksError | None = None
+
+    async def look(asked: list[str]) -> Look:
+        nonlocal halt
+        if halt is not None:
+            raise halt
+        request = build_look(spec, asked)
+        read = functools.partial(read_look, spec, request)
+        try:
+            return await transport.send(request, read, admit=admit, attempts=attempts)
+        except AceTasksError as error:
+            # In trouble a look ends, for all that are left: when to ask again is not for it to say.
+            if error.transient:
+                halt = error
+            raise
+
+    await _ask(look, list(ids), findings)
     return findings
 
 
-async def _ask(transport: Transport, spec: ProviderSpec, ids: list[str], findings: Findings) -> None:
+async def _ask(look: Callable[[list[str]], Awaitable[Look]], ids: list[str], findings: Findings) -> None:
     """Ask for ids, and again for those of them that an answer leaves out, until it leaves them all out."""
+    short = 0
     while ids:
         try:
-            found, unread = await _send(transport, spec, ids, findings)
+            answer = await look(ids)
         except AceTasksError as error:
-            is_somebodys = isinstance(error, BadRequestError) or (
-                isinstance(error, ProtocolError) and not error.transient
-            )
-            if len(ids) == 1 or not is_somebodys:
-                findings.errors.update(dict.fromkeys(ids, error))
-                return
-            # One bad id or record must not sink the others: halve the batch until the culprit is alone.
-            middle = len(ids) // 2
-            await _ask(transport, spec, ids[:middle], findings)
-            ids = ids[middle:]
-            continue
-        ids = [task_id for task_id in ids if task_id not in findings.readings]
-        if found:
-            continue
-        # Nothing that can be read is left. Whose the unreadable records are shows when each id is asked alone.
-        if not unread:
-            findings.missing.extend(ids)
+            await _take_in_error(look, ids, error, findings)
             return
-        for task_id in ids:
-            await _ask(transport, spec, [task_id], findings)
+        if not answer.readings:
+            await _take_in_nothing(look, ids, answer, findings)
+            return
+        if short and any(reading.task.state is not TaskState.NOT_FOUND for reading in answer.readings.values()):
+            # There was more than the last answer had: it was cut short.
+            findings.cuts.append(short)
+        findings.readings |= answer.readings
+        ids = [task_id for task_id in ids if task_id not in answer.readings]
+        # One that is left out is more likely new than cut off.
+        short = len(answer.readings) if len(ids) > 1 and not answer.unread else 0
+
+
+async def _take_in_nothing(
+    look: Callable[[list[str]], Awaitable[Look]], ids: list[str], answer: Look, findings: Findings
+) -> None:
+    """Take in an answer without a record that can be read of what was asked."""
+    # 1. It has none at all.   2. Whose the unreadable ones are shows when each id is asked alone.
+    if not answer.unread:
+        findings.missing.extend(ids)
         return
+    for task_id in ids:
+        await _ask(look, [task_id], findings)
 
 
-async def _send(transport: Transport, spec: ProviderSpec, ids: list[str], findings: Findings) -> tuple[int, int]:
-    """Ask once, and keep what can be read.
-
-    Returns:
-        How many of the ids the answer has a record of, and how many records it has that cannot be read.
-    """
-    request = build_look(spec, ids)
-    response = await transport.send(request)
-    records = read_look(spec, request, response)
-    if len(ids) == 1:
-        reading = read_record(spec, records[0], task_id=ids[0], http_status=response.status)
-        findings.readings[ids[0]] = reading
-        return 1, 0
-    asked = set(ids)
-    found = unread = 0
-    for record in records:
-        try:
-            reading = read_record(spec, record)
-        except ProtocolError:
-            unread += 1
-            continue
-        if reading.task.id in asked:
-            asked.discard(reading.task.id)
-            findings.readings[reading.task.id] = reading
-            found += 1
-    return found, unread
+async def _take_in_error(
+    look: Callable[[list[str]], Awaitable[Look]], ids: list[str], error: AceTasksError, findings: Findings
+) -> None:
+    """Keep an error for the ids it concerns: all that were asked, unless it may be the fault of one of them."""
+    is_rejected = isinstance(error, BadRequestError) and not error.is_redirect
+    is_somebodys = is_rejected or (isinstance(error, ProtocolError) and not error.transient)
+    if len(ids) == 1 or not is_somebodys:
+        findings.errors.update(dict.fromkeys(ids, error))
+        return
+    # One bad id or record must not sink the others: halve the batch until the culprit is alone.
+    middle = (len(ids) + 1) // 2
+    await _ask(look, ids[:middle], findings)
+    await _ask(look, ids[middle:], findings)
+    is_too_large = isinstance(error, APIError) and error.status == _TOO_LARGE
+    if is_too_large and findings.errors.keys().isdisjoint(ids):
+        findings.fits = min(middle, findings.fits or middle)

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import msgspec
 
-from acetasks.errors import ProtocolError
-from acetasks.records import DECODE_ERRORS, excerpt, read_sections, unreadable
+from acetasks.errors import ECHO_LIMIT, ProtocolError
+from acetasks.records import DECODE_ERRORS, excerpt, read_sections, shorten, unreadable
 
 T = TypeVar("T")
 
@@ -141,24 +141,30 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         """
         response = self._sections()[1]
         if response is None:
-            raise ProtocolError(f"{self.provider} task {self.id} has no response yet: it is {self.state.value}")
+            raise ProtocolError(f"{self._name} has no response yet: it is {self.state.value}")
         return self._decode(response, response_type)
+
+    @property
+    def _name(self) -> str:
+        """Name the task in an error, in which the id that a service sent may not fill pages."""
+        return f"{self.provider} task {self.id[:ECHO_LIMIT]}"
 
     def _sections(self) -> tuple[bytes | None, bytes | None]:
         try:
             return read_sections(self.raw)
         except DECODE_ERRORS as error:
-            raise unreadable(f"the record of {self.provider} task {self.id}", self.raw, error) from error
+            raise unreadable(f"the record of {self._name}", self.raw, error) from error
 
     def _decode_section(self, raw: bytes | None) -> dict[str, object] | None:
         return None if raw is None else self._decode(raw, dict[str, object])
 
     def _decode(self, raw: bytes, target: type[T]) -> T:
+        decoder = msgspec.json.Decoder(target)  # out here, a TypeError is about the type, which is the caller's
         try:
-            return msgspec.json.decode(raw, type=target)
-        except DECODE_ERRORS as error:
-            message = f"a part of {self.provider} task {self.id} does not fit {getattr(target, '__name__', target)}"
-            raise ProtocolError(f"{message} ({error})", excerpt=excerpt(raw), transient=False) from error
+            return decoder.decode(raw)
+        except (*DECODE_ERRORS, TypeError) as error:  # in here, about the response: no list goes into a set
+            message = f"a part of {self._name} does not fit {getattr(target, '__name__', target)}"
+            raise ProtocolError(f"{message} ({shorten(error)})", excerpt=excerpt(raw), transient=False) from error
 
 
 class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,6 +178,10 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
         batch_size: Ids in one `retrieve_batch` request, at most. The service recommends no more than 50.
         linger: How long a new waiter's first look is held back so that others can share its request.
         max_in_flight: Requests under way at once, across all providers.
+        start_rate: Looks a second under one token, to begin with. It is halved when the service says that it is too
+            much (429), and climbs back as long as it does not. The service's documents allow 60.
+        max_rate: Looks a second over all providers, at most; None leaves it to the service. Where that is less than
+            the intervals would take, they all stretch by the same factor. Submissions are not held back by it.
         missing_polls: An id is not found after this many looks without a trace of it, and not before
             `missing_grace` either: services show a new task late.
         missing_grace: Seconds from the first look without a trace to not found, at least.
@@ -184,6 +194,8 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int = 50
     linger: float = 0.05
     max_in_flight: int = 8
+    start_rate: float = 60.0
+    max_rate: float | None = None
     missing_polls: int = 3
     missing_grace: float = 10.0
     unconfirmed_polls: int = 5
@@ -196,6 +208,9 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
         _check_count("PollPolicy.batch_size", self.batch_size)
         _check("PollPolicy.linger", self.linger, least=0)
         _check_count("PollPolicy.max_in_flight", self.max_in_flight)
+        _check("PollPolicy.start_rate", self.start_rate, above=0)
+        if self.max_rate is not None:
+            _check("PollPolicy.max_rate", self.max_rate, above=0)
         _check_count("PollPolicy.missing_polls", self.missing_polls)
         _check("PollPolicy.missing_grace", self.missing_grace, least=0)
         _check_count("PollPolicy.unconfirmed_polls", self.unconfirmed_polls)
@@ -204,11 +219,16 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How a request that failed for a passing reason is sent again. Submissions never are, unless surely not sent.
 
-    The delay before attempt n is a random time between 0 and `base * 2 ** (n - 1)` seconds, at most `cap` (full
-    jitter), and never less than a `Retry-After` the service gave. The service's documents advise 1, 2, 4, 8, 16 s.
+    The delay after the n-th failure in a row is a random time between 0 and `base * 2 ** (n - 1)` seconds, at most
+    `cap` (full jitter), and never less than a `Retry-After` the service gave. The service's documents advise 1, 2, 4,
+    8, 16 s.
+
+    While tasks are waited for there is no last attempt: they stay pending until the limit of each wait.
 
     Attributes:
-        attempts: Times one request is sent in a row, at most. After that its ids wait for their next turn.
+        attempts: Failures in a row after which a provider counts as down: from then on one request at a time probes
+            it, and the others wait. Also how often a single look, or a submission that surely did not arrive, is sent
+            before its error is raised.
         base: Seconds.
         cap: Seconds.
         timeout: Seconds for one look to be answered, from its sending to the last byte.

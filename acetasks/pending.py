@@ -36,9 +36,10 @@ class Waiter:
         future: Given an outcome exactly once, unless the waiter leaves first.
         on_change: Called with the task when it is first seen, or at once if it was seen before, and at each change of
             its state or progress.
+        fault: Where its limit has passed, the error of the last look at the task, if that failed; else None.
     """
 
-    __slots__ = ("deadline", "future", "key", "on_change")
+    __slots__ = ("deadline", "fault", "future", "key", "on_change")
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Waiter:
         self.future = future
         self.deadline = deadline
         self.on_change = on_change
+        self.fault: AceTasksError | None = None
 
 
 class Entry:
@@ -63,9 +65,16 @@ class Entry:
         missing_since: When the first of those was, in seconds of the loop's clock.
         unconfirmed: Looks in a row at which it seemed failed without saying for sure.
         unreadable: Looks in a row at which its record could not be read.
+        fault: The error of the last look at it, if that failed; else None.
+        faulted_at: When a look last failed for a passing reason, in seconds of the loop's clock.
+        faults: Looks in a row that failed so.
+        suspicion: How often a look at it has failed though its provider answered others; from 0 up to a few.
     """
 
-    __slots__ = ("key", "misses", "missing_since", "task", "unconfirmed", "unreadable", "waiters")
+    __slots__ = (
+        *("fault", "faulted_at", "faults", "key", "misses", "missing_since", "suspicion", "task", "unconfirmed"),
+        *("unreadable", "waiters"),
+    )
 
     def __init__(self, key: Key) -> None:
         self.key = key
@@ -75,6 +84,10 @@ class Entry:
         self.missing_since = math.inf
         self.unconfirmed = 0
         self.unreadable = 0
+        self.fault: AceTasksError | None = None
+        self.faulted_at = math.inf
+        self.faults = 0
+        self.suspicion = 0
 
     @property
     def last_seen(self) -> Task:
@@ -201,6 +214,7 @@ class Pending:
             if entry is None or waiter not in entry.waiters:
                 continue
             entry.waiters.remove(waiter)
+            waiter.fault = entry.fault
             self._give(waiter, entry.last_seen)
             if self._drop_if_alone(entry):
                 dropped.append(entry.key)

@@ -10,48 +10,47 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import logging
 import math
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.abc
 
-from acetasks.batching import Agenda
-from acetasks.errors import (
-    AceTasksError,
-    AuthenticationError,
-    ClientClosedError,
-    PermissionDeniedError,
-    ProtocolError,
-    UnknownProviderError,
-)
+from acetasks.batching import Agenda, Lane, Limits
+from acetasks.errors import AceTasksError, ClientClosedError
 from acetasks.events import Event, TaskChanged, TaskSettled
 from acetasks.holds import Holds
 from acetasks.inquiry import Findings, inquire
 from acetasks.models import PollPolicy, RetryPolicy, Task, TaskState
 from acetasks.pending import Entry, Key, Outcome, Pending, Waiter
-from acetasks.providers import ProviderSpec, Reading, lookup, read_record
-from acetasks.schedule import is_gone, plan_next_look
+from acetasks.providers import ProviderSpec, lookup
+from acetasks.verdicts import Judge, Scope, Verdict
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from acetasks.transport import Transport
 
 
+_logger = logging.getLogger("acetasks")
+
 #: Pauses between looks at one task that are kept before those that are over are cleaned up.
 _PAUSES_KEPT = 4096
+#: Seconds that requests under way may take to end when the client is closed.
+CLOSE_PATIENCE = 0.5
 
 
 class _Flight:
     """A batch under way: its ids, which of them somebody still wants, and what cancels its request."""
 
-    __slots__ = ("ids", "scope", "spec", "wanted")
+    __slots__ = ("ids", "scope", "sent_at", "spec", "wanted")
 
-    def __init__(self, spec: ProviderSpec, ids: list[str]) -> None:
+    def __init__(self, spec: ProviderSpec, ids: list[str], sent_at: float) -> None:
         self.spec = spec
         self.ids = ids
+        self.sent_at = sent_at
         self.wanted = set(ids)
         self.scope = anyio.CancelScope()
 
@@ -74,13 +73,14 @@ class Poller:
         Args:
             transport: What to send with.
             policy: How to ask.
-            retry: How to hold back from a provider that does not answer.
+            retry: How to ask again what failed, and hold back from a provider that does not answer.
             rng: The randomness of intervals and delays.
             clock: Seconds of the loop's clock.
             emit: Told of changes.
         """
         self._transport = transport
         self._policy = policy
+        self._attempts = retry.attempts
         self._rng = rng
         self._clock = clock
         self._emit = emit
@@ -88,7 +88,9 @@ class Poller:
         self._agenda = Agenda()
         self._flights: dict[Key, _Flight] = {}
         self._under_way: collections.Counter[str] = collections.Counter()
-        self._holds = Holds(retry)
+        self._limits = Limits()
+        self._holds = Holds(policy, retry)
+        self._judge = Judge(policy, self._holds, rng)
         self._pauses: dict[Key, float] = {}
         self._room = anyio.Semaphore(policy.max_in_flight)
         self._wake = anyio.Event()
@@ -136,7 +138,7 @@ class Poller:
         if key not in self._pending:
             flight = self._flights.get(key)
             if flight is None:
-                self._ask_first(key, self._clock() + self._policy.linger)
+                self._ask(key, self._clock() + self._policy.linger)
             else:
                 # It is under way already, for somebody who has left meanwhile.
                 flight.wanted.add(task_id)
@@ -151,8 +153,13 @@ class Poller:
         if self._pending.leave(waiter):
             self._drop(waiter.key)
 
+    def last_seen(self, spec: ProviderSpec, task_id: str) -> Task:
+        """Tell how a task that is waited for was last seen; in the state `PENDING` if it was not."""
+        entry = self._pending.get((spec.slug, task_id))
+        return entry.last_seen if entry else Task(provider=spec.slug, id=task_id, state=TaskState.PENDING)
+
     async def look(self, spec: ProviderSpec, ids: Sequence[str]) -> Findings:
-        """Ask once for some tasks, whether anybody waits for them or not, within the limit of requests under way.
+        """Ask once for some tasks, whether anybody waits for them or not, within the limits of what may be sent.
 
         Args:
             spec: The provider's row.
@@ -163,9 +170,14 @@ class Poller:
         """
         try:
             async with self._room:
-                return await inquire(self._transport, spec, ids)
+                await self._admission(spec)()
+                sent_at = self._clock()
+                admit = self._admission(spec, is_taken=True)
+                findings = await inquire(self._transport, spec, ids, admit=admit, attempts=self._attempts)
         finally:
             self._wake.set()
+        self._note_look(spec, findings, sent_at, self._clock(), self._rng.random())
+        return findings
 
     async def close(self) -> None:
         """Give everybody who waits a `ClientClosedError`, and end what is under way."""
@@ -173,7 +185,9 @@ class Poller:
         self._pending.close(ClientClosedError("the client was closed while this task was waited for"))
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
+            _, late = await asyncio.wait([self._task], timeout=CLOSE_PATIENCE)
+            if late:
+                _logger.warning("a request of a closed client goes on though it was cancelled: %r", self)
 
     # The loop.
 
@@ -193,7 +207,8 @@ class Poller:
             cause = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
             died = AceTasksError(f"the poller has died, and nothing is polled any more: {cause!r}")
             died.__cause__ = cause
-            self._fail_all(self._pending, died)
+            for key in self._pending:
+                self._settle(key, died)
             if not isinstance(error, Exception):
                 raise
         finally:
@@ -210,30 +225,64 @@ class Poller:
     def _launch(self, group: anyio.abc.TaskGroup) -> None:
         """Start a request for each batch that is due, the most urgent first, while there is room."""
         now = self._clock()
-        while (turn := self._next_turn()) is not None and turn[0] <= now:
-            provider = turn[1]
-            spec = lookup(provider)
+        while (turn := self._next_turn(now)) is not None and turn[0] <= now:
+            lane = turn[1]
+            spec = lookup(lane.provider)
+            size = self._limits.size(lane.provider, spec.batch_size(self._policy.batch_size), now)
+            size = self._holds.probe_size(spec, lane.batch_size(size))
             # Ids that are not due yet ride along in spare room, unless the provider asks for pauses between looks.
             latest = now if spec.min_interval else math.inf
-            flight = _Flight(spec, self._agenda.take(provider, spec.batch_size(self._policy.batch_size), latest))
-            self._flights.update(((provider, task_id), flight) for task_id in flight.ids)
-            self._under_way[provider] += 1
+            flight = _Flight(spec, self._agenda.take(lane, size, latest), now)
+            self._flights.update(((lane.provider, task_id), flight) for task_id in flight.ids)
+            self._under_way[lane.provider] += 1
+            self._holds.take(spec, now)
             self._room.acquire_nowait()
             group.start_soon(self._fly, flight)
 
-    def _next_turn(self) -> tuple[float, str] | None:
-        """Tell when the next request may start and for which provider; None while there is no room for one."""
+    def _next_turn(self, now: float) -> tuple[float, Lane] | None:
+        """Tell when the next request may start and for which lane; None while there is no room for one.
+
+        Where several may start now, it is the turn of the one that is the latest in intervals of its own: so when not
+        all can be kept, all stretch by the same factor. A provider whose requests hang cannot hold up the others: room
+        is left for each that has none under way.
+        """
         if not self._room.value:
             return None
-        turns = ((max(due, self._held_until(provider)), provider) for due, provider in self._agenda.turns())
-        return min(turns, default=None)
+        turns = list(self._agenda.turns())
+        idle = {lane.provider for _, lane in turns if not self._under_way[lane.provider]}
+        best: tuple[float, float, Lane] | None = None
+        for due, lane in turns:
+            if lane.provider not in idle and self._room.value <= len(idle):
+                continue
+            spec = lookup(lane.provider)
+            ready = max(due, now, self._holds.until(spec, under_way=self._under_way[lane.provider]))
+            turn = (ready, (due - now) / spec.poll_interval(self._policy.interval), lane)
+            best = turn if best is None else min(best, turn)
+        return None if best is None else (best[0], best[2])
 
-    def _held_until(self, provider: str) -> float:
-        return self._holds.until(lookup(provider), under_way=self._under_way[provider])
+    def _admission(self, spec: ProviderSpec, *, is_taken: bool = False) -> Callable[[], Awaitable[None]]:
+        """Make what each request of one look awaits before it is sent.
+
+        Args:
+            spec: The provider's row.
+            is_taken: Whether the first of them has been accounted for already.
+        """
+        is_free = is_taken
+
+        async def admit() -> None:
+            nonlocal is_free
+            if is_free:
+                is_free = False
+                return
+            while (free_at := self._holds.free_at(spec)) > self._clock():  # noqa: ASYNC110  # the time may move away
+                await anyio.sleep_until(free_at)
+            self._holds.take(spec, self._clock())
+
+        return admit
 
     async def _sleep(self) -> None:
         """Wait for the next turn or limit, or until something changes."""
-        turn = self._next_turn()
+        turn = self._next_turn(self._clock())
         until = min(math.inf if turn is None else turn[0], self._pending.next_deadline())
         with anyio.CancelScope(deadline=until):
             await self._wake.wait()
@@ -244,7 +293,8 @@ class Poller:
         findings = Findings()
         try:
             with flight.scope:
-                findings = await inquire(self._transport, flight.spec, flight.ids)
+                admit = self._admission(flight.spec, is_taken=True)
+                findings = await inquire(self._transport, flight.spec, flight.ids, admit=admit)
         finally:
             self._room.release()
             self._under_way[flight.spec.slug] -= 1
@@ -256,84 +306,57 @@ class Poller:
     def _land(self, flight: _Flight, findings: Findings) -> None:
         """Take in what a batch has found, id by id."""
         now = self._clock()
-        provider = flight.spec.slug
-        self._note_health(flight.spec, findings, now)
+        draw = self._rng.random()
+        self._note_look(flight.spec, findings, flight.sent_at, now, draw)
         self._note_pauses(flight, now)
         for task_id in flight.ids:
-            key = (provider, task_id)
+            key = (flight.spec.slug, task_id)
             self._flights.pop(key, None)
             entry = self._pending.get(key)
-            if entry is None:
-                continue
-            # 1. A record.   2. An error of its own.   3. No trace of it.   4. The request was cancelled under somebody
-            # who came late: it has its first look still before it.
-            if (reading := findings.readings.get(task_id)) is not None:
-                self._take_in(entry, flight.spec, reading, now)
-            elif (error := findings.errors.get(task_id)) is not None:
-                self._take_in_error(entry, flight.spec, error, now)
-            elif task_id in findings.missing:
-                self._take_in_miss(entry, flight.spec, now)
-            else:
-                self._ask_first(key, now)
+            if entry is not None:
+                self._follow(entry, flight.spec, self._judge_one(entry, flight.spec, findings, now, draw), now)
 
-    def _take_in(self, entry: Entry, spec: ProviderSpec, reading: Reading, now: float) -> None:
-        """Settle a task that has ended, and ask again for one that has not."""
-        task = reading.task
-        if task.state is TaskState.NOT_FOUND:
-            self._take_in_miss(entry, spec, now)
+    def _judge_one(
+        self, entry: Entry, spec: ProviderSpec, findings: Findings, now: float, draw: float
+    ) -> Verdict | None:
+        """Tell what a look means for one of its tasks."""
+        task_id = entry.key[1]
+        # 1. A record.   2. An error of its own.   3. No trace of it.   4. The request was cancelled under somebody
+        # who came late: it has its first look still before it.
+        if (reading := findings.readings.get(task_id)) is not None:
+            return self._judge.judge_reading(entry, spec, reading, now)
+        if (error := findings.errors.get(task_id)) is not None:
+            return self._judge.judge_error(entry, spec, error, now, draw)
+        if task_id in findings.missing:
+            return self._judge.judge_miss(entry, spec, now)
+        return None
+
+    def _follow(self, entry: Entry, spec: ProviderSpec, verdict: Verdict | None, now: float) -> None:
+        """Tell the news of a task, and settle it or ask for it again."""
+        if verdict is None:
+            self._ask(entry.key, now)
             return
-        entry.misses = entry.unreadable = 0
-        entry.unconfirmed = entry.unconfirmed + 1 if reading.unconfirmed else 0
-        if entry.unconfirmed >= self._policy.unconfirmed_polls:
-            task = read_record(spec, task.raw, task_id=task.id, confirmed=True).task
-        if self._pending.note(entry, task):
-            word = reading.unknown_word
-            self._emit(TaskChanged(time=now, provider=spec.slug, task=task, unknown_word=word))
-        if task.state.is_terminal:
-            self._settle(entry.key, task)
+        if verdict.task is not None and self._pending.note(entry, verdict.task):
+            word = verdict.unknown_word
+            self._emit(TaskChanged(time=now, provider=spec.slug, task=verdict.task, unknown_word=word))
+        if verdict.outcome is None:
+            self._ask(entry.key, verdict.due, entry.suspicion)
+        elif verdict.scope is Scope.TASK:
+            self._settle(entry.key, verdict.outcome)
         else:
-            self._ask_again(entry, spec, now)
+            for key in self._pending:
+                if lookup(key[0]).service is spec.service and (verdict.scope is Scope.TOKEN or key[0] == spec.slug):
+                    self._settle(key, verdict.outcome)
 
-    def _take_in_miss(self, entry: Entry, spec: ProviderSpec, now: float) -> None:
-        """Ask again for a task that the service has no trace of, until the grace is over."""
-        entry.misses += 1
-        if entry.misses == 1:
-            entry.missing_since = now
-        grace = max(self._policy.missing_grace, spec.missing_grace)
-        if is_gone(entry.misses, now - entry.missing_since, polls=self._policy.missing_polls, grace=grace):
-            gone = Task(provider=spec.slug, id=entry.key[1], state=TaskState.NOT_FOUND)
-            self._pending.note(entry, gone)
-            self._settle(entry.key, gone)
-        else:
-            self._ask_again(entry, spec, now)
-
-    def _take_in_error(self, entry: Entry, spec: ProviderSpec, error: AceTasksError, now: float) -> None:
-        """Settle whoever an error is final for, and ask again for the rest."""
-        # 1. The token: everything under it.   2. The provider: everything of it.
-        if isinstance(error, AuthenticationError):
-            self._fail_all((key for key in self._pending if lookup(key[0]).service is spec.service), error)
-        elif isinstance(error, PermissionDeniedError | UnknownProviderError):
-            self._fail_all((key for key in self._pending if key[0] == spec.slug), error)
-        # 3. A record that is there but cannot be read: final for its task once it has stayed so.
-        elif isinstance(error, ProtocolError) and not error.transient:
-            entry.unreadable += 1
-            if entry.unreadable >= self._policy.unconfirmed_polls:
-                self._settle(entry.key, error)
-            else:
-                self._ask_again(entry, spec, now)
-        # 4. A passing fault: the task stays pending.   5. Anything else is final for this task.
-        elif error.transient:
-            self._ask_again(entry, spec, now)
-        else:
-            self._settle(entry.key, error)
-
-    def _note_health(self, spec: ProviderSpec, findings: Findings, now: float) -> None:
-        """Hold back after passing faults, or no longer after an answer."""
-        faults = [error for error in findings.errors.values() if error.transient]
-        if faults:
-            self._holds.note_faults(spec, faults, now, self._rng.random())
-        elif findings.readings or findings.missing:
-            self._holds.note_answer(spec)
+    def _note_look(self, spec: ProviderSpec, findings: Findings, sent_at: float, now: float, draw: float) -> None:
+        """Learn from a look whom to hold back from, and how much to ask for at once."""
+        errors = findings.errors.values()
+        is_answered = bool(findings.readings or findings.missing or not all(error.transient for error in errors))
+        for event in self._holds.note_look(spec, errors, is_answered=is_answered, sent_at=sent_at, now=now, draw=draw):
+            self._emit(event)
+        self._limits.note_cuts(spec.slug, findings.cuts, now)
+        if findings.fits is not None:
+            self._limits.note_too_large(spec.slug, findings.fits, now)
 
     def _note_pauses(self, flight: _Flight, now: float) -> None:
         """Remember when each id of a provider that asks for pauses may be asked again, whoever wants it then."""
@@ -343,17 +366,9 @@ class Poller:
                 self._pauses = {key: until for key, until in self._pauses.items() if until > now}
             self._pauses.update(((flight.spec.slug, task_id), now + pause) for task_id in flight.ids)
 
-    def _ask_first(self, key: Key, due: float) -> None:
-        self._agenda.add(*key, max(due, self._pauses.get(key, due)))
-
-    def _ask_again(self, entry: Entry, spec: ProviderSpec, now: float) -> None:
-        interval = spec.poll_interval(self._policy.interval)
-        due = plan_next_look(now, interval, self._policy.jitter, self._rng.random())
-        self._agenda.add(spec.slug, entry.key[1], due)
-
-    def _fail_all(self, keys: Iterable[Key], error: AceTasksError) -> None:
-        for key in keys:
-            self._settle(key, error)
+    def _ask(self, key: Key, due: float, halvings: int = 0) -> None:
+        """Have a task asked for, but not before its pause is over."""
+        self._agenda.add(Lane(key[0], halvings), key[1], max(due, self._pauses.get(key, due)))
 
     def _settle(self, key: Key, outcome: Outcome) -> None:
         """Give everybody who waits for a task its end, and stop asking for it."""

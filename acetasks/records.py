@@ -24,6 +24,9 @@ _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
 )
 
+#: How often a record may be wrapped. Each wrapper is read to its end, so that a thousand of them would take minutes.
+_MOST_WRAPPERS = 8
+
 #: What may stand where an object is usual.
 Loose = list[msgspec.Raw] | str | float | bool | None
 #: An error: an object with a code and a message in one of their spellings, or a bare text.
@@ -126,6 +129,7 @@ def read_head(raw: bytes | msgspec.Raw) -> tuple[RecordHead, bytes | msgspec.Raw
     Raises:
         ProtocolError: `raw` is no JSON object, or cannot be read.
     """
+    wrappers = 0
     try:
         head, raw = decode(_record_decoder, raw)
         # minimax and sometimes hailuo: openapi/minimax.json of the service's documents.
@@ -134,6 +138,9 @@ def read_head(raw: bytes | msgspec.Raw) -> tuple[RecordHead, bytes | msgspec.Raw
             and head.response is msgspec.UNSET
             and bytes(memoryview(wrapped)[:1]) == b"{"
         ):
+            wrappers += 1
+            if wrappers > _MOST_WRAPPERS:
+                raise ProtocolError("a task record is wrapped too often", excerpt=excerpt(raw), transient=False)
             head, raw = _record_decoder.decode(wrapped), wrapped
     except DECODE_ERRORS as error:
         raise unreadable("a task record", raw, error) from error
@@ -204,7 +211,12 @@ def unreadable(what: str, raw: bytes | msgspec.Raw, error: Exception) -> Protoco
     short, and asking again may help.
     """
     is_whole = isinstance(error, msgspec.ValidationError | RecursionError)
-    return ProtocolError(f"{what} cannot be read ({error})", excerpt=excerpt(raw), transient=not is_whole)
+    return ProtocolError(f"{what} cannot be read ({shorten(error)})", excerpt=excerpt(raw), transient=not is_whole)
+
+
+def shorten(error: Exception) -> str:
+    """Tell an error of msgspec's, cut: it repeats a text that is in no enum, and the path to a place thousands deep."""
+    return str(error)[:ECHO_LIMIT]
 
 
 def excerpt(raw: bytes | msgspec.Raw) -> str:

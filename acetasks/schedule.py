@@ -59,12 +59,14 @@ def is_gone(misses: int, missing_for: float, *, polls: int, grace: float) -> boo
     return misses >= polls and missing_for >= grace
 
 
-def read_retry_after(headers: Mapping[str, str]) -> float | None:
+def read_retry_after(headers: Mapping[str, str], today: float | None = None) -> float | None:
     """Read how long a service asks to be left alone.
 
     Args:
         headers: Of its answer, by lower-case name. A `Retry-After` with a date counts from the answer's own `Date`,
             so that neither side's clock has to be right.
+        today: The time, in seconds since the epoch, from which a date counts where the answer has no `Date`; None says
+            nothing of such a date.
 
     Returns:
         Seconds, at least 0, or None where it does not say.
@@ -74,9 +76,10 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
         seconds = float(text)
         return seconds if seconds < math.inf else None
     until, sent = _read_date(text), _read_date(headers.get("date", ""))
-    if until is None or sent is None:
+    since = today if sent is None else sent.timestamp()
+    if until is None or since is None:
         return None
-    return max(0.0, (until - sent).total_seconds())
+    return max(0.0, until.timestamp() - since)
 
 
 def _read_date(text: str) -> dt.datetime | None:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import itertools
 import platform
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+import ssl
+import time
+from typing import TYPE_CHECKING, TypeVar
 
 import aiohttp
+import anyio
 import backoff
 
 from acetasks._version import __version__
 from acetasks.answers import read_failure
 from acetasks.errors import (
-    TOKEN_HELP,
     AceTasksError,
     APIError,
     AuthenticationError,
@@ -36,52 +37,45 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Generator, Mapping
 
+    from acetasks.endpoints import Endpoint, Secret
     from acetasks.models import RetryPolicy
     from acetasks.providers import Service
+
+T = TypeVar("T")
 
 #: Connections that are kept at once. The poller has fewer requests under way; the rest is for submissions.
 _POOL_SIZE = 100
 #: Bytes of one answer, at most: fifty records of images sent as base64 text, and far from what exhausts memory.
 BODY_LIMIT = 64 * 1024 * 1024
+#: Bytes that are read and unpacked at a time, about.
+_READ_SIZE = 2**16
 #: The headers of an answer that mean something here, in lower case.
 _HEADERS_READ = ("retry-after", "date")
 _USER_AGENT = f"acetasks/{__version__} aiohttp/{aiohttp.__version__} Python/{platform.python_version()}"
 
 
-class Endpoint:
-    """Where a service is and what opens it.
+class _Credentials(str):
+    """The header with the token, which aiohttp keeps in its variables: a cancelled request's traceback has them."""
 
-    A plain class, because tools that print a structure field by field would print the token.
-
-    Attributes:
-        base_url: With its scheme.
-        token: The bearer token, or None if there is none. It is in no repr.
-        token_variable: The environment variable that the token may be in, named by the error that misses it.
-    """
-
-    __slots__ = ("base_url", "token", "token_variable")
-
-    def __init__(self, *, base_url: str, token: str | None, token_variable: str) -> None:
-        """Refuse a base URL or token that no request could be sent with.
-
-        Raises:
-            ValueError: It says which, without repeating the token.
-        """
-        parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError(
-                f"a base URL is like 'https://api.acedata.cloud', with its scheme and nothing after the path;"
-                f" {base_url!r} is not"
-            )
-        if token is not None and (not token.isascii() or not token.isprintable() or " " in token):
-            raise ValueError(f"the token for {parts.hostname} has blanks, line ends or other signs that no token has")
-        self.base_url = base_url
-        self.token = token
-        self.token_variable = token_variable
+    __slots__ = ()
 
     def __repr__(self) -> str:
-        """Show everything but the token."""
-        return f"Endpoint(base_url={self.base_url!r}, token={'...' if self.token else None})"
+        return "'Bearer ...'"
+
+
+class _Sending:
+    """A request that is being sent, from its first attempt to its end.
+
+    Attributes:
+        scope: Cancelled when the session is closed meanwhile.
+        sent_at: When the attempt under way was sent, or None between attempts.
+    """
+
+    __slots__ = ("scope", "sent_at")
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.sent_at: float | None = None
 
 
 class Session:
@@ -110,13 +104,12 @@ class Session:
         self._endpoints = endpoints
         self._http = http
         self._is_own = http is None
-        self._under_way = 0
+        self._is_closed = False
+        self._sendings: set[_Sending] = set()
         self._retry = retry
         self._rng = rng
         self._clock = clock
         self._emit = emit
-        self._send_look = self._retrying(_is_final_look)
-        self._send_submission = self._retrying(_is_final_submission)
 
     def __repr__(self) -> str:
         """Show where requests go."""
@@ -128,40 +121,57 @@ class Session:
         Raises:
             AuthenticationError: There is none; the message says where to get one.
         """
-        endpoint = self._endpoints[service]
-        if not endpoint.token:
-            raise AuthenticationError(
-                f"no token for {endpoint.base_url}: pass one to Client(...) or set {endpoint.token_variable};"
-                f" get one at {TOKEN_HELP[endpoint.token_variable]}"
-            )
+        self._endpoints[service].check()
 
-    async def send(self, request: Request) -> Response:
-        """Send a request; see `Transport.send`. A submission is sent again only if it surely did not arrive."""
-        self.check(request.service)
-        return await (self._send_submission if request.is_submission else self._send_look)(request)
-
-    async def rest(self) -> None:
-        """Close the pool until it is needed again, unless it is the user's own or a request is under way."""
-        if not self._under_way:
-            await self.close()
-
-    async def close(self) -> None:
-        """Close the pool, unless it is the user's own."""
-        if self._is_own and self._http is not None:
-            pool, self._http = self._http, None
-            await pool.close()
-
-    def _retrying(self, is_final: Callable[[Exception], bool]) -> Callable[[Request], Awaitable[Response]]:
-        """Wrap `_send_once` so that it is tried again after errors that are not final."""
-        return backoff.on_exception(
+    async def send(
+        self,
+        request: Request,
+        read: Callable[[Response], T],
+        *,
+        admit: Callable[[], Awaitable[None]] | None = None,
+        attempts: int = 1,
+    ) -> T:
+        """Send a request, and read its answer; see `Transport.send`."""
+        is_final = _is_final_submission if request.is_submission else _is_final_look
+        retrying = backoff.on_exception(
             self._delays,
             AceTasksError,
-            max_tries=self._retry.attempts,
+            max_tries=self._retry.attempts if request.is_submission else attempts,
             # The delays have their jitter already; backoff's own would undercut a Retry-After.
             jitter=None,
             giveup=is_final,
             logger=None,
-        )(self._send_once)
+        )
+        if self._is_closed:
+            raise ClientClosedError(f"the client was closed before {request.method} {request.path} was sent")
+        sending = _Sending()
+        self._sendings.add(sending)
+        try:
+            with sending.scope:
+                return await retrying(self._attempt)(request, read, admit, sending)
+        finally:
+            self._sendings.discard(sending)
+        # Only `close` cancels the scope.
+        if request.is_submission and sending.sent_at is not None:
+            raise _build_uncertain_error(request, "the client was closed before an answer came", sending.sent_at)
+        raise ClientClosedError(f"the client was closed while {request.method} {request.path} was to be sent")
+
+    async def rest(self) -> None:
+        """Close the pool until it is needed again, unless it is the user's own or a request is under way."""
+        if not self._sendings:
+            await self._close_pool()
+
+    async def close(self) -> None:
+        """Break off what is being sent, and close the pool, unless it is the user's own."""
+        self._is_closed = True
+        for sending in self._sendings:
+            sending.scope.cancel()
+        await self._close_pool()
+
+    async def _close_pool(self) -> None:
+        if self._is_own and self._http is not None:
+            pool, self._http = self._http, None
+            await pool.close()
 
     def _delays(self) -> Generator[float, Exception, None]:
         """Yield the delay before each further attempt; backoff sends in the error of the one before."""
@@ -170,68 +180,125 @@ class Session:
             retry_after = error.retry_after if isinstance(error, APIError) else None
             error = yield plan_retry(failures, self._retry.base, self._retry.cap, self._rng.random(), retry_after)
 
-    async def _send_once(self, request: Request) -> Response:
-        """Send a request once, and tell the observers."""
-        started = self._clock()
+    async def _attempt(
+        self,
+        request: Request,
+        read: Callable[[Response], T],
+        admit: Callable[[], Awaitable[None]] | None,
+        sending: _Sending,
+    ) -> T:
+        """Send a request once, or twice if its token is refused and there is another: then it was not accepted."""
+        endpoint = self._endpoints[request.service]
+        if admit is not None:
+            await admit()
+        token = await endpoint.authorize()
+        try:
+            return await self._send_once(request, read, token, sending)
+        except AuthenticationError:
+            if not await endpoint.renew(token):
+                raise
+        if admit is not None:
+            await admit()
+        return await self._send_once(request, read, await endpoint.authorize(), sending)
+
+    async def _send_once(self, request: Request, read: Callable[[Response], T], token: Secret, sending: _Sending) -> T:
+        """Send a request and read its answer, and tell the observers."""
+        sending.sent_at = started = self._clock()
         count = len(request.ids)
         self._emit(RequestSent(time=started, provider=request.provider, ids=count))
         try:
-            response = await self._exchange(request)
-            failure = read_failure(request, response, read_retry_after(response.headers))
+            response = await self._exchange(request, token)
+            # A date without the answer's own is the one thing that takes a clock other than the loop's.
+            failure = read_failure(request, response, read_retry_after(response.headers, time.time()))
             if failure is not None:
                 raise failure
+            result = read(response)
         except AceTasksError as error:
             self._emit(RequestFailed(time=self._clock(), provider=request.provider, ids=count, error=error))
             if request.is_submission and _is_uncertain(error):
-                raise SubmissionUncertainError(
-                    str(error), provider=request.provider, path=request.path, payload=request.body, sent_at=started
-                ) from error
+                raise _build_uncertain_error(request, str(error), started) from error
+            sending.sent_at = None
             raise
+        sending.sent_at = None
         now = self._clock()
         self._emit(
             RequestAnswered(
                 time=now, provider=request.provider, ids=count, status=response.status, seconds=now - started
             )
         )
-        return response
+        return result
 
-    async def _exchange(self, request: Request) -> Response:
-        """Send a request over HTTP and read its answer whole, up to the limit."""
+    async def _exchange(self, request: Request, token: Secret) -> Response:
+        """Send a request over HTTP and take its answer whole, up to the limit."""
         if self._http is None:
             self._http = _open_pool()
         if self._http.closed:
             raise ClientClosedError(
                 "the aiohttp session given to Client(http=...) is closed; keep it open while in use"
             )
-        endpoint = self._endpoints[request.service]
+        url = self._endpoints[request.service].base_url.rstrip("/") + request.path
         where = f"{request.provider}: {request.method} {request.path}"
         seconds = self._retry.submit_timeout if request.is_submission else self._retry.timeout
-        self._under_way += 1
         try:
             async with self._http.request(
                 request.method,
-                endpoint.base_url.rstrip("/") + request.path,
+                url,
                 params=request.query or None,
                 data=request.body or None,
                 headers={
                     "accept": "application/json",
-                    "authorization": f"Bearer {endpoint.token}",
+                    "authorization": _Credentials(f"Bearer {token.reveal()}"),
                     "content-type": "application/json",
                     "user-agent": _USER_AGENT,
                 },
                 allow_redirects=False,
+                raise_for_status=False,
+                read_bufsize=_READ_SIZE,  # a larger one would let a small body unpack past the limit at once
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, self._retry.timeout)),
             ) as answer:
                 headers = {name: answer.headers[name] for name in _HEADERS_READ if name in answer.headers}
                 return Response(status=answer.status, headers=headers, body=await _read_body(answer))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise TransportError(f"{where} could not be sent ({_describe(error)})", reached=False) from error
-        except TimeoutError as error:
-            raise TransportError(f"{where} was not answered within {seconds:g} s") from error
+            fault = TransportError(f"{where} could not be sent ({_describe(error)})", reached=False)
+        except TimeoutError:
+            fault = TransportError(f"{where} was not answered within {seconds:g} s")
         except (aiohttp.ClientError, OSError) as error:
-            raise TransportError(f"{where} got no complete answer ({_describe(error)})") from error
-        finally:
-            self._under_way -= 1
+            fault = TransportError(f"{where} got no complete answer ({_describe(error)})")
+        # Raised out here, without aiohttp's error as its cause or context: that one, and the frames it came through,
+        # hold the headers of the request, and whoever prints them prints the token.
+        raise fault
+
+
+def check_pool(http: aiohttp.ClientSession, *, allow_insecure: bool) -> None:
+    """Refuse a session of the user's own that would give the token away.
+
+    Args:
+        http: The session.
+        allow_insecure: Whether it may do without checking certificates.
+
+    Raises:
+        ValueError: It checks no certificates or not whose they are, or it sends credentials of its own.
+    """
+    # There is no public way to ask a connector; without the attribute, it checks them as aiohttp does by default.
+    tls = getattr(http.connector, "_ssl", True)
+    is_checked = tls is not False
+    if isinstance(tls, ssl.SSLContext):
+        is_checked = tls.verify_mode is ssl.CERT_REQUIRED and tls.check_hostname
+    if not is_checked and not allow_insecure:
+        raise ValueError(
+            "the aiohttp session given as http checks no certificates, or not whose they are, so that anybody on the"
+            " way could read the token: give its connector ssl=True or a context that checks both, or pass"
+            " allow_insecure=True if the way is safe"
+        )
+    if http.auth is not None:
+        raise ValueError("the aiohttp session given as http has an auth of its own: the client sends its token instead")
+
+
+def _build_uncertain_error(request: Request, reason: str, sent_at: float) -> SubmissionUncertainError:
+    """Make the error of a submission that may have been accepted."""
+    return SubmissionUncertainError(
+        reason, provider=request.provider, path=request.path, payload=request.body, sent_at=sent_at
+    )
 
 
 def _open_pool() -> aiohttp.ClientSession:
@@ -245,12 +312,13 @@ async def _read_body(answer: aiohttp.ClientResponse) -> bytes:
     Raises:
         ProtocolError: It did.
     """
-    chunks = []
+    chunks: list[bytes] = []
     size = 0
     async for chunk in answer.content.iter_any():
         size += len(chunk)
         if size > BODY_LIMIT:
             answer.close()
+            chunks.clear()  # they would live as long as the error's traceback
             raise ProtocolError(f"an answer is larger than {BODY_LIMIT} bytes and was not read to its end")
         chunks.append(chunk)
     return b"".join(chunks)

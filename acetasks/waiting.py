@@ -10,17 +10,29 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+import anyio.lowlevel
 import msgspec
 
-from acetasks.errors import AceTasksError, TaskFailedError, TaskNotFoundError, TaskTimeoutError, fresh_copy
+from acetasks.errors import (
+    AceTasksError,
+    BadRequestError,
+    ProtocolError,
+    TaskFailedError,
+    TaskNotFoundError,
+    TaskTimeoutError,
+    fresh_copy,
+)
 from acetasks.models import Task, TaskState
 from acetasks.providers import ProviderSpec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 
     from acetasks.pending import Key, Outcome, Waiter
     from acetasks.poller import Poller
+
+#: Waiters that are registered before others get their turn: a few milliseconds of work.
+_REGISTERED_AT_ONCE = 500
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -67,12 +79,12 @@ async def wait_for(poller: Poller, wanted: Wanted, timeout: float | None) -> Tas
     finally:
         poller.leave(waiter)
     if not task.state.is_terminal:
-        raise TaskTimeoutError((task,), timeout or 0.0)
+        raise TaskTimeoutError((task,), timeout or 0.0, waiter.fault)
     return succeeded_or_raise(task)
 
 
 async def each_completed(
-    poller: Poller, wanted: Sequence[Wanted], timeout: float | None
+    poller: Poller, wanted: Sequence[Wanted], timeout: float | None, *, hold_back: bool = True
 ) -> AsyncGenerator[tuple[Key, Task], None]:
     """Wait for several tasks, and yield each as it ends, whichever way it does.
 
@@ -80,40 +92,46 @@ async def each_completed(
         poller: Who polls.
         wanted: The tasks; one that is given twice is yielded once.
         timeout: Seconds for all of them, or None for no limit.
+        hold_back: Whether an error that concerns only one of the tasks is raised when all others have ended, and not
+            at once.
 
     Yields:
         Each task that has ended, with the key that it was wanted by.
 
     Raises:
-        TaskTimeoutError: The limit passed first; it has every task as it was last seen.
-        AceTasksError: One of them cannot be asked for.
+        TaskTimeoutError: The limit passed first.
+        AceTasksError: Some cannot be asked for. Like that of every error here, its `tasks` has all of them.
     """
     distinct = {one.key: one for one in wanted}
-    ended: dict[Key, Task] = {}
-    waiters: dict[asyncio.Future[Outcome], tuple[Wanted, Waiter]] = {}
+    ended = {one.key: one.finished for one in distinct.values() if one.finished is not None}
+    waiters: dict[asyncio.Future[Outcome], Waiter] = {}
     done: asyncio.Queue[asyncio.Future[Outcome]] = asyncio.Queue()
+    held_back: list[AceTasksError] = []
     # One limit for all: when it passes, every waiter is given its task as last seen at once.
     deadline = poller.deadline(timeout)
     try:
-        for one in distinct.values():
-            if one.finished is None:
-                waiter = poller.register(one.spec, one.id, deadline=deadline)
-                waiters[waiter.future] = (one, waiter)
-                waiter.future.add_done_callback(done.put_nowait)
-        for one in distinct.values():
-            if one.finished is not None:
-                ended[one.key] = one.finished
-                yield one.key, one.finished
+        async for waiter in _register(poller, (one for one in distinct.values() if one.key not in ended), deadline):
+            waiters[waiter.future] = waiter
+            waiter.future.add_done_callback(done.put_nowait)
+        for key, task in tuple(ended.items()):
+            yield key, task
         for _ in range(len(waiters)):
-            future = await done.get()
-            task = _task_or_raise(future.result())
-            one, _waiter = waiters[future]
-            if not task.state.is_terminal:
-                last_seen = {entry.key: _last_seen(entry, future) for future, (entry, _) in waiters.items()}
-                raise TaskTimeoutError(tuple((ended | last_seen)[one.key] for one in wanted), timeout or 0.0)
-            yield one.key, task
+            waiter = waiters[future := await done.get()]
+            outcome = future.result()
+            # 1. The limit.   2. An end.   3. An error of this task alone.   4. An error of more than it.
+            if isinstance(outcome, Task) and not outcome.state.is_terminal:
+                raise _noting(_timed_out(poller, wanted, ended, waiters.values(), timeout), held_back)
+            if isinstance(outcome, Task):
+                ended[waiter.key] = outcome
+                yield waiter.key, outcome
+            elif hold_back and _is_of_one(outcome):
+                held_back.append(outcome)
+            else:
+                raise _noting(_with_tasks(outcome, _all_seen(poller, wanted, ended)), held_back)
+        if held_back:
+            raise _noting(_with_tasks(held_back[0], _all_seen(poller, wanted, ended)), held_back[1:])
     finally:
-        for _, waiter in waiters.values():
+        for waiter in waiters.values():
             poller.leave(waiter)
 
 
@@ -132,12 +150,14 @@ async def wait_all(
         The tasks, in the order given.
 
     Raises:
-        AceTasksError: As `wait_for` and `each_completed` do.
+        AceTasksError: As `wait_for` and `each_completed` do; its `tasks` has all of them.
     """
     ended: dict[Key, Task] = {}
-    async with contextlib.aclosing(each_completed(poller, wanted, timeout)) as stream:
+    async with contextlib.aclosing(each_completed(poller, wanted, timeout, hold_back=return_failed)) as stream:
         async for key, task in stream:
-            ended[key] = task if return_failed else succeeded_or_raise(task)
+            ended[key] = task
+            if not return_failed and (error := _failure_of(task)) is not None:
+                raise _with_tasks(error, _all_seen(poller, wanted, ended))
     return [ended[one.key] for one in wanted]
 
 
@@ -177,11 +197,16 @@ def succeeded_or_raise(task: Task) -> Task:
         TaskFailedError: It failed.
         TaskNotFoundError: The service knows no such task.
     """
-    if task.state is TaskState.FAILED:
-        raise TaskFailedError(task)
-    if task.state is TaskState.NOT_FOUND:
-        raise TaskNotFoundError(task)
+    error = _failure_of(task)
+    if error is not None:
+        raise error
     return task
+
+
+def _failure_of(task: Task) -> TaskFailedError | TaskNotFoundError | None:
+    if task.state is TaskState.FAILED:
+        return TaskFailedError(task)
+    return TaskNotFoundError(task) if task.state is TaskState.NOT_FOUND else None
 
 
 def _task_or_raise(outcome: Outcome) -> Task:
@@ -190,9 +215,53 @@ def _task_or_raise(outcome: Outcome) -> Task:
     return outcome
 
 
-def _last_seen(wanted: Wanted, future: asyncio.Future[Outcome]) -> Task:
-    """Tell how a task was last seen by a waiter who was given an outcome."""
-    outcome = future.result()
-    return (
-        outcome if isinstance(outcome, Task) else Task(provider=wanted.spec.slug, id=wanted.id, state=TaskState.PENDING)
-    )
+def _is_of_one(error: AceTasksError) -> bool:
+    """Tell whether an error concerns nothing but the task that it was given for."""
+    return isinstance(error, ProtocolError) or (isinstance(error, BadRequestError) and not error.is_redirect)
+
+
+async def _register(poller: Poller, wanted: Iterable[Wanted], deadline: float) -> AsyncGenerator[Waiter, None]:
+    """Register a waiter for each task, and let others have their turn in between."""
+    for count, one in enumerate(wanted, start=1):
+        yield poller.register(one.spec, one.id, deadline=deadline)
+        if count % _REGISTERED_AT_ONCE == 0:
+            await anyio.lowlevel.checkpoint()
+
+
+def _timed_out(
+    poller: Poller,
+    wanted: Sequence[Wanted],
+    ended: Mapping[Key, Task],
+    waiters: Collection[Waiter],
+    timeout: float | None,
+) -> TaskTimeoutError:
+    """Make the error of a limit that has passed."""
+    seen: dict[Key, Task | None] = {waiter.key: _seen_by(waiter) for waiter in waiters}
+    seen.update(ended)
+    fault = next(filter(None, (waiter.fault for waiter in waiters)), None)
+    return TaskTimeoutError(_all_seen(poller, wanted, seen), timeout or 0.0, fault)
+
+
+def _seen_by(waiter: Waiter) -> Task | None:
+    """Tell how a task was last seen by a waiter whose limit has passed."""
+    outcome = waiter.future.result() if waiter.future.done() else None
+    return outcome if isinstance(outcome, Task) else None
+
+
+def _all_seen(poller: Poller, wanted: Sequence[Wanted], seen: Mapping[Key, Task | None]) -> tuple[Task, ...]:
+    """List every task of a wait as it was last seen, in the order given."""
+    return tuple(seen.get(one.key) or poller.last_seen(one.spec, one.id) for one in wanted)
+
+
+def _with_tasks(error: AceTasksError, tasks: tuple[Task, ...]) -> AceTasksError:
+    """Give somebody an error of their own, with every task of their wait, so that what has ended is not lost."""
+    own = fresh_copy(error)
+    own.tasks = tasks
+    return own
+
+
+def _noting(error: AceTasksError, others: Sequence[AceTasksError]) -> AceTasksError:
+    """Tell of errors that were held back along with the one that is raised."""
+    for other in others:
+        error.add_note(f"{type(other).__name__}: {other}")
+    return error

@@ -21,7 +21,7 @@ from acetasks import (
     TaskState,
     UnknownProviderError,
 )
-from acetasks.answers import read_failure, read_look, read_submission
+from acetasks.answers import Look, read_failure, read_look, read_submission
 from acetasks.errors import ECHO_LIMIT
 from acetasks.providers import ProviderSpec, lookup, specs
 from acetasks.wire import Request, Response, build_look, build_submission
@@ -319,37 +319,121 @@ class TestReadFailure:
             assert failure is None or isinstance(failure, UnknownProviderError)
 
 
-def read(request: Request, body: object) -> list[object]:
-    """Read an answer to a look at luma's tasks, and decode its records."""
-    return [json.loads(bytes(record)) for record in read_look(LUMA, request, answer(200, body))]
+def read(request: Request, body: object, status: int = 200) -> Look:
+    """Read an answer to a look at luma's tasks."""
+    return read_look(LUMA, request, answer(status, body))
 
 
-class TestReadLook:
-    """`read_look`: an answer into raw records."""
+def states(look: Look) -> dict[str, str]:
+    """Tell the state of each task that a look has seen."""
+    assert all(reading.task.id == task_id for task_id, reading in look.readings.items())
+    return {task_id: reading.task.state.value for task_id, reading in look.readings.items()}
 
-    @pytest.mark.parametrize("body", [{"id": "t-1"}, {}, {"task": {"id": "t-1"}}])
-    def test_a_single_answer_is_the_record(self, body: dict[str, object]) -> None:
-        """To one id the whole body is the answer."""
-        assert read(LOOK, body) == [body]
+
+#: Records that are whole and that nobody can read.
+UNREADABLE = [b'{"id":"t-1","progress":1e999}', b"7", b"null", b"[]", b'"t-1"', b'{"items":[]}']
+
+
+class TestReadSingleLook:
+    """`read_look` of one task: the body is its record."""
+
+    @pytest.mark.parametrize("body", [{"id": "t-1"}, {"task": {"id": "t-1"}}, {"state": "queued"}, {"task_id": "t-1"}])
+    def test_the_body_is_the_record(self, body: dict[str, object]) -> None:
+        """Bare or wrapped, with or without its id, the record is that of the task that was asked for."""
+        look = read(LOOK, body)
+
+        assert states(look) == {"t-1": "pending"}
+        assert look.unread == 0
+
+    def test_reads_the_record_to_its_end(self) -> None:
+        """What the look gives is the task itself, with what it made and how sure that is."""
+        look = read(LOOK, {"id": "t-1", "response": {"success": True, "video_url": "https://x.test/1.mp4"}})
+        reading = look.readings["t-1"]
+
+        assert reading.task.state is TaskState.SUCCEEDED
+        assert [artifact.url for artifact in reading.task.artifacts] == ["https://x.test/1.mp4"]
+        assert reading.unconfirmed is False
+        assert read(LOOK, {"id": "t-1", "response": {"success": False}}).readings["t-1"].unconfirmed is True
+        assert read(LOOK, {"id": "t-1", "state": "made_up"}).readings["t-1"].unknown_word == "made_up"
+
+    def test_an_empty_object_is_a_task_that_is_not_known(self) -> None:
+        """The service says so of ids that it has never seen, or not yet."""
+        assert states(read(LOOK, {})) == {"t-1": "not_found"}
+
+    @pytest.mark.parametrize(
+        ("spec", "status", "body", "state"),
+        [
+            (
+                CAPTCHA,
+                404,
+                {"success": False, "error": {"code": "not_found", "message": "task not found"}},
+                "not_found",
+            ),
+            (LUMA, 404, {"error": {"message": "Task does not exist"}}, "not_found"),
+            (USEAPI, 410, {"error": "Job has expired", "code": 410}, "failed"),
+            (CAPTCHA, 504, {"success": False, "error": {"code": "timeout", "message": "timed out"}}, "failed"),
+        ],
+        ids=["captcha's 404", "luma's 404", "useapi's 410", "captcha's 504"],
+    )
+    def test_a_status_may_be_news_of_the_task(
+        self, spec: ProviderSpec, status: int, body: dict[str, object], state: str
+    ) -> None:
+        """An HTTP error that `read_failure` has left as the task's own is read as such."""
+        request = build_look(spec, ["t-1"])
+
+        assert read_failure(request, answer(status, body), None) is None
+        assert states(read_look(spec, request, answer(status, body))) == {"t-1": state}
+
+    def test_a_status_without_news_is_refused(self) -> None:
+        """Where the status speaks of the task and the body does not, asking again may help."""
+        with pytest.raises(ProtocolError, match="an HTTP 504 answer says nothing of a task") as caught:
+            read_look(CAPTCHA, build_look(CAPTCHA, ["t-1"]), answer(504, {"success": True}))
+
+        assert caught.value.transient is True
 
     @pytest.mark.parametrize(
         ("code", "kind"),
         [("invalid_token", AuthenticationError), ("used_up", PermissionDeniedError), ("busy", ServiceError)],
     )
-    def test_a_single_answer_that_is_an_error_of_the_request_is_raised(self, code: str, kind: type[APIError]) -> None:
+    @pytest.mark.parametrize("status", [200, 201])
+    def test_an_error_of_the_request_is_raised(self, status: int, code: str, kind: type[APIError]) -> None:
         """With a good status and no task named, a code of the request's is no failure of the task."""
         error = {"code": code, "message": "no"}
-        with pytest.raises(kind, match="luma: HTTP 200"):
-            read(LOOK, {"error": error, "trace_id": "x"})
+        with pytest.raises(kind, match=f"luma: HTTP {status} {code}: no") as caught:
+            read(LOOK, {"error": error, "trace_id": "x"}, status)
 
-        assert read(LOOK, {"task_id": "t-1", "success": False, "error": error})
+        assert type(caught.value) is kind
+        assert states(read(LOOK, {"task_id": "t-1", "success": False, "error": error})) == {"t-1": "failed"}
+        assert states(read(LOOK, {"id": "t-1", "error": error})) == {"t-1": "failed"}
 
-    def test_half_a_character_in_one_record_costs_nothing(self) -> None:
-        """A prompt cut inside an emoji is mended; an escaped backslash before such letters is not touched."""
-        body = rb'{"items": [{"id": "t-1", "request": "cut \ud83d"}, {"id": "t-2", "request": "\\ud83d \ud83d\ude00"}]}'
-        records = read_look(LUMA, BATCH_LOOK, answer(200, body))
+    def test_any_other_error_is_the_tasks(self) -> None:
+        """A code that no request has says how the task ended."""
+        assert states(read(LOOK, {"error": {"code": "made_up", "message": "no"}})) == {"t-1": "failed"}
 
-        assert [json.loads(bytes(record))["request"] for record in records] == ["cut \ufffd", "\\ud83d \U0001f600"]
+    @pytest.mark.parametrize(
+        ("body", "transient"),
+        [
+            ("", True),
+            ("<html>Bad Gateway</html>", True),
+            ('{"id":"t-1",', True),
+            (b"\xff", True),
+            ({"items": [], "count": 0}, True),
+            *((body, False) for body in UNREADABLE[:-1]),
+            (b'{"id":"t-1","response":{"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}}", False),
+            (b'{"task":' * 100 + b'{"id":"t-1"}' + b"}" * 100, False),
+        ],
+        ids=lambda value: repr(value)[:20],
+    )
+    def test_what_is_no_record_is_refused(self, body: object, transient: bool) -> None:  # noqa: FBT001  # a column
+        """What may have been cut short is worth asking for again; what is whole and unreadable stays so."""
+        with pytest.raises(ProtocolError) as caught:
+            read(LOOK, body)
+
+        assert caught.value.transient is transient
+
+
+class TestReadBatchLook:
+    """`read_look` of several tasks: as many records as the service chose to send."""
 
     @pytest.mark.parametrize(
         "body",
@@ -359,23 +443,53 @@ class TestReadLook:
             {"items": [{"id": "t-2"}, {"id": "t-1"}]},
             {"count": 2, "data": None, "items": [{"id": "t-2"}, {"id": "t-1"}]},
             [{"id": "t-2"}, {"id": "t-1"}],
+            {"items": [{"task_id": "t-1"}, {"task": {"id": "t-2"}}]},
         ],
-        ids=["count", "total", "neither", "more beside", "a bare list"],
+        ids=["count", "total", "neither", "more beside", "a bare list", "other spellings"],
     )
-    def test_a_batch_is_split_in_the_order_in_which_it_came(self, body: object) -> None:
-        """The records stand in `items`, or are the whole; what counts them does not matter."""
-        assert read(BATCH_LOOK, body) == [{"id": "t-2"}, {"id": "t-1"}]
+    def test_reads_each_record_under_its_id(self, body: object) -> None:
+        """The records stand in `items`, or are the whole; their order and what counts them do not matter."""
+        look = read(BATCH_LOOK, body)
+
+        assert states(look) == {"t-1": "pending", "t-2": "pending"}
+        assert look.unread == 0
 
     @pytest.mark.parametrize("body", [{"items": [], "count": 0}, []])
     def test_an_empty_batch_is_an_answer(self, body: object) -> None:
         """The service may know none of the ids."""
-        assert read(BATCH_LOOK, body) == []
+        assert read(BATCH_LOOK, body) == Look({})
 
-    def test_odd_records_are_split_off_like_others(self) -> None:
-        """What cannot be a record is for the reader of records to refuse, each alone."""
-        records = read_look(LUMA, BATCH_LOOK, answer(200, b'{"items":[null,{"id":"t-1","progress":1e999},7]}'))
+    def test_passes_over_what_was_not_asked_for(self) -> None:
+        """Records of others, or of nobody, are not unreadable: it is known that they are no news."""
+        look = read(BATCH_LOOK, {"items": [{"id": "t-3"}, {}, {"id": "t-2"}, {"state": "failed"}, {"id": ""}]})
 
-        assert [bytes(record) for record in records] == [b"null", b'{"id":"t-1","progress":1e999}', b"7"]
+        assert states(look) == {"t-2": "pending"}
+        assert look.unread == 0
+
+    def test_the_first_record_of_a_task_counts(self) -> None:
+        """A service that repeats itself may contradict itself: the newest comes first."""
+        assert states(read(BATCH_LOOK, [{"id": "t-1", "state": "failed"}, {"id": "t-1"}])) == {"t-1": "failed"}
+
+    @pytest.mark.parametrize("odd", UNREADABLE)
+    def test_counts_what_it_cannot_read(self, odd: bytes) -> None:
+        """A record that cannot be read costs only itself; whose it is is not known, so it is counted."""
+        look = read(BATCH_LOOK, b'{"items":[%s,{"id":"t-2"},%s]}' % (odd, odd))
+
+        assert states(look) == {"t-2": "pending"}
+        assert look.unread == 2
+
+    def test_a_batch_of_nothing_but_oddities_is_still_an_answer(self) -> None:
+        """That there were records is news, though none can be read."""
+        assert read(BATCH_LOOK, b'{"items":[%s]}' % b",".join(UNREADABLE)) == Look({}, len(UNREADABLE))
+
+    def test_half_a_character_in_one_record_costs_nothing(self) -> None:
+        """A prompt cut inside an emoji is mended; an escaped backslash before such letters is not touched."""
+        body = rb'{"items": [{"id": "t-1", "request": "cut \ud83d"}, {"id": "t-2", "request": "\\ud83d \ud83d\ude00"}]}'
+        look = read(BATCH_LOOK, body)
+        prompts = [json.loads(look.readings[task_id].task.raw)["request"] for task_id in ("t-1", "t-2")]
+
+        assert prompts == ["cut \ufffd", "\\ud83d \U0001f600"]
+        assert look.unread == 0
 
     @pytest.mark.parametrize(
         ("code", "kind"),
@@ -437,19 +551,23 @@ class TestReadLook:
 
         assert caught.value.transient is False
 
-    @given(body=st.binary(max_size=300), request_=st.sampled_from([LOOK, BATCH_LOOK]))
+    @given(
+        body=st.binary(max_size=300)
+        | st.lists(
+            st.sampled_from([*UNREADABLE, b"{}", b'{"id":"t-1"}', b'{"id":"t-2","state":"failed"}', b'{"id":"t-3"}'])
+        ).map(lambda records: b'{"items":[%s]}' % b",".join(records)),
+        request_=st.sampled_from([LOOK, BATCH_LOOK]),
+    )
     @example(body=b'{"items":[' + b"[" * 100_000, request_=BATCH_LOOK)
     @example(body=b'{"items":[{"x":1' + b"0" * 5000 + b"}]}", request_=BATCH_LOOK)
-    def test_every_body_is_records_or_a_documented_error(self, body: bytes, request_: Request) -> None:
-        """Whatever bytes come, there are raw records or an error of this library's own."""
+    def test_every_body_is_a_look_or_a_documented_error(self, body: bytes, request_: Request) -> None:
+        """Whatever bytes come, they are news of nobody but those who were asked for, or an error of this library."""
         try:
-            records = read_look(LUMA, request_, Response(status=200, body=body))
-        except ProtocolError as error:
-            assert error.excerpt or not body  # noqa: PT017  # the refusal is one of two right ends
-        except APIError:
-            pass
-        else:
-            assert all(isinstance(record, msgspec.Raw) for record in records)
+            look = read_look(LUMA, request_, Response(status=200, body=body))
+        except (ProtocolError, APIError):
+            return
+        assert states(look).keys() <= set(request_.ids)
+        assert look.unread >= 0
 
 
 ID = "5c231f52-1293-5d1a-ac7c-886a0ed3e9a3"
@@ -647,6 +765,16 @@ class TestReadSubmission:
         assert task.response == body
         if "task_id" in body:
             assert submitted(spec, body, asynchronous=True).state is TaskState.PENDING
+
+    def test_an_acknowledgement_of_a_task_that_is_not_done_has_no_end(self) -> None:
+        """What looks finished without a file is asked for again: until then it has not ended at any time."""
+        body = {"task_id": ID, "data": {"title": "Example"}, "started_at": 1787600000.0, "finished_at": 1787600060.0}
+        task = submitted(SUNO, body)
+        assert (task.state, task.finished_at, task.duration) == (TaskState.SUCCEEDED, 1787600060.0, 60.0)
+
+        task = submitted(SUNO, body, asynchronous=True)
+        assert (task.state, task.finished_at, task.duration) == (TaskState.PENDING, None, None)
+        assert task.id == ID
 
     def test_what_an_answer_said_is_shown(self) -> None:
         """The refusal names the provider and the beginning of the answer."""

@@ -49,7 +49,7 @@ ERRORS: dict[type[AceTasksError], AceTasksError] = {
     AceTasksError: AceTasksError("anything"),
     TaskFailedError: TaskFailedError(FAILED),
     TaskNotFoundError: TaskNotFoundError(MISSING),
-    TaskTimeoutError: TaskTimeoutError((FAILED, RUNNING), 1.5),
+    TaskTimeoutError: TaskTimeoutError((FAILED, RUNNING), 1.5, RateLimitError("too fast")),
     TransportError: TransportError("refused", reached=False),
     ProtocolError: ProtocolError("unreadable", excerpt="<html>", transient=False),
     SubmissionUncertainError: SubmissionUncertainError(
@@ -216,6 +216,52 @@ def test_a_timeout_says_what_was_seen_last() -> None:
     assert (error.task, error.tasks, error.timeout) == (RUNNING, (FAILED, RUNNING), 1.5)
     assert "(and 2 more) was still running" in str(TaskTimeoutError((RUNNING, RUNNING, FAILED, RUNNING), 600))
     assert TaskTimeoutError((FAILED, MISSING), 1).task is FAILED
+
+
+def test_a_timeout_says_why_nothing_better_is_known() -> None:
+    """Where the last look failed, that is in the message, and its error is the cause; else there is none."""
+    fault = ServiceError("busy", status=500)
+    error = TaskTimeoutError((RUNNING,), 600.0, fault)
+
+    assert str(error) == (
+        "veo task b-task was still running after 600 s (the last look failed: HTTP 500: busy);"
+        " the remote task goes on and can be waited for again"
+    )
+    assert error.__cause__ is fault
+    assert TaskTimeoutError((RUNNING,), 600.0).__cause__ is None
+    assert "failed" not in str(TaskTimeoutError((RUNNING,), 600.0))
+
+
+def test_a_timeout_keeps_its_cause_in_a_fresh_copy_only() -> None:
+    """As with every exception, `copy` and `pickle` leave the cause behind; what it says is in the message."""
+    error = TaskTimeoutError((RUNNING, FAILED), 600.0, ServiceError("busy", status=500))
+    assert fresh_copy(error).__cause__ is error.__cause__
+
+    for copied in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert everything(copied) == everything(error)
+        assert (copied.task, copied.tasks, copied.timeout) == (RUNNING, (RUNNING, FAILED), 600.0)
+        assert copied.__cause__ is None
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ERRORS if kind is not TaskTimeoutError])
+def test_an_error_may_have_the_tasks_of_a_wait(kind: type[AceTasksError]) -> None:
+    """Where it ended a wait for several tasks it has all of them, through copies too; else none."""
+    error = fresh_copy(ERRORS[kind])
+    assert error.tasks == ()
+    error.tasks = (FAILED, RUNNING)
+
+    for copied in (copy.copy(error), fresh_copy(error), pickle.loads(pickle.dumps(error))):
+        assert copied.tasks == (FAILED, RUNNING)
+    assert ERRORS[kind].tasks == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(None, False), (200, False), (300, True), (301, True), (399, True), (400, False), (413, False)],
+)
+def test_a_redirect_is_known_by_its_status(status: int | None, *, expected: bool) -> None:
+    """It concerns the base URL and no task, unlike other bad requests."""
+    assert BadRequestError("elsewhere", status=status).is_redirect is expected
 
 
 @pytest.mark.parametrize(

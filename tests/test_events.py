@@ -7,8 +7,14 @@ import logging
 import pytest
 
 from acetasks import (
+    BadRequestError,
     Event,
     LoggingObserver,
+    OutageBegan,
+    OutageEnded,
+    RateCut,
+    RateLimitError,
+    RateRestored,
     RequestAnswered,
     RequestFailed,
     RequestSent,
@@ -37,6 +43,16 @@ def failed(time: float, provider: str = "luma", reason: str = "HTTP 500: busy") 
 def answered(time: float, provider: str = "luma") -> RequestAnswered:
     """Make the event of a request that was answered."""
     return RequestAnswered(time=time, provider=provider, ids=3, status=200, seconds=0.2)
+
+
+def began(time: float, provider: str = "luma", reason: str = "HTTP 500: busy") -> OutageBegan:
+    """Make the event of an outage that begins."""
+    return OutageBegan(time=time, provider=provider, error=TransportError(reason))
+
+
+def ended(time: float, provider: str = "luma", seconds: float = 12.5) -> OutageEnded:
+    """Make the event of an outage that has ended."""
+    return OutageEnded(time=time, provider=provider, seconds=seconds)
 
 
 def changed(word: str | None, provider: str = "luma", task_id: str = "t-1") -> TaskChanged:
@@ -135,41 +151,58 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 class TestLoggingObserver:
     """`LoggingObserver`: trouble once when it begins and once when it ends."""
 
-    def test_logs_the_first_failure_and_the_recovery(self, log: pytest.LogCaptureFixture) -> None:
-        """A row of failures is one warning, and the first answer after it one line that says how long it lasted."""
+    def test_logs_the_beginning_and_the_end_of_an_outage(self, log: pytest.LogCaptureFixture) -> None:
+        """An outage is one warning with its reason, and its end one line that says how long it lasted."""
         observer = LoggingObserver()
-        for event in (answered(5.0), failed(10.0), failed(11.0, reason="another"), failed(14.0), answered(22.5)):
+        for event in (answered(5.0), began(10.0), ended(22.5), answered(30.0)):
             observer.on_event(event)
-        observer.on_event(answered(30.0))
 
         assert [(record.name, record.levelno, record.getMessage()) for record in log.records] == [
-            ("acetasks", logging.WARNING, "luma: requests fail: HTTP 500: busy"),
+            (
+                "acetasks",
+                logging.WARNING,
+                "luma: requests keep failing, so it is only probed until it answers: HTTP 500: busy",
+            ),
             ("acetasks", logging.INFO, "luma: requests succeed again, after 12.5 s"),
         ]
 
-    def test_logs_the_next_trouble_anew(self, log: pytest.LogCaptureFixture) -> None:
-        """After a recovery a failure is news again."""
+    def test_logs_every_outage_of_every_provider(self, log: pytest.LogCaptureFixture) -> None:
+        """Each is news, whatever was logged before."""
         observer = LoggingObserver()
-        for event in (failed(1.0), answered(2.0), failed(3.0, reason="reset"), answered(3.5)):
+        for event in (began(1.0), began(1.5, "flux", "reset"), ended(3.5, "flux", 2.0), began(5.0, "flux", "refused")):
             observer.on_event(event)
 
+        text = "{}: requests keep failing, so it is only probed until it answers: {}"
         assert log.messages == [
-            "luma: requests fail: HTTP 500: busy",
-            "luma: requests succeed again, after 1.0 s",
-            "luma: requests fail: reset",
-            "luma: requests succeed again, after 0.5 s",
+            text.format("luma", "HTTP 500: busy"),
+            text.format("flux", "reset"),
+            "flux: requests succeed again, after 2.0 s",
+            text.format("flux", "refused"),
         ]
 
-    def test_keeps_providers_apart(self, log: pytest.LogCaptureFixture) -> None:
-        """One provider's trouble is not another's, and neither is its recovery."""
+    def test_logs_a_cut_of_the_rate_and_the_recovery(self, log: pytest.LogCaptureFixture) -> None:
+        """What is sent from now on is told with the service's own words, and that it is as before, too."""
         observer = LoggingObserver()
-        for event in (failed(1.0), failed(1.5, "flux"), answered(2.0, "veo"), answered(3.5, "flux")):
+        error = RateLimitError("slow down", status=429)
+        observer.on_event(RateCut(time=1.0, provider="luma", rate=3.14159, error=error))
+        observer.on_event(RateRestored(time=60.0, provider="flux", rate=60.25))
+
+        assert [(record.levelno, record.getMessage()) for record in log.records] == [
+            (logging.WARNING, "luma: too many requests; at most 3.14 a second are sent now: HTTP 429: slow down"),
+            (logging.INFO, "flux: up to 60.2 requests a second are sent again"),
+        ]
+
+    def test_single_failures_are_for_debugging(self, log: pytest.LogCaptureFixture) -> None:
+        """Requests that are sent again are no trouble yet, however many fail; answers are not logged at all."""
+        observer = LoggingObserver()
+        for event in (failed(1.0), answered(2.0), failed(3.0, "flux", "reset"), failed(4.0)):
             observer.on_event(event)
 
+        assert {record.levelno for record in log.records} == {logging.DEBUG}
         assert log.messages == [
-            "luma: requests fail: HTTP 500: busy",
-            "flux: requests fail: HTTP 500: busy",
-            "flux: requests succeed again, after 2.0 s",
+            "luma: a request failed: HTTP 500: busy",
+            "flux: a request failed: reset",
+            "luma: a request failed: HTTP 500: busy",
         ]
 
     def test_logs_an_undocumented_word_once_for_each_provider(self, log: pytest.LogCaptureFixture) -> None:
@@ -200,18 +233,19 @@ class TestLoggingObserver:
             changed(None),
             TaskSettled(time=1.0, provider="luma", task=task(state=TaskState.FAILED), waiters=2),
             Event(time=1.0, provider="luma"),
+            RequestFailed(time=1.0, provider="luma", ids=1, error=BadRequestError("no such id", status=400)),
         ],
         ids=lambda event: type(event).__name__,
     )
     def test_logs_nothing_else(self, log: pytest.LogCaptureFixture, event: Event) -> None:
-        """What goes as it should is not logged, and neither is a task that failed: its waiters are told."""
+        """What goes as it should is not logged, and neither is what is final: whoever waits for it is told."""
         LoggingObserver().on_event(event)
 
         assert not log.records
 
     def test_writes_to_the_logger_it_is_given(self, log: pytest.LogCaptureFixture) -> None:
         """A logger of the user's own takes the place of the library's."""
-        LoggingObserver(logging.getLogger("mine")).on_event(failed(1.0))
+        LoggingObserver(logging.getLogger("mine")).on_event(began(1.0))
 
         assert [record.name for record in log.records] == ["mine"]
 
@@ -219,10 +253,12 @@ class TestLoggingObserver:
         """Foreign texts are arguments of the log, never its format."""
         observer = LoggingObserver()
         observer.on_event(changed("100%s"))
-        observer.on_event(RequestFailed(time=1.0, provider="luma", ids=1, error=ServiceError("%d of %s", status=500)))
+        error = ServiceError("%d of %s", status=500)
+        observer.on_event(RequestFailed(time=1.0, provider="luma", ids=1, error=error))
+        observer.on_event(OutageBegan(time=1.0, provider="luma", error=error))
 
         assert "'100%s'" in log.messages[0]
-        assert log.messages[1] == "luma: requests fail: HTTP 500: %d of %s"
+        assert [message.endswith(": HTTP 500: %d of %s") for message in log.messages[1:]] == [True, True]
 
 
 def test_events_are_frozen() -> None:

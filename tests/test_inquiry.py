@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,14 @@ from acetasks import (
     TaskState,
     TransportError,
 )
-from acetasks.answers import read_failure
+from acetasks.answers import Look, read_failure
 from acetasks.inquiry import Findings, inquire
-from acetasks.providers import lookup
+from acetasks.providers import lookup, read_record
+from acetasks.schedule import read_retry_after
 from acetasks.wire import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from acetasks import AceTasksError
     from acetasks.wire import Request
@@ -53,8 +55,42 @@ def batch(records: Sequence[bytes]) -> bytes:
     return b'{"items":[' + b",".join(records) + b'],"count":%d}' % len(records)
 
 
-class Desk:
-    """A transport with a service behind it, that answers from a table of records.
+class Transport:
+    """A transport that admits each request, asks `answer`, and reads what it says as the real one does."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, ...]] = []
+        self.attempts: list[int] = []
+
+    def answer(self, request: Request) -> Response:
+        """Answer a request."""
+        raise NotImplementedError
+
+    async def send(
+        self,
+        request: Request,
+        read: Callable[[Response], object],
+        *,
+        admit: Callable[[], Awaitable[None]] | None = None,
+        attempts: int = 1,
+    ) -> object:
+        """Send a request."""
+        if admit is not None:
+            await admit()
+        self.requests.append(request.ids)
+        self.attempts.append(attempts)
+        response = self.answer(request)
+        failure = read_failure(request, response, read_retry_after(response.headers))
+        if failure is not None:
+            raise failure
+        return read(response)
+
+    async def rest(self) -> None:
+        """Do nothing."""
+
+
+class Desk(Transport):
+    """A service that answers from a table of records.
 
     Args:
         records: By id.
@@ -71,15 +107,14 @@ class Desk:
         culprits: Collection[str] = (),
         rejection: AceTasksError = REJECTED,
     ) -> None:
+        super().__init__()
         self.records = records
         self.cut = cut
         self.culprits = set(culprits)
         self.rejection = rejection
-        self.requests: list[tuple[str, ...]] = []
 
-    async def send(self, request: Request) -> Response:
-        """Answer a request."""
-        self.requests.append(request.ids)
+    def answer(self, request: Request) -> Response:
+        """Answer a request, or reject it."""
         if not self.culprits.isdisjoint(request.ids):
             raise self.rejection
         if len(request.ids) == 1:
@@ -89,6 +124,20 @@ class Desk:
     def choose(self, ids: Sequence[str]) -> list[bytes]:
         """Choose the records of a batch answer."""
         return [self.records[task_id] for task_id in ids if task_id in self.records][: self.cut]
+
+
+class Small(Desk):
+    """A service that knows every id, and refuses requests for more than some as too large."""
+
+    def __init__(self, most: int, ids: Sequence[str] = FIFTY, **options: object) -> None:
+        super().__init__({task_id: record(task_id) for task_id in ids}, **options)
+        self.most = most
+
+    def answer(self, request: Request) -> Response:
+        """Answer a request, or refuse it for its size."""
+        if len(request.ids) > self.most:
+            raise TOO_LARGE
+        return super().answer(request)
 
 
 def full_desk(ids: Sequence[str] = FIFTY, **options: object) -> Desk:
@@ -207,7 +256,36 @@ class TestLeftOut:
 
         assert len(desk.requests) == requests == math.ceil(count / cut)
         assert sorted(findings.readings) == sorted(ids)
+        # An answer that leaves out one id only tells nothing: that one may be new.
+        assert findings.cuts == [cut for asked in desk.requests if len(asked) - cut > 1]
         assert_partition(findings, ids)
+
+    @pytest.mark.parametrize("known", [1, 2, 40, 48, 49])
+    async def test_answers_without_ids_that_are_unknown_are_not_cut(self, known: int) -> None:
+        """Where the service has nothing more of what was left out, the answer was whole, however few it leaves out."""
+        desk = full_desk(FIFTY[:known])
+        findings = await inquire(desk, LUMA, FIFTY)
+
+        assert len(findings.readings) in {known, 50}
+        assert findings.cuts == []
+
+    async def test_only_answers_that_were_cut_short_count_as_cut(self) -> None:
+        """Of 30 known ids in answers of 12, two were cut; the third was not, though it leaves out 20."""
+        desk = full_desk(FIFTY[:30], cut=12)
+        findings = await inquire(desk, LUMA, FIFTY)
+
+        assert findings.cuts == [12, 12]
+        assert sorted(findings.missing) == sorted(FIFTY[30:])
+
+    async def test_records_that_cannot_be_read_make_no_cut(self) -> None:
+        """Of an answer with such records it is not known how many of the ids were in it."""
+        desk = full_desk(FIFTY[:4], cut=2)
+        desk.records["t-1"] = unreadable("t-1")
+        findings = await inquire(desk, LUMA, FIFTY[:4])
+
+        assert list(findings.readings) == ["t-0", "t-2", "t-3"]
+        assert list(findings.errors) == ["t-1"]
+        assert findings.cuts == []
 
     async def test_ids_are_never_asked_again_once_they_are_read(self) -> None:
         """Each further request is for those alone that are still to be found."""
@@ -220,46 +298,96 @@ class TestLeftOut:
 class TestRejections:
     """A batch that is rejected is halved until the culprit is alone."""
 
-    @pytest.mark.parametrize("culprit", range(50))
-    async def test_one_bad_id_costs_at_most_twelve_requests_more(self, culprit: int) -> None:
-        """Wherever in a batch of 50 it stands, it alone gets the error and the others are read."""
-        bad = FIFTY[culprit]
-        desk = full_desk(culprits=[bad])
+    async def test_one_bad_id_costs_few_requests(self) -> None:
+        """Wherever it stands among n ids, it costs at most 2 * log2(n) requests more, rounded up: 12 for 50."""
+        assert 2 * math.ceil(math.log2(50)) == 12
+        readings = {f"t-{number}": read_record(LUMA, record(f"t-{number}")) for number in range(64)}
+
+        class Quick(Desk):
+            """Has read its answers before, for there are a hundred thousand records in them."""
+
+            async def send(self, request: Request, *_: object, **__: object) -> Look:
+                self.requests.append(request.ids)
+                if not self.culprits.isdisjoint(request.ids):
+                    raise REJECTED
+                return Look({task_id: readings[task_id] for task_id in request.ids})
+
+        for count in range(1, 65):
+            ids = list(readings)[:count]
+            for culprit in ids:
+                desk = Quick({}, culprits=[culprit])
+                findings = await inquire(desk, LUMA, ids)
+
+                assert len(desk.requests) <= 1 + 2 * math.ceil(math.log2(count))
+                assert findings.errors == {culprit: REJECTED}
+                assert_partition(findings, ids)
+
+    @pytest.mark.parametrize("culprit", [0, 24, 25, 49])
+    async def test_the_others_of_a_bad_id_are_read(self, culprit: int) -> None:
+        """It alone gets the error, and it says nothing of how many may be asked for at once."""
+        desk = full_desk(culprits=[FIFTY[culprit]])
         findings = await inquire(desk, LUMA, FIFTY)
 
-        assert len(desk.requests) <= 1 + 12
-        assert findings.errors == {bad: REJECTED}
+        assert findings.errors == {FIFTY[culprit]: REJECTED}
         assert len(findings.readings) == 49
+        assert (findings.cuts, findings.fits) == ([], None)
         assert_partition(findings, FIFTY)
 
     @pytest.mark.parametrize("count", [0, 2, 3, 25, 49, 50])
     async def test_several_bad_ids_are_all_found(self, count: int) -> None:
-        """Each culprit gets the error and everybody else is read, at no more than twice as many requests as ids."""
+        """Each culprit gets the error and everybody else is read, at no more requests than for each culprit alone."""
         bad = FIFTY[::-1][: count * 2 : 2] if count <= 25 else FIFTY[:count]
         desk = full_desk(culprits=bad)
         findings = await inquire(desk, LUMA, FIFTY)
 
         assert sorted(findings.errors) == sorted(bad)
         assert len(findings.readings) == 50 - count
-        assert len(desk.requests) <= 2 * len(FIFTY) - 1
+        assert len(desk.requests) <= 1 + min(12 * count, 98)
         assert_partition(findings, FIFTY)
 
     async def test_a_batch_that_is_too_large_is_halved_until_it_fits(self) -> None:
         """HTTP 413 costs nobody a finding: the halves are asked."""
-
-        class Small(Desk):
-            async def send(self, request: Request) -> Response:
-                if len(request.ids) > 15:
-                    self.requests.append(request.ids)
-                    raise TOO_LARGE
-                return await super().send(request)
-
-        desk = Small({task_id: record(task_id) for task_id in FIFTY})
+        desk = Small(15, FIFTY)
         findings = await inquire(desk, LUMA, FIFTY)
 
         assert sorted(findings.readings) == sorted(FIFTY)
-        assert [len(ids) for ids in desk.requests] == [50, 25, 12, 13, 25, 12, 13]
+        assert [len(ids) for ids in desk.requests] == [50, 25, 13, 12, 25, 13, 12]
+        assert findings.fits == 13
         assert_partition(findings, FIFTY)
+
+    @pytest.mark.parametrize(("most", "fits"), [(49, 25), (25, 25), (24, 13), (1, 1), (50, None)])
+    async def test_what_was_not_too_large_is_told(self, most: int, fits: int | None) -> None:
+        """The largest share of a request that was refused for its size and then was not."""
+        findings = await inquire(Small(most), LUMA, FIFTY)
+
+        assert findings.fits == fits
+        assert findings.errors == {}
+        assert_partition(findings, FIFTY)
+
+    async def test_a_task_that_is_too_large_alone_says_nothing_of_others(self) -> None:
+        """Where one id is refused for its size even alone, it may have been the only reason."""
+        desk = full_desk(culprits=["t-7"], rejection=TOO_LARGE)
+        findings = await inquire(desk, LUMA, FIFTY)
+
+        assert findings.errors == {"t-7": TOO_LARGE}
+        assert findings.fits is None
+
+    async def test_a_share_that_fails_does_not_show_what_fits(self) -> None:
+        """Only a share that was answered was surely not too large."""
+        error = TransportError("reset")
+        findings = await inquire(Small(25, culprits=["t-0", "t-49"], rejection=error), LUMA, FIFTY)
+
+        assert set(findings.errors.values()) == {error}
+        assert findings.fits is None
+
+    async def test_a_redirect_is_not_split(self) -> None:
+        """It concerns the base URL, so it is everybody's at once."""
+        moved = BadRequestError("moved", status=301)
+        desk = full_desk(culprits=["t-7"], rejection=moved)
+        findings = await inquire(desk, LUMA, FIFTY)
+
+        assert desk.requests == [tuple(FIFTY)]
+        assert findings.errors == dict.fromkeys(FIFTY, moved)
 
     async def test_a_rejected_single_id_gets_the_error(self) -> None:
         """Alone, an id is its own culprit."""
@@ -277,15 +405,10 @@ class TestRejections:
         ids = [f"d-{number}" for number in range(10)]
 
         class Strict(Desk):
-            async def send(self, request: Request) -> Response:
+            def answer(self, request: Request) -> Response:
                 if not set(unknown).isdisjoint(request.ids):
-                    self.requests.append(request.ids)
-                    # As a transport does: an answer that `read_failure` takes for an error is raised.
-                    response = Response(status=404, body=body)
-                    if (failure := read_failure(request, response, None)) is not None:
-                        raise failure
-                    return response
-                return await super().send(request)
+                    return Response(status=404, body=body)
+                return super().answer(request)
 
         findings = await inquire(Strict({task_id: record(task_id) for task_id in ids}), spec, ids)
 
@@ -327,11 +450,10 @@ class TestErrors:
         error = TransportError("reset")
 
         class Tiring(Desk):
-            async def send(self, request: Request) -> Response:
-                if self.requests:
-                    self.requests.append(request.ids)
+            def answer(self, request: Request) -> Response:
+                if len(self.requests) > 1:
                     raise error
-                return await super().send(request)
+                return super().answer(request)
 
         desk = Tiring({task_id: record(task_id) for task_id in FIFTY}, cut=20)
         findings = await inquire(desk, LUMA, FIFTY)
@@ -340,12 +462,45 @@ class TestErrors:
         assert findings.errors == dict.fromkeys(FIFTY[20:], error)
         assert_partition(findings, FIFTY)
 
+    @pytest.mark.parametrize(
+        "error",
+        [
+            RateLimitError("slow down", status=429),
+            ServiceError("busy", status=503, retry_after=5.0),
+            ServiceError("busy", status=503),
+            TransportError("reset"),
+        ],
+        ids=["429", "503 with a pause", "503", "reset"],
+    )
+    async def test_a_look_ends_in_trouble(self, error: AceTasksError) -> None:
+        """After a passing fault nothing more is sent of a look, and what was not asked has that error."""
+
+        class Limited(Desk):
+            def answer(self, request: Request) -> Response:
+                if len(self.requests) == 2:
+                    raise error
+                return super().answer(request)
+
+        desk = Limited({task_id: record(task_id) for task_id in FIFTY[:4]}, culprits=["t-0"])
+        findings = await inquire(desk, LUMA, FIFTY[:4])
+
+        assert desk.requests == [tuple(FIFTY[:4]), ("t-0", "t-1")]
+        assert findings.errors == dict.fromkeys(FIFTY[:4], error)
+        assert_partition(findings, FIFTY[:4])
+
+    async def test_a_pause_asked_for_with_a_rejection_does_not_end_the_look(self) -> None:
+        """A proxy may send `Retry-After` with anything: a rejected batch is halved all the same."""
+        rejection = BadRequestError("no such id", status=400, retry_after=5.0)
+        findings = await inquire(full_desk(culprits=["t-7"], rejection=rejection), LUMA, FIFTY)
+
+        assert findings.errors == {"t-7": rejection}
+
     @pytest.mark.parametrize("body", [b"", b"<html>Bad Gateway</html>", b'{"items":', b"null", b'{"count":0}'])
     async def test_a_batch_that_cannot_be_read_is_everybodys_error(self, body: bytes) -> None:
         """No id can be told from such an answer."""
 
-        class Odd:
-            async def send(self, request: Request) -> Response:
+        class Odd(Transport):
+            def answer(self, request: Request) -> Response:
                 del request
                 return Response(status=200, body=body)
 
@@ -403,16 +558,49 @@ class TestErrors:
         assert_partition(findings, FIFTY)
 
 
-class Moody:
-    """A transport that answers each request in its own way, chosen by a draw."""
+class TestSending:
+    """What each request of a look is sent with."""
+
+    async def test_each_request_is_admitted_first(self) -> None:
+        """However many requests a look takes, none is sent before it is allowed."""
+        desk = full_desk(cut=20, culprits=["t-7"])
+        admitted: list[int] = []
+
+        async def admit() -> None:
+            await asyncio.sleep(1.0)
+            admitted.append(len(desk.requests))
+
+        began = asyncio.get_running_loop().time()
+        await inquire(desk, LUMA, FIFTY, admit=admit)
+
+        assert len(desk.requests) > 10
+        assert admitted == list(range(len(desk.requests)))
+        assert asyncio.get_running_loop().time() - began == len(desk.requests)
+
+    @pytest.mark.parametrize("options", [{}, {"attempts": 4}])
+    async def test_each_request_has_as_many_attempts(self, options: dict[str, int]) -> None:
+        """One unless the caller says otherwise."""
+        desk = full_desk(cut=20)
+        await inquire(desk, LUMA, FIFTY, **options)
+
+        assert desk.attempts == [options.get("attempts", 1)] * 3
+
+    async def test_a_bug_is_no_finding(self) -> None:
+        """What is no error of this library's ends the look."""
+        desk = full_desk(culprits=["t-7"], rejection=KeyError("bug"))
+        with pytest.raises(KeyError):
+            await inquire(desk, LUMA, FIFTY)
+
+
+class Moody(Transport):
+    """A service that answers each request in its own way, chosen by a draw."""
 
     def __init__(self, draw: Callable[[Sequence[str]], Response | AceTasksError]) -> None:
+        super().__init__()
         self.draw = draw
-        self.requests: list[tuple[str, ...]] = []
 
-    async def send(self, request: Request) -> Response:
+    def answer(self, request: Request) -> Response:
         """Answer somehow."""
-        self.requests.append(request.ids)
         assert len(request.ids) == len(set(request.ids))
         answer = self.draw(request.ids)
         if isinstance(answer, Response):

@@ -177,9 +177,29 @@ def test_a_misfit_names_the_task_the_type_and_the_place() -> None:
     assert isinstance(caught.value.__cause__, msgspec.ValidationError)
 
 
+def test_a_response_that_cannot_be_made_into_the_type_is_a_misfit_too() -> None:
+    """No list goes into a set, which is the response's fault; a type that nothing can be made into is the caller's."""
+    task = normalize("luma", {"id": "a-task", "response": {"state": "completed", "sizes": [[1, 2]]}})
+
+    with pytest.raises(ProtocolError, match="luma task a-task does not fit"):
+        task.decode(dict[str, set])
+    with pytest.raises(TypeError, match="not supported"):
+        task.decode(dict[str, "Unknown"])  # type: ignore[name-defined]  # noqa: F821  # the point of the test
+
+
+def test_a_task_without_a_response_cannot_be_decoded() -> None:
+    """The error says which task it is and how it stands; of an id that a service sent it repeats only so much."""
+    task = normalize("luma", {"id": "x" * 1000, "response": None})
+
+    with pytest.raises(ProtocolError, match=r"luma task x{256} has no response yet: it is pending"):
+        task.decode(dict[str, object])
+
+
 # ------------------------------------------------------------------------------------------------------- policies
 
-POSITIVE = [(PollPolicy, "interval"), (RetryPolicy, "timeout"), (RetryPolicy, "submit_timeout")]
+#: These may be None.
+OPTIONAL = [(PollPolicy, "interval"), (PollPolicy, "max_rate")]
+POSITIVE = [*OPTIONAL, (PollPolicy, "start_rate"), (RetryPolicy, "timeout"), (RetryPolicy, "submit_timeout")]
 NOT_NEGATIVE = [
     *((PollPolicy, name) for name in ("jitter", "linger", "missing_grace")),
     *((RetryPolicy, name) for name in ("base", "cap")),
@@ -200,8 +220,8 @@ def test_the_limits_below_cover_every_number() -> None:
 
 @pytest.mark.parametrize(("policy", "name"), POSITIVE)
 @pytest.mark.parametrize("value", [0, 0.0, -1, -0.001])
-def test_a_time_that_must_pass_cannot_be_zero(policy: Policy, name: str, value: float) -> None:
-    """An interval of nothing would be a busy loop, and a time-out of nothing no request."""
+def test_a_time_or_rate_cannot_be_zero(policy: Policy, name: str, value: float) -> None:
+    """An interval of nothing would be a busy loop, a time-out of nothing no request, and so would a rate of none."""
     with pytest.raises(ValueError, match=rf"{policy.__name__}\.{name} must be more than 0, not {value!r}"):
         policy(**{name: value})
 
@@ -245,8 +265,8 @@ def test_a_number_is_finite(policy: Policy, name: str, value: float) -> None:
 @pytest.mark.parametrize("value", ["3", b"3", True, False, [3], None, {}], ids=repr)
 def test_what_is_no_number_is_refused(policy: Policy, name: str, value: Any) -> None:  # the point of the test
     """A text from a configuration file is refused where it is given, with the number that it was meant for."""
-    if (policy, name, value) == (PollPolicy, "interval", None):
-        assert policy(**{name: value}).interval is None
+    if value is None and (policy, name) in OPTIONAL:
+        assert getattr(policy(**{name: value}), name) is None
         return
     with pytest.raises(TypeError, match=rf"{policy.__name__}\.{name} must be a .*number, not"):
         policy(**{name: value})
@@ -260,6 +280,8 @@ def test_the_policies_defaults_are_the_documented_ones() -> None:
         "batch_size": 50,
         "linger": 0.05,
         "max_in_flight": 8,
+        "start_rate": 60.0,
+        "max_rate": None,
         "missing_polls": 3,
         "missing_grace": 10.0,
         "unconfirmed_polls": 5,
@@ -274,7 +296,7 @@ def test_the_policies_defaults_are_the_documented_ones() -> None:
 
 
 def test_a_policy_takes_names_only() -> None:
-    """A number without a name could be any of eight."""
+    """A number without a name could be any of ten."""
     with pytest.raises(TypeError):
         PollPolicy(5.0)  # type: ignore[misc]  # the point of the test
     with pytest.raises(TypeError):

@@ -84,8 +84,9 @@ class TestRegister:
         assert entry is not None
         assert entry.task is None
         assert entry.last_seen == seen(LUMA, TaskState.PENDING)
-        assert (entry.misses, entry.unconfirmed, entry.unreadable) == (0, 0, 0)
-        assert entry.missing_since == math.inf
+        assert (entry.misses, entry.unconfirmed, entry.unreadable, entry.faults, entry.suspicion) == (0, 0, 0, 0, 0)
+        assert (entry.missing_since, entry.faulted_at) == (math.inf, math.inf)
+        assert entry.fault is None
 
     def test_nothing_is_remembered_of_an_id_that_was_dropped(self, pending: Pending) -> None:
         """Whoever comes after the last has left starts anew."""
@@ -94,12 +95,13 @@ class TestRegister:
         assert entry is not None
         pending.note(entry, seen(LUMA, progress=50.0))
         entry.misses = 2
+        entry.fault = ServiceError("busy")
         pending.leave(waiter)
         pending.register(LUMA)
 
         anew = pending.get(LUMA)
         assert anew is not None
-        assert (anew.task, anew.misses) == (None, 0)
+        assert (anew.task, anew.misses, anew.fault) == (None, 0, None)
 
     def test_the_ids_can_be_settled_while_they_are_gone_through(self, pending: Pending) -> None:
         """Going through the ids is going through those that there were at its beginning."""
@@ -272,6 +274,38 @@ class TestExpire:
         pending.expire(10.0)
 
         assert waiter.future.result() == seen(LUMA, TaskState.PENDING)
+
+    def test_one_whose_limit_has_passed_is_told_of_the_last_looks_fault(self, pending: Pending) -> None:
+        """Why nothing better is known of the task is the fault as it is at that time, each waiter's own."""
+        first, second, third = (pending.register(LUMA, deadline=deadline) for deadline in (10.0, 20.0, 30.0))
+        other = pending.register(FLUX, deadline=20.0)
+        entry = pending.get(LUMA)
+        assert entry is not None
+        pending.expire(10.0)
+        entry.fault = fault = ServiceError("busy")
+        pending.expire(20.0)
+        entry.fault = None
+        pending.expire(30.0)
+
+        assert first.fault is None
+        assert second.fault is fault
+        assert third.fault is None
+        assert other.fault is None
+
+    @pytest.mark.parametrize("end", ["leave", "settle"])
+    def test_who_is_done_before_the_limit_has_no_fault(self, pending: Pending, end: str) -> None:
+        """An outcome says all that there is to say."""
+        waiter = pending.register(LUMA, deadline=10.0)
+        entry = pending.get(LUMA)
+        assert entry is not None
+        entry.fault = ServiceError("busy")
+        if end == "leave":
+            pending.leave(waiter)
+        else:
+            pending.settle(LUMA, seen(LUMA, TaskState.SUCCEEDED))
+        pending.expire(15.0)
+
+        assert waiter.fault is None
 
     def test_ids_that_nobody_waits_for_any_more_are_told(self, pending: Pending) -> None:
         """An id is dropped with its last waiter, and told once, however many of its limits pass together."""

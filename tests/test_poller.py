@@ -50,8 +50,11 @@ class Service:
         """When it was sent something."""
         return [round(time, 6) for time, _ in self.sent]
 
-    async def send(self, request: Request) -> Response:
-        """Answer after the latency."""
+    async def send(self, request: Request, read, *, admit=None, attempts: int = 1) -> object:
+        """Answer after the latency, and have the answer read."""
+        assert attempts >= 1
+        if admit is not None:
+            await admit()
         self.sent.append((now(), request))
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
@@ -73,7 +76,7 @@ class Service:
             body: object = answers[0] if answers else {}
         else:
             body = {"items": answers, "count": len(answers)}
-        return Response(status=200, body=body if isinstance(body, bytes) else msgspec.json.encode(body))
+        return read(Response(status=200, body=body if isinstance(body, bytes) else msgspec.json.encode(body)))
 
     async def rest(self) -> None:
         """Count the rests."""

@@ -185,8 +185,14 @@ class TestReadRetryAfter:
         """Most answers ask for nothing."""
         assert read_retry_after(headers) is None
 
+    def test_counts_from_the_time_it_is_given_where_the_answer_has_no_date(self) -> None:
+        """Without a date of its own, an answer is taken for one of this very moment."""
+        assert read_retry_after({"retry-after": "Thu, 01 Jan 1970 00:02:00 GMT"}, today=30.0) == 90
+        assert read_retry_after({"retry-after": "Thu, 01 Jan 1970 00:02:00 GMT"}, today=300.0) == 0
+        assert read_retry_after({"retry-after": "Sun Nov  6 08:51:37 1994", "date": SENT}, today=0.0) == 120
+
     def test_needs_a_date_to_count_from(self) -> None:
-        """A date alone says nothing: no clock of this side is asked."""
+        """A date alone says nothing where no other time is given."""
         assert read_retry_after({"retry-after": SENT}) is None
         assert read_retry_after({"retry-after": SENT, "date": "today"}) is None
 

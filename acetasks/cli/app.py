@@ -32,6 +32,9 @@ BaseUrl = Annotated[
     str | None,
     typer.Option(metavar="URL", help="Where the service is, if not where the environment says."),
 ]
+AllowInsecure = Annotated[
+    bool, typer.Option("--allow-insecure", help="Send the token to another machine without TLS, if URL says http.")
+]
 Timeout = Annotated[float | None, typer.Option(min=0, metavar="SECONDS", help="Give up then; the tasks go on.")]
 Host = Annotated[str, typer.Option(help="The address to listen at; a loopback one.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen at; 0 takes a free one.")]
@@ -79,6 +82,7 @@ def wait(
     timeout: Timeout = None,
     as_json: AsJson = False,
     base_url: BaseUrl = None,
+    allow_insecure: AllowInsecure = False,
 ) -> None:
     """Wait for tasks, and print each when it ends.
 
@@ -89,7 +93,7 @@ def wait(
     def action() -> Exit:
         wanted = waiting.read_ids(ids)
         lookout = waiting.Lookout(provider, wanted)
-        client = waiting.open_client(lookout, wanted, base_url, timeout)
+        client = waiting.open_client(lookout, wanted, base_url, timeout, allow_insecure=allow_insecure)
         report = waiting.Report(screen, as_json=as_json)
         return asyncio.run(waiting.wait(client, lookout, wanted, timeout=timeout, report=report, screen=screen))
 
@@ -104,6 +108,7 @@ def get(
     *,
     as_json: AsJson = False,
     base_url: BaseUrl = None,
+    allow_insecure: AllowInsecure = False,
 ) -> None:
     """Look at tasks once, without waiting.
 
@@ -114,7 +119,7 @@ def get(
     def action() -> Exit:
         wanted = waiting.read_ids(ids)
         lookout = waiting.Lookout(provider, wanted)
-        client = waiting.open_client(lookout, wanted, base_url)
+        client = waiting.open_client(lookout, wanted, base_url, allow_insecure=allow_insecure)
         report = waiting.Report(screen, as_json=as_json)
         return asyncio.run(waiting.look(client, lookout, wanted, report))
 

@@ -116,7 +116,14 @@ def read_ids(ids: Sequence[str]) -> list[str]:
     return found
 
 
-def open_client(lookout: Lookout, ids: Iterable[str], base_url: str | None, timeout: float | None = None) -> Client:
+def open_client(
+    lookout: Lookout,
+    ids: Iterable[str],
+    base_url: str | None,
+    timeout: float | None = None,
+    *,
+    allow_insecure: bool = False,
+) -> Client:
     """Set up a client, and refuse what could not be asked for before anything is sent.
 
     Args:
@@ -124,6 +131,7 @@ def open_client(lookout: Lookout, ids: Iterable[str], base_url: str | None, time
         ids: What is to be asked for.
         base_url: Of the provider's service, or None for the usual one.
         timeout: As for `wait`.
+        allow_insecure: As for `Client`.
 
     Returns:
         The client, not opened.
@@ -138,6 +146,7 @@ def open_client(lookout: Lookout, ids: Iterable[str], base_url: str | None, time
             base_url=None if is_useapi else base_url,
             useapi_base_url=base_url if is_useapi else None,
             observers=[lookout],
+            allow_insecure=allow_insecure,
         )
         check_timeout(timeout)
         for task_id in ids:

@@ -16,7 +16,7 @@ from acetasks.providers.reading import find_error, is_missing
 from acetasks.providers.spec import ProviderSpec, Word
 from acetasks.providers.table import lookup
 from acetasks.providers.view import WAITING, Reading, RecordView
-from acetasks.records import excerpt, is_empty, read_head
+from acetasks.records import excerpt, is_empty, read_head, shorten
 
 
 def normalize(provider: str, payload: object, *, http_status: int = 200) -> Task:
@@ -133,4 +133,4 @@ def _to_json(payload: object) -> bytes:
     try:
         return payload.encode() if isinstance(payload, str) else msgspec.json.encode(payload)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ProtocolError(f"a payload of type {type(payload).__name__} is no JSON ({error})") from error
+        raise ProtocolError(f"a payload of type {type(payload).__name__} is no JSON ({shorten(error)})") from error

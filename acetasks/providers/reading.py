@@ -32,6 +32,9 @@ _TASK = re.compile(r"(?<![/\w])(?:task|job)s?\b", re.IGNORECASE)
 #: How much of a service's reason a task keeps, in characters: its words are the user's to read, within reason.
 _ECHO = 4 * ECHO_LIMIT
 
+#: More is no size of anything, and no number that a task could carry into MessagePack.
+_MOST_PIXELS = 2**31 - 1
+
 #: What an image sent as base64 text is taken for; the service's image models answer so.
 _BASE64_TYPE = "image/png"
 
@@ -109,7 +112,7 @@ def find_error(response: ResponseHead, head: RecordHead) -> TaskError:
         status = None if isinstance(response.status, str) else _failed_code(response.status)
         return TaskError(code=status or _failed_code(head.code), message=said[:_ECHO])
     word = next(filter(None, map(read_text, (head.status, head.state, response.status, response.state))), None)
-    return TaskError(message=f"the service gave no reason{f' (state {word[:_ECHO]!r})' if word else ''}")
+    return TaskError(message=f"the service gave no reason{f' (state {word[:_ECHO]!r})' if word else ''}"[:_ECHO])
 
 
 def read_error_code(error: dict[str, object]) -> str | None:
@@ -151,8 +154,9 @@ class Document:
         """
         self._spec = spec
         self._unfinished = unfinished_items
-        response = read_sections(raw)[1]
         try:
+            # It was read before, but from a frame less deep in the stack: at the edge, its nesting is too deep here.
+            response = read_sections(raw)[1]
             self._root: object = None if response is None else msgspec.json.decode(response)
         except DECODE_ERRORS as error:
             raise unreadable("a response", raw, error) from error
@@ -233,7 +237,7 @@ def _read_pixels(owner: dict[str, object] | None, prefix: str | None, side: str)
     if owner is None or prefix is None:
         return None
     value = owner.get(f"{prefix}_{side}" if prefix else side)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_PIXELS else None
 
 
 def _failed_code(value: object) -> str | None:

@@ -122,6 +122,7 @@ async def test_a_limit_that_passes_makes_it_3(server: AceServer, invoke: Invoke,
         (["luma", "an-id"], {"ACEDATACLOUD_API_TOKEN": "secret-but-wrong"}, "invalid_token"),
         (["luma", "an-id", "--base-url", "ftp://nowhere"], {}, "a base URL is like"),
         (["useapi-pixverse", "an-id", "--base-url", "ftp://nowhere"], {}, "a base URL is like"),
+        (["luma", "an-id", "--base-url", "http://ace.example"], {}, "allow_insecure"),
         (["luma"], {}, "Missing argument"),
     ],
 )
@@ -135,6 +136,18 @@ async def test_wrong_use_and_a_bad_token_make_it_2(
     assert message in result.stderr
     assert "secret" not in result.stderr
     assert "Traceback" not in result.output
+
+
+@real_clock
+async def test_another_machine_without_tls_can_be_allowed(server: AceServer, invoke: Invoke) -> None:
+    """An address that is not known to be this machine's is asked without TLS only when told so."""
+    url = server.url.replace("127.0.0.1", "0.0.0.0")  # noqa: S104  # where to ask, not where to listen
+    task_id = server.add("luma", after=0)
+    refused = await invoke("wait", "luma", task_id, "--base-url", url)
+    assert refused.exit_code == 2
+    assert server.request_count == 0
+    allowed = await invoke("wait", "luma", task_id, "--base-url", url, "--allow-insecure")
+    assert allowed.exit_code == 0
 
 
 @real_clock

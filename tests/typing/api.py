@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, assert_type
 
 import acetasks
 from acetasks.providers import ArtifactField, ProviderSpec, register
-from acetasks.testing import AceServer, VirtualClockLoop, run
+from acetasks.testing import AceServer, Fault, VirtualClockLoop, run
 
 if TYPE_CHECKING:
     import aiohttp
@@ -22,6 +22,10 @@ class Progress:
         match event:
             case acetasks.RequestSent(ids=ids):
                 assert_type(ids, int)
+            case acetasks.OutageBegan(error=error):
+                assert_type(error, acetasks.AceTasksError)
+            case acetasks.RateCut(rate=rate):
+                assert_type(rate, float)
             case acetasks.TaskSettled(task=task):
                 assert_type(task, acetasks.Task)
             case _:
@@ -66,11 +70,26 @@ async def use_the_client(http: aiohttp.ClientSession) -> None:
         await client.wait("luma", 7)  # type: ignore[arg-type]  # an id is a text
 
 
+async def fetch_token() -> str:
+    """Fetch a token from wherever tokens are kept."""
+    return "token"
+
+
+def make_clients(http: aiohttp.ClientSession) -> None:
+    """Make clients in all the ways that trouble asks for."""
+    acetasks.Client(fetch_token, useapi_token=lambda: "token")
+    acetasks.Client("token", base_url="http://ace.example", http=http, allow_insecure=True)
+    acetasks.Client("token", policy=acetasks.PollPolicy(max_rate=2.5, start_rate=10))
+    acetasks.Client(7)  # type: ignore[arg-type]  # a token is a text, or what gives one
+
+
 def read_errors(error: acetasks.AceTasksError) -> None:
     """Read what errors carry."""
     if isinstance(error, acetasks.TaskTimeoutError):
         assert_type(error.task, acetasks.Task)
         assert_type(error.tasks, tuple[acetasks.Task, ...])
+    assert_type(error.transient, bool)
+    assert_type(error.tasks, tuple[acetasks.Task, ...])
     if isinstance(error, acetasks.APIError):
         assert_type(error.status, int | None)
         assert_type(error.retry_after, float | None)
@@ -95,6 +114,12 @@ async def use_the_simulated_service() -> None:
     async with AceServer(token="token") as server:
         assert_type(server.add("luma", after=154, outcome="failed"), str)
         assert_type(server.url, str)
+        fault = server.fail("luma", status=503, headers={"Retry-After": "5"}, times=2)
+        assert_type(fault, Fault)
+        assert_type(fault.hits, int)
+        server.fail(reset=True, rate=0.1, when=lambda request: request.time > 5 and "a" in request.ids)
+        server.fail("luma", edit=lambda _: {"items": []}, times=None)
+        server.fail("luma", status="503")  # type: ignore[arg-type]  # a status is a number
 
 
 def use_the_virtual_clock() -> None:

@@ -1,0 +1,411 @@
+"""Trouble as a whole client meets it: whom it concerns, how fast is asked, and who owns the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import itertools
+import math
+import os
+
+import aiohttp
+import pytest
+
+import acetasks
+from acetasks import PollPolicy, RetryPolicy, TaskState
+from acetasks.providers import lookup
+from acetasks.testing.server import AceServer
+
+
+def now() -> float:
+    """Tell the loop's time."""
+    return asyncio.get_running_loop().time()
+
+
+async def gather(*waits) -> list[object]:
+    """Wait for all, errors included."""
+    return await asyncio.gather(*waits, return_exceptions=True)
+
+
+class TestWhomItConcerns:
+    """A fault ends the waits that it concerns, at once, and no others."""
+
+    async def test_401_ends_everything_under_its_token_and_nothing_else(self, server, new_client):
+        """Every wait under a refused token ends with the first answer, and nothing more is sent under it."""
+        async with (
+            AceServer(token="other") as other,
+            new_client(useapi_token="other", useapi_base_url=other.url) as client,
+        ):
+            job = asyncio.create_task(client.wait("useapi-pixverse", other.add("useapi-pixverse", after=40)))
+            waits = [
+                asyncio.create_task(client.wait(provider, server.add(provider, after=600)))
+                for provider in ("luma", "veo", "flux")
+                for _ in range(120)
+            ]
+            await asyncio.sleep(20)
+            server.token = "another"
+            outcomes = await gather(*waits)
+            ended, asked = now(), server.request_count
+            assert {type(outcome) for outcome in outcomes} == {acetasks.AuthenticationError}
+            assert ended < 30
+            assert (await job).state is TaskState.SUCCEEDED
+            assert server.request_count == asked
+
+    async def test_403_ends_its_provider_and_nothing_else(self, server, client):
+        """The other providers of the same token are waited for as before."""
+        server.fail("luma", status=403, times=None)
+        luma = [client.wait("luma", server.add("luma", after=5)) for _ in range(60)]
+        outcomes = await gather(*luma, client.wait("veo", server.add("veo", after=50)))
+        assert {type(outcome) for outcome in outcomes[:-1]} == {acetasks.PermissionDeniedError}
+        assert outcomes[-1].state is TaskState.SUCCEEDED
+        assert len([seen for seen in server.requests if seen.provider == "luma"]) <= 2
+
+    async def test_an_outage_holds_up_no_other_provider(self, server, client):
+        """While every request at one provider hangs for good, others' tasks are noticed as soon as ever."""
+        server.fail("luma", hang=math.inf, times=None)
+        stuck = [
+            asyncio.create_task(client.wait("luma", server.add("luma", after=5), timeout=900)) for _ in range(1000)
+        ]
+        ends = {"veo": 10, "flux": 20, "kling": 600}
+        waits = {provider: client.wait(provider, server.add(provider, after=after)) for provider, after in ends.items()}
+        for provider, wait in waits.items():
+            assert (await wait).state is TaskState.SUCCEEDED
+            assert now() < ends[provider] + 1.3 * lookup(provider).poll_interval(None)
+        assert {type(outcome) for outcome in await gather(*stuck)} == {acetasks.TaskTimeoutError}
+        assert now() == pytest.approx(900)
+
+    async def test_a_provider_that_is_down_costs_a_request_a_step(self, server, new_client):
+        """A thousand ids of a provider that is down for an hour cost one probe a step, not one an id."""
+        server.fail("luma", status=500, times=None)
+        async with new_client(policy=PollPolicy(interval=5), retry=RetryPolicy(base=1, cap=16)) as client:
+            ids = [server.add("luma", after=1) for _ in range(1000)]
+            with pytest.raises(acetasks.TaskTimeoutError, match=r"the last look failed: luma: HTTP 500") as caught:
+                await client.wait_all("luma", ids, timeout=3600)
+        assert isinstance(caught.value.__cause__, acetasks.ServiceError)
+        # The steps grow to a random time from 0 to 16 s: 8 s on average.
+        assert 3600 / 16 < server.request_count < 1.25 * 3600 / 8
+        probes = [seen.time for seen in server.requests[8:]]
+        assert max(after - before for before, after in itertools.pairwise(probes)) <= 16.0
+        assert {len(seen.ids) for seen in server.requests[-100:]} == {1}
+
+    async def test_after_an_outage_batches_are_full_at_once(self, server, new_client):
+        """The first answer ends an outage: everything that is overdue is asked in full batches."""
+        server.fail("luma", status=500, times=None, when=lambda seen: seen.time < 600)
+        async with new_client(policy=PollPolicy(interval=5)) as client:
+            ids = [server.add("luma", after=700) for _ in range(1000)]
+            tasks = await client.wait_all("luma", ids)
+        assert {task.state for task in tasks} == {TaskState.SUCCEEDED}
+        after = [seen for seen in server.requests if seen.time >= 600 and seen.status == 200]
+        assert [len(seen.ids) for seen in after[1:20]] == [50] * 19
+        assert after[19].time - after[0].time < 1
+
+    async def test_errors_of_one_id_come_when_the_others_have_ended(self, server, client):
+        """An iteration over several goes on past rejected ids, and the error tells of each and has all tasks."""
+        bad = {"task-3", "task-5"}
+        server.fail("luma", status=400, times=None, when=lambda seen: bool(bad & set(seen.ids)))
+        ids = [server.add("luma", after=10 + number, id=f"task-{number}") for number in range(10)]
+        ended = []
+        with pytest.raises(acetasks.BadRequestError) as caught:
+            async for task in client.as_completed("luma", ids):
+                ended.append(task.id)  # noqa: PERF401  # what came before the error counts
+        assert sorted(ended) == [task_id for task_id in ids if task_id not in bad]
+        assert [task.state.is_terminal for task in caught.value.tasks] == [task_id not in bad for task_id in ids]
+        assert len(caught.value.__notes__) == 1
+
+    async def test_wait_all_raises_a_rejected_id_at_once_unless_failures_are_values(self, server, client):
+        """Without return_failed, the error of one id ends the waiting for the rest, and has every task as seen."""
+        server.fail("luma", status=400, times=None, when=lambda seen: "bad" in seen.ids)
+        ids = [server.add("luma", after=1), server.add("luma", after=100), "bad"]
+        with pytest.raises(acetasks.BadRequestError) as caught:
+            await client.wait_all("luma", ids)
+        assert now() < 1
+        assert [task.id for task in caught.value.tasks] == ids
+
+    async def test_a_failed_task_does_not_take_the_finished_ones_along(self, server, client):
+        """The error of wait_all has what had ended before, for it is paid for."""
+        ids = [server.add("luma", after=5), server.add("luma", after=30, outcome="failed"), server.add("luma")]
+        with pytest.raises(acetasks.TaskFailedError) as caught:
+            await client.wait_all("luma", ids)
+        assert [task.id for task in caught.value.tasks] == ids
+        assert [task.state.is_terminal for task in caught.value.tasks] == [True, True, False]
+        assert caught.value.tasks[0].artifacts
+
+
+class TestHowFast:
+    """Rates, budgets and pauses."""
+
+    async def test_a_budget_is_never_exceeded_and_nobody_starves(self, server, new_client):
+        """Under max_rate, every window keeps the budget, and all ids are asked equally often."""
+        policy = PollPolicy(interval=1, batch_size=10, max_rate=2)
+        async with new_client(policy=policy) as client:
+            ids = [server.add("luma", after=1000) for _ in range(200)]
+            waiting = asyncio.create_task(client.wait_all("luma", ids))
+            await asyncio.sleep(100)
+            times = [seen.time for seen in server.requests]
+            asked = collections.Counter(task_id for seen in server.requests for task_id in seen.ids)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        assert len(times) == pytest.approx(200, abs=2)
+        assert all(later - earlier >= 10 - 1e-6 for earlier, later in zip(times, times[20:], strict=False))
+        assert set(asked) == set(ids)
+        assert max(asked.values()) - min(asked.values()) <= 1
+
+    async def test_a_budget_holds_over_every_kind_of_look(self, server, new_client):
+        """Splits, looks for what was left out, single looks and their retries count too."""
+        server.fail("luma", status=400, times=None, when=lambda seen: "bad" in seen.ids)
+        server.fail("veo", status=500, times=None)
+        server.fail("flux", limit=3, times=None)
+        async with new_client(policy=PollPolicy(interval=1, max_rate=5)) as client:
+            waits = [client.wait("luma", task_id, timeout=60) for task_id in ("bad", *self._add(server, "luma", 40))]
+            waits += [client.wait("flux", task_id, timeout=60) for task_id in self._add(server, "flux", 40)]
+            waits += [client.retrieve("veo", "x") for _ in range(20)]
+            await gather(*waits)
+        times = [seen.time for seen in server.requests]
+        assert len(times) > 100
+        assert all(later - earlier >= 2 - 1e-6 for earlier, later in zip(times, times[10:], strict=False))
+
+    @staticmethod
+    def _add(server: AceServer, provider: str, count: int) -> list[str]:
+        return [server.add(provider, after=45) for _ in range(count)]
+
+    async def test_a_service_that_limits_the_rate_is_asked_at_what_it_bears(self, server, new_client):
+        """Against a limit that nobody has told, few requests are too many, and everything ends."""
+        recent: collections.deque[float] = collections.deque(maxlen=5)
+
+        def is_too_much(seen) -> bool:
+            if len(recent) == 5 and seen.time - recent[0] < 1.0:
+                return True
+            recent.append(seen.time)
+            return False
+
+        server.fail(status=429, times=None, when=is_too_much)
+        async with new_client(policy=PollPolicy(interval=2, batch_size=10)) as client:
+            ids = [server.add("luma", after=300) for _ in range(300)]
+            tasks = await client.wait_all("luma", ids)
+        assert {task.state for task in tasks} == {TaskState.SUCCEEDED}
+        refused = sum(seen.status == 429 for seen in server.requests)
+        assert refused < 0.05 * server.request_count
+        # Five a second are borne, and 15 would be wanted.
+        assert server.request_count - refused > 0.6 * 5 * 300
+
+    @pytest.mark.parametrize("status", [429, 503])
+    async def test_a_pause_that_was_asked_for_is_never_undercut(self, server, client, status):
+        """Not even a single look is sent before Retry-After is over."""
+        server.fail("luma", status=status, headers={"Retry-After": "60"})
+        ids = [server.add("luma", after=5) for _ in range(200)]
+        waiting = asyncio.create_task(client.wait_all("luma", ids))
+        await asyncio.sleep(10)
+        before = server.request_count
+        assert (await client.retrieve("luma", ids[0])).state is TaskState.SUCCEEDED
+        assert now() >= 60
+        assert [seen.time >= 60 for seen in server.requests[before:]] == [True] * (server.request_count - before)
+        await waiting
+
+    async def test_useapi_jobs_are_not_asked_sooner_because_of_faults(self, server, new_client):
+        """The pause that useapi asks for between looks at one job holds for looks that fail, too."""
+        server.fail("useapi-pixverse", status=500, rate=0.5)
+        async with new_client(policy=PollPolicy(interval=1)) as client:
+            ids = [server.add("useapi-pixverse", after=200) for _ in range(20)]
+            await client.wait_all("useapi-pixverse", ids)
+        for task_id in ids:
+            times = [seen.time for seen in server.requests if seen.ids == (task_id,)]
+            assert min(after - before for before, after in itertools.pairwise(times)) >= 10 - 1e-9
+
+    async def test_a_limit_of_records_is_learned_at_the_first_look(self, server, new_client):
+        """When answers are cut at 12 records, nobody waits longer, and later looks ask for 12."""
+        server.fail("luma", limit=12, times=None)
+        async with new_client(policy=PollPolicy(interval=5)) as client:
+            ids = [server.add("luma", after=0.01) for _ in range(50)]
+            await client.wait_all("luma", ids)
+            assert now() < 0.1
+            assert [len(seen.ids) for seen in server.requests] == [50, 38, 26, 14, 2]
+            ids = [server.add("luma", after=0.01) for _ in range(24)]
+            await client.wait_all("luma", ids)
+        assert [len(seen.ids) for seen in server.requests[5:]] == [12, 12]
+
+    async def test_a_limit_of_size_is_learned_at_the_first_look(self, server, new_client):
+        """When 50 ids are refused as too large and 25 are not, later looks ask for 25."""
+        server.fail("luma", status=413, times=None, when=lambda seen: len(seen.ids) > 30)
+        async with new_client(policy=PollPolicy(interval=5)) as client:
+            await client.wait_all("luma", [server.add("luma", after=0.01) for _ in range(50)])
+            await client.wait_all("luma", [server.add("luma", after=0.01) for _ in range(50)])
+        assert [len(seen.ids) for seen in server.requests] == [50, 25, 25, 25, 25]
+
+
+class TestTokens:
+    """Tokens that are fetched when they are needed."""
+
+    async def test_a_renewed_token_is_fetched_once_for_all(self, server, new_client):
+        """However many requests are refused together, the provider is asked once, and every wait goes on."""
+        calls = []
+
+        async def provide() -> str:
+            calls.append(now())
+            await asyncio.sleep(1)
+            return f"token-{len(calls)}"
+
+        server.token = "token-1"
+        async with new_client(token=provide) as client:
+            waits = [
+                client.wait(provider, server.add(provider, after=60))
+                for provider in ("luma", "veo", "flux", "kling")
+                for _ in range(100)
+            ]
+
+            async def expire() -> None:
+                await asyncio.sleep(30)
+                server.token = "token-2"
+
+            outcomes = await gather(*waits, expire())
+        assert {outcome.state for outcome in outcomes[:-1]} == {TaskState.SUCCEEDED}
+        assert len(calls) == 2
+
+    async def test_a_token_that_stays_refused_ends_every_wait(self, server, new_client):
+        """If the provider gives the refused token again, that is final, with few requests."""
+        async with new_client(token=lambda: "stale") as client:
+            ids = [server.add("luma") for _ in range(500)]
+            with pytest.raises(acetasks.AuthenticationError):
+                await client.wait_all("luma", ids)
+        assert server.request_count <= 8
+        assert now() < 1
+
+    async def test_a_provider_that_cannot_be_reached_is_a_passing_fault(self, server, new_client):
+        """While the token cannot be fetched, tasks stay pending."""
+
+        def provide() -> str:
+            if now() < 30:
+                raise ConnectionRefusedError("the secret store is away")
+            return server.token
+
+        async with new_client(token=provide) as client:
+            task = await client.wait("luma", server.add("luma", after=5))
+        assert task.state is TaskState.SUCCEEDED
+        assert 30 <= now() < 50
+        assert server.request_count == 1
+
+    async def test_a_submission_goes_out_again_under_the_renewed_token(self, server, new_client):
+        """A 401 says that nothing was accepted, so the submission is sent with the new token, and made once."""
+        tokens = iter(["old", server.token])
+        async with new_client(token=lambda: next(tokens)) as client:
+            task = await client.run("luma", {"prompt": "a cat"})
+        assert task.state is TaskState.SUCCEEDED
+        assert server.submissions == 1
+
+
+class TestSafety:
+    """What would give a token away is refused when the client is made."""
+
+    @pytest.mark.parametrize("name", ["base_url", "useapi_base_url"])
+    def test_another_machine_without_tls_has_to_be_allowed(self, name):
+        """Plain http to another machine is refused, and allowed when told so."""
+        with pytest.raises(ValueError, match="allow_insecure=True"):
+            acetasks.Client("token", **{name: "http://ace.example"})
+        acetasks.Client("token", **{name: "http://ace.example"}, allow_insecure=True)
+
+    async def test_a_session_without_certificates_has_to_be_allowed(self):
+        """A session of the caller's own that checks no certificates is refused, and allowed when told so."""
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as http:
+            with pytest.raises(ValueError, match="checks no certificates"):
+                acetasks.Client("token", http=http)
+            acetasks.Client("token", http=http, allow_insecure=True)
+
+
+class TestOwner:
+    """One loop and one process own a client."""
+
+    async def test_closing_takes_a_second_at_most(self, server, client):
+        """With every request hanging, close settles everybody at once and leaves no connection."""
+        server.fail(hang=math.inf, times=None)
+        waits = [asyncio.create_task(client.wait("luma", server.add("luma"))) for _ in range(1000)]
+        waits.append(asyncio.create_task(client.retrieve("veo", "x")))
+        await asyncio.sleep(10)
+        await client.close()
+        outcomes = await gather(*waits)
+        assert {type(outcome) for outcome in outcomes[:-1]} == {acetasks.ClientClosedError}
+        assert isinstance(outcomes[-1], acetasks.ClientClosedError)
+        assert now() == 10
+        await asyncio.sleep(0.01)
+        assert server.open_connections == 0
+
+    async def test_closing_does_not_wait_for_a_token_provider_that_ignores_it(self, server, new_client):
+        """A token provider that will not be cancelled cannot hold up the end."""
+
+        async def provide() -> str:
+            for _ in range(100):
+                try:
+                    await asyncio.sleep(1)
+                except asyncio.CancelledError:
+                    continue
+            return "token"
+
+        client = new_client(token=provide)
+        await client.__aenter__()
+        wait = asyncio.create_task(client.wait("luma", server.add("luma")))
+        await asyncio.sleep(5)
+        await client.close()
+        assert now() <= 6
+        with pytest.raises(acetasks.ClientClosedError):
+            await wait
+
+    async def test_closing_goes_through_though_whoever_closes_is_cancelled(self, server, client):
+        """Cancelling the task that closes a client leaves nothing of it behind."""
+        wait = asyncio.create_task(client.wait("luma", server.add("luma")))
+        await asyncio.sleep(10)
+        closing = asyncio.create_task(client.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await gather(closing)
+        with pytest.raises(acetasks.ClientClosedError):
+            await wait
+        await asyncio.sleep(0.01)
+        assert server.open_connections == 0
+        assert not [task for task in asyncio.all_tasks() if "acetasks" in task.get_name()]
+
+    async def test_closing_twice_at_once_waits_for_the_same_end(self, server, client):
+        """Whoever closes a client that is being closed waits until it is."""
+        wait = asyncio.create_task(client.wait("luma", server.add("luma")))
+        await asyncio.sleep(10)
+        await asyncio.gather(client.close(), client.close())
+        await asyncio.sleep(0.01)
+        assert server.open_connections == 0
+        with pytest.raises(acetasks.ClientClosedError):
+            await wait
+
+    async def test_a_second_event_loop_gets_a_clear_error(self, server, client):
+        """A client that is used from another loop says so, and works on in its own."""
+
+        async def elsewhere() -> list[object]:
+            attempts = [client.wait("luma", "x"), client.retrieve("luma", "x"), client.submit("luma", {})]
+            return await gather(*attempts, client.close())
+
+        for outcome in await asyncio.to_thread(asyncio.run, elsewhere()):
+            assert isinstance(outcome, acetasks.ClientClosedError)
+            assert "another event loop" in str(outcome)
+        with pytest.raises(acetasks.ClientClosedError, match="another event loop"):
+            await asyncio.to_thread(client.as_completed, "luma", ["x"])
+        assert (await client.wait("luma", server.add("luma", after=1))).state is TaskState.SUCCEEDED
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+    @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+    async def test_a_fork_gets_a_clear_error(self, server, client):
+        """A child process that uses its parent's client is told to make its own, and harms no connection."""
+        wait = asyncio.create_task(client.wait("luma", server.add("luma", after=30)))
+        await asyncio.sleep(10)
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:  # pragma: no cover  # another process
+            told = []
+            for attempt in (lambda: client.wait("luma", "x"), client.close):
+                try:
+                    asyncio.run(attempt())
+                except BaseException as error:  # noqa: BLE001  # whatever it is, the parent is told
+                    told.append(f"{type(error).__name__}: {error}")
+            os.write(writing, "\n".join(told).encode())
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            told = pipe.read().splitlines()
+        assert await asyncio.to_thread(os.waitpid, child, 0) == (child, 0)
+        assert len(told) == 2
+        assert all(line.startswith("ClientClosedError") and "another process" in line for line in told)
+        assert (await wait).state is TaskState.SUCCEEDED
