@@ -164,6 +164,13 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Print the fault table: what comes of everything that can go wrong, as README quotes it."""
+    _install_wheel(session, "cli,test")
+    session.run("python", "tests/faults/fault_table.py", env=NO_TOKEN)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Show the command line against the simulated service."""
     _install_wheel(session, "cli")

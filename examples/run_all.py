@@ -23,6 +23,7 @@ def arguments(server: AceServer) -> dict[str, list[str]]:
         "own_provider.py": [],
         "watch_requests.py": [server.add("pixverse", after=0) for _ in range(120)],
         "ten_minutes_in_no_time.py": [],
+        "trouble_on_purpose.py": [],
     }
 
 

@@ -54,6 +54,13 @@ async def test_the_test_of_a_trailer_runs_as_printed():
     await values["test_a_trailer_of_ten_minutes"]()
 
 
+async def test_the_test_of_trouble_runs_as_printed():
+    """The example of a test of trouble is a test."""
+    values: dict[str, object] = {}
+    exec(compile(PROGRAMS[2] + PROGRAMS[3], "trouble", "exec"), values)  # noqa: S102  # README's own program
+    await values["test_an_evening_with_a_tired_service"]()
+
+
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`(\w+(?:Error|Response|Policy))`", README))))
 def test_every_name_that_the_readme_mentions_exists(name):
     """Errors, responses and policies named in README are there, or are Python's own."""
