@@ -112,21 +112,27 @@ class Look(msgspec.Struct, frozen=True):
     """What the answer to a look says.
 
     Attributes:
-        readings: The tasks asked for that it has a record of, by id.
+        readings: The tasks asked for that it has news of, by id.
+        unchanged: Those whose record is, byte for byte, the one that is known already.
         unread: How many of its records cannot be read, so that it is not known whose they are.
     """
 
     readings: dict[str, Reading]
+    unchanged: frozenset[str] = frozenset()
     unread: int = 0
 
 
-def read_look(spec: ProviderSpec, request: Request, response: Response) -> Look:
+def read_look(
+    spec: ProviderSpec, request: Request, response: Response, known: Mapping[bytes, str] | None = None
+) -> Look:
     """Read the answer to a look: of a batch, as many records as the service chose to send, in whatever order.
 
     Args:
         spec: The provider's row.
         request: What was asked.
         response: What came back, for which `read_failure` has found no error.
+        known: Records of those tasks as they were last read, and whose they are. Most looks bring the same again: in a
+            batch, what is known is not read a second time.
 
     Returns:
         What it says of the tasks that were asked for; records of others are passed over.
@@ -142,17 +148,24 @@ def read_look(spec: ProviderSpec, request: Request, response: Response) -> Look:
             _raise_if_refused(spec, head, response)
         return Look({task_id: read_record(spec, response.body, task_id=task_id, http_status=response.status)})
     asked = set(request.ids)
+    known = known or {}
     readings: dict[str, Reading] = {}
+    unchanged: set[str] = set()
     unread = 0
     for record in _split_batch(spec, response):
+        # Of two records of one task the first counts, known or not: else each look would bring the other one as news.
+        if (task_id := known.get(bytes(record), "")) in asked:
+            if task_id not in readings:
+                unchanged.add(task_id)
+            continue
         try:
             reading = read_record(spec, record)
         except ProtocolError:
             unread += 1
             continue
-        if reading.task.id in asked:
+        if reading.task.id in asked and reading.task.id not in unchanged:
             readings.setdefault(reading.task.id, reading)
-    return Look(readings, unread)
+    return Look(readings, frozenset(unchanged), unread)
 
 
 def _split_batch(spec: ProviderSpec, response: Response) -> list[msgspec.Raw]:

@@ -19,7 +19,7 @@ from acetasks.providers import ProviderSpec, Reading
 from acetasks.wire import build_look
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from acetasks.transport import Transport
 
@@ -30,7 +30,8 @@ class Findings(msgspec.Struct):
     """What one look found, by id.
 
     Attributes:
-        readings: The tasks that the service has a record of.
+        readings: The tasks that the service has a new record of.
+        unchanged: Those whose record is the one that is known already.
         errors: What went wrong, for the ids that it concerns.
         missing: Ids that the service leaves out when it is asked for nothing else that it has.
         cuts: How many records each answer had that was cut short, though the rest was there too.
@@ -38,6 +39,7 @@ class Findings(msgspec.Struct):
     """
 
     readings: dict[str, Reading] = {}
+    unchanged: set[str] = set()
     errors: dict[str, AceTasksError] = {}
     missing: list[str] = []
     cuts: list[int] = []
@@ -49,6 +51,7 @@ async def inquire(
     spec: ProviderSpec,
     ids: Sequence[str],
     *,
+    known: Mapping[bytes, str] | None = None,
     admit: Callable[[], Awaitable[None]] | None = None,
     attempts: int = 1,
 ) -> Findings:
@@ -58,11 +61,12 @@ async def inquire(
         transport: What to send with.
         spec: The provider's row.
         ids: Each once, and no more than the provider takes in one request.
+        known: See `read_look`.
         admit: Awaited before each attempt to send a request, until it is allowed.
         attempts: How often each request is sent at most, where that may help.
 
     Returns:
-        What was found; every id is in exactly one of its readings, errors and missing ones.
+        What was found; every id is in exactly one of its readings, unchanged, errors and missing ones.
     """
     findings = Findings()
     halt: AceTasksError | None = None
@@ -72,7 +76,7 @@ async def inquire(
         if halt is not None:
             raise halt
         request = build_look(spec, asked)
-        read = functools.partial(read_look, spec, request)
+        read = functools.partial(read_look, spec, request, known=known)
         try:
             return await transport.send(request, read, admit=admit, attempts=attempts)
         except AceTasksError as error:
@@ -94,16 +98,18 @@ async def _ask(look: Callable[[list[str]], Awaitable[Look]], ids: list[str], fin
         except AceTasksError as error:
             await _take_in_error(look, ids, error, findings)
             return
-        if not answer.readings:
+        found = len(answer.readings) + len(answer.unchanged)
+        if not found:
             await _take_in_nothing(look, ids, answer, findings)
             return
-        if short and any(reading.task.state is not TaskState.NOT_FOUND for reading in answer.readings.values()):
+        if short and (answer.unchanged or any(map(_is_there, answer.readings.values()))):
             # There was more than the last answer had: it was cut short.
             findings.cuts.append(short)
         findings.readings |= answer.readings
-        ids = [task_id for task_id in ids if task_id not in answer.readings]
+        findings.unchanged |= answer.unchanged
+        ids = [task_id for task_id in ids if task_id not in answer.readings and task_id not in answer.unchanged]
         # One that is left out is more likely new than cut off.
-        short = len(answer.readings) if len(ids) > 1 and not answer.unread else 0
+        short = found if len(ids) > 1 and not answer.unread else 0
 
 
 async def _take_in_nothing(
@@ -134,3 +140,7 @@ async def _take_in_error(
     is_too_large = isinstance(error, APIError) and error.status == _TOO_LARGE
     if is_too_large and findings.errors.keys().isdisjoint(ids):
         findings.fits = min(middle, findings.fits or middle)
+
+
+def _is_there(reading: Reading) -> bool:
+    return reading.task.state is not TaskState.NOT_FOUND

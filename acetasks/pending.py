@@ -32,35 +32,39 @@ class Waiter:
     """One who waits for one task.
 
     Attributes:
-        key: The provider and id.
+        entry: The task's entry.
+        deadline: When its limit passes, in seconds of the loop's clock; infinity for none.
         future: Given an outcome exactly once, unless the waiter leaves first.
         on_change: Called with the task when it is first seen, or at once if it was seen before, and at each change of
             its state or progress.
         fault: Where its limit has passed, the error of the last look at the task, if that failed; else None.
     """
 
-    __slots__ = ("deadline", "fault", "future", "key", "on_change")
+    __slots__ = ("deadline", "entry", "fault", "future", "on_change")
 
     def __init__(
         self,
-        key: Key,
+        entry: Entry,
         future: asyncio.Future[Outcome],
         deadline: float,
         on_change: Callable[[Task], None] | None = None,
     ) -> None:
-        self.key = key
+        self.entry = entry
         self.future = future
         self.deadline = deadline
         self.on_change = on_change
         self.fault: AceTasksError | None = None
 
+    @property
+    def key(self) -> Key:
+        """The provider and id."""
+        return self.entry.key
 
-class Entry:
-    """An id that somebody waits for, and what is known of it.
+
+class Trouble:
+    """What is wrong with a task at the moment; most have none.
 
     Attributes:
-        waiters: Never empty.
-        task: As it was last seen, or None.
         misses: Looks in a row without a trace of it.
         missing_since: When the first of those was, in seconds of the loop's clock.
         unconfirmed: Looks in a row at which it seemed failed without saying for sure.
@@ -72,22 +76,36 @@ class Entry:
     """
 
     __slots__ = (
-        *("fault", "faulted_at", "faults", "key", "misses", "missing_since", "suspicion", "task", "unconfirmed"),
-        *("unreadable", "waiters"),
+        *("fault", "faulted_at", "faults", "misses", "missing_since", "suspicion", "unconfirmed", "unreadable"),
     )
+
+    def __init__(self) -> None:
+        self.misses = self.unconfirmed = self.unreadable = self.faults = self.suspicion = 0
+        self.missing_since = self.faulted_at = math.inf
+        self.fault: AceTasksError | None = None
+
+
+class Entry:
+    """An id that somebody waits for, and what is known of it.
+
+    Attributes:
+        key: The provider and id.
+        waiters: Empty only once it is settled or dropped.
+        task: As it was last seen, or None.
+        trouble: What is wrong with it, or None.
+        turn: Its place in the agenda, which is the agenda's to change.
+        flight: The request that it is part of, or None; the poller's to change.
+    """
+
+    __slots__ = ("flight", "key", "task", "trouble", "turn", "waiters")
 
     def __init__(self, key: Key) -> None:
         self.key = key
         self.waiters: list[Waiter] = []
         self.task: Task | None = None
-        self.misses = 0
-        self.missing_since = math.inf
-        self.unconfirmed = 0
-        self.unreadable = 0
-        self.fault: AceTasksError | None = None
-        self.faulted_at = math.inf
-        self.faults = 0
-        self.suspicion = 0
+        self.trouble: Trouble | None = None
+        self.turn: object = None
+        self.flight: object = None
 
     @property
     def last_seen(self) -> Task:
@@ -106,6 +124,8 @@ class Pending:
         """
         self._new_future = new_future
         self._entries: dict[Key, Entry] = {}
+        # Entries that nobody waits for any more, while a request that asks for them is under way.
+        self._leaving: dict[Key, Entry] = {}
         self._limits: list[tuple[float, int, Waiter]] = []
         self._limited = 0
         self._numbers = itertools.count()
@@ -127,9 +147,9 @@ class Pending:
         """Find what is known of an id; None if nobody waits for it."""
         return self._entries.get(key)
 
-    def __iter__(self) -> Iterator[Key]:
-        """Go through the ids as they are now; they may be settled meanwhile."""
-        return iter(tuple(self._entries))
+    def __iter__(self) -> Iterator[Entry]:
+        """Go through the entries as they are now; they may be settled meanwhile."""
+        return iter(tuple(self._entries.values()))
 
     def register(
         self, key: Key, *, deadline: float = math.inf, on_change: Callable[[Task], None] | None = None
@@ -146,8 +166,9 @@ class Pending:
         """
         entry = self._entries.get(key)
         if entry is None:
-            entry = self._entries[key] = Entry(key)
-        waiter = Waiter(key, self._new_future(), deadline, on_change)
+            entry = self._leaving.pop(key) if key in self._leaving else Entry(key)
+            self._entries[key] = entry
+        waiter = Waiter(entry, self._new_future(), deadline, on_change)
         entry.waiters.append(waiter)
         if on_change is not None and entry.task is not None:
             on_change(entry.task)
@@ -162,13 +183,19 @@ class Pending:
         Returns:
             True if nobody waits for that id any more because of it, so that it must no longer be asked.
         """
-        entry = self._entries.get(waiter.key)
-        if entry is None or waiter not in entry.waiters:
+        entry = waiter.entry
+        if waiter not in entry.waiters:
             return False
         entry.waiters.remove(waiter)
         self._forget_limit(waiter)
         waiter.future.cancel()
         return self._drop_if_alone(entry)
+
+    def land(self, entry: Entry) -> None:
+        """Take note that the request that asked for an entry has come back."""
+        entry.flight = None
+        if not entry.waiters:
+            self._leaving.pop(entry.key, None)
 
     def note(self, entry: Entry, task: Task) -> bool:
         """Keep a task as last seen, and tell those who follow its changes.
@@ -185,39 +212,39 @@ class Pending:
                     waiter.on_change(task)
         return is_news
 
-    def settle(self, key: Key, outcome: Outcome) -> int:
+    def settle(self, entry: Entry, outcome: Outcome) -> int:
         """Give every waiter of an id the same outcome, and forget the id.
 
         Returns:
             How many were given it; 0 if nobody waits for that id.
         """
-        entry = self._entries.pop(key, None)
-        if entry is None:
-            return 0
-        for waiter in entry.waiters:
+        waiters, entry.waiters = entry.waiters, []
+        for waiter in waiters:
             self._give(waiter, outcome)
-        return len(entry.waiters)
+        if waiters:
+            self._drop_if_alone(entry)
+        return len(waiters)
 
-    def expire(self, now: float) -> list[Key]:
+    def expire(self, now: float) -> list[Entry]:
         """Give waiters whose limit has passed their task as it was last seen.
 
         Args:
             now: Seconds of the loop's clock.
 
         Returns:
-            The ids that nobody waits for any more, which must no longer be asked.
+            What nobody waits for any more, and must no longer be asked.
         """
         dropped = []
         while self._limits and self._limits[0][0] <= now:
             waiter = heapq.heappop(self._limits)[2]
-            entry = self._entries.get(waiter.key)
-            if entry is None or waiter not in entry.waiters:
+            entry = waiter.entry
+            if waiter not in entry.waiters:
                 continue
             entry.waiters.remove(waiter)
-            waiter.fault = entry.fault
+            waiter.fault = entry.trouble.fault if entry.trouble else None
             self._give(waiter, entry.last_seen)
             if self._drop_if_alone(entry):
-                dropped.append(entry.key)
+                dropped.append(entry)
         return dropped
 
     def next_deadline(self) -> float:
@@ -228,8 +255,8 @@ class Pending:
 
     def close(self, error: AceTasksError) -> None:
         """Give everybody the same error."""
-        for key in self:
-            self.settle(key, error)
+        for entry in self:
+            self.settle(entry, error)
 
     def _give(self, waiter: Waiter, outcome: Outcome) -> None:
         self._forget_limit(waiter)
@@ -241,6 +268,8 @@ class Pending:
         if entry.waiters:
             return False
         del self._entries[entry.key]
+        if entry.flight is not None:
+            self._leaving[entry.key] = entry
         return True
 
     def _forget_limit(self, waiter: Waiter) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import itertools
 import logging
 import math
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.abc
 
 from acetasks.batching import Agenda, Lane, Limits
 from acetasks.errors import AceTasksError, ClientClosedError
@@ -25,7 +25,7 @@ from acetasks.inquiry import Findings, inquire
 from acetasks.models import PollPolicy, RetryPolicy, Task, TaskState
 from acetasks.pending import Entry, Key, Outcome, Pending, Waiter
 from acetasks.providers import ProviderSpec, lookup
-from acetasks.verdicts import Judge, Scope, Verdict
+from acetasks.verdicts import Judge, Moment, Scope, Verdict
 
 if TYPE_CHECKING:
     import random
@@ -43,16 +43,26 @@ CLOSE_PATIENCE = 0.5
 
 
 class _Flight:
-    """A batch under way: its ids, which of them somebody still wants, and what cancels its request."""
+    """A batch under way: its entries, how many of them somebody still wants, and what cancels its request.
 
-    __slots__ = ("ids", "scope", "sent_at", "spec", "wanted")
+    Its place among others and its random numbers are settled when it leaves, so that they do not depend on the order
+    in which answers come.
+    """
 
-    def __init__(self, spec: ProviderSpec, ids: list[str], sent_at: float) -> None:
+    __slots__ = ("draws", "entries", "rank", "scope", "sent_at", "spec", "wanted")
+
+    def __init__(
+        self, spec: ProviderSpec, entries: list[Entry], sent_at: float, rank: int, draws: tuple[float, float]
+    ) -> None:
         self.spec = spec
-        self.ids = ids
+        self.entries = entries
         self.sent_at = sent_at
-        self.wanted = set(ids)
+        self.rank = rank
+        self.draws = draws
+        self.wanted = len(entries)
         self.scope = anyio.CancelScope()
+        for entry in entries:
+            entry.flight = self
 
 
 class Poller:
@@ -85,15 +95,19 @@ class Poller:
         self._clock = clock
         self._emit = emit
         self._pending = Pending(asyncio.get_running_loop().create_future)
-        self._agenda = Agenda()
-        self._flights: dict[Key, _Flight] = {}
+        self._agenda: Agenda[Entry] = Agenda()
+        self._flights: set[_Flight] = set()
         self._under_way: collections.Counter[str] = collections.Counter()
+        self._ranks = itertools.count()
         self._limits = Limits()
         self._holds = Holds(policy, retry)
-        self._judge = Judge(policy, self._holds, rng)
+        self._judge = Judge(policy, self._holds, clock() + rng.random())
         self._pauses: dict[Key, float] = {}
         self._room = anyio.Semaphore(policy.max_in_flight)
-        self._wake = anyio.Event()
+        self._wake = asyncio.Event()
+        # Until when the loop sleeps, and whether it does so for want of room.
+        self._sleeps_until = -math.inf
+        self._is_crowded = False
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -134,24 +148,25 @@ class Poller:
         """
         if self._closed:
             raise ClientClosedError("this client is closed; nothing can be waited for with it")
-        key = (spec.slug, task_id)
-        if key not in self._pending:
-            flight = self._flights.get(key)
-            if flight is None:
-                self._ask(key, self._clock() + self._policy.linger)
-            else:
-                # It is under way already, for somebody who has left meanwhile.
-                flight.wanted.add(task_id)
-        waiter = self._pending.register(key, deadline=deadline, on_change=on_change)
+        waiter = self._pending.register((spec.slug, task_id), deadline=deadline, on_change=on_change)
+        entry = waiter.entry
+        if len(entry.waiters) == 1 and isinstance(entry.flight, _Flight):
+            # It is under way already, for somebody who has left meanwhile.
+            entry.flight.wanted += 1
+        elif entry.turn is None and entry.flight is None:
+            due = self._clock() + self._policy.linger
+            due = max(due, self._pauses.get(entry.key, due))
+            self._agenda.add(Lane(spec.slug), (entry,), due, next(self._ranks))
+            self._wake_by(due)
+        self._wake_by(deadline)
         if self._task is None:
             self._start()
-        self._wake.set()
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
         """Take a waiter off; a task that nobody waits for any more is not asked for any more."""
         if self._pending.leave(waiter):
-            self._drop(waiter.key)
+            self._drop(waiter.entry)
 
     def last_seen(self, spec: ProviderSpec, task_id: str) -> Task:
         """Tell how a task that is waited for was last seen; in the state `PENDING` if it was not."""
@@ -197,7 +212,7 @@ class Poller:
     async def _run(self) -> None:
         """Poll until nobody waits; if it ends in any other way, everybody who waits is told at once."""
         try:
-            async with anyio.create_task_group() as group:
+            async with asyncio.TaskGroup() as group:
                 while self._pending or self._flights:
                     self._expire()
                     self._launch(group)
@@ -207,8 +222,8 @@ class Poller:
             cause = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
             died = AceTasksError(f"the poller has died, and nothing is polled any more: {cause!r}")
             died.__cause__ = cause
-            for key in self._pending:
-                self._settle(key, died)
+            for entry in self._pending:
+                self._settle(entry, died)
             if not isinstance(error, Exception):
                 raise
         finally:
@@ -219,10 +234,10 @@ class Poller:
 
     def _expire(self) -> None:
         """Give waiters whose limit has passed their due."""
-        for key in self._pending.expire(self._clock()):
-            self._drop(key)
+        for entry in self._pending.expire(self._clock()):
+            self._drop(entry)
 
-    def _launch(self, group: anyio.abc.TaskGroup) -> None:
+    def _launch(self, group: asyncio.TaskGroup) -> None:
         """Start a request for each batch that is due, the most urgent first, while there is room."""
         now = self._clock()
         while (turn := self._next_turn(now)) is not None and turn[0] <= now:
@@ -232,12 +247,13 @@ class Poller:
             size = self._holds.probe_size(spec, lane.batch_size(size))
             # Ids that are not due yet ride along in spare room, unless the provider asks for pauses between looks.
             latest = now if spec.min_interval else math.inf
-            flight = _Flight(spec, self._agenda.take(lane, size, latest), now)
-            self._flights.update(((lane.provider, task_id), flight) for task_id in flight.ids)
+            draws = (self._rng.random(), self._rng.random())
+            flight = _Flight(spec, self._agenda.take(lane, size, latest), now, next(self._ranks), draws)
+            self._flights.add(flight)
             self._under_way[lane.provider] += 1
             self._holds.take(spec, now)
             self._room.acquire_nowait()
-            group.start_soon(self._fly, flight)
+            group.create_task(self._fly(flight))
 
     def _next_turn(self, now: float) -> tuple[float, Lane] | None:
         """Tell when the next request may start and for which lane; None while there is no room for one.
@@ -246,16 +262,19 @@ class Poller:
         all can be kept, all stretch by the same factor. A provider whose requests hang cannot hold up the others: room
         is left for each that has none under way.
         """
-        if not self._room.value:
+        self._is_crowded = not self._room.value
+        if self._is_crowded:
             return None
         turns = list(self._agenda.turns())
         idle = {lane.provider for _, lane in turns if not self._under_way[lane.provider]}
         best: tuple[float, float, Lane] | None = None
         for due, lane in turns:
             if lane.provider not in idle and self._room.value <= len(idle):
+                self._is_crowded = True
                 continue
             spec = lookup(lane.provider)
             ready = max(due, now, self._holds.until(spec, under_way=self._under_way[lane.provider]))
+            self._is_crowded |= ready == math.inf
             turn = (ready, (due - now) / spec.poll_interval(self._policy.interval), lane)
             best = turn if best is None else min(best, turn)
         return None if best is None else (best[0], best[2])
@@ -283,75 +302,103 @@ class Poller:
     async def _sleep(self) -> None:
         """Wait for the next turn or limit, or until something changes."""
         turn = self._next_turn(self._clock())
-        until = min(math.inf if turn is None else turn[0], self._pending.next_deadline())
-        with anyio.CancelScope(deadline=until):
+        self._sleeps_until = min(math.inf if turn is None else turn[0], self._pending.next_deadline())
+        with anyio.CancelScope(deadline=self._sleeps_until):
             await self._wake.wait()
-        self._wake = anyio.Event()
+        self._sleeps_until = -math.inf
+        self._wake.clear()
+
+    def _wake_by(self, time: float) -> None:
+        """Have the loop look around before it would have slept past a time."""
+        if time < self._sleeps_until:
+            self._wake.set()
 
     async def _fly(self, flight: _Flight) -> None:
         """Bring one batch there and back."""
         findings = Findings()
         try:
             with flight.scope:
-                admit = self._admission(flight.spec, is_taken=True)
-                findings = await inquire(self._transport, flight.spec, flight.ids, admit=admit)
+                findings = await inquire(
+                    self._transport,
+                    flight.spec,
+                    [entry.key[1] for entry in flight.entries],
+                    known={entry.task.raw: entry.key[1] for entry in flight.entries if entry.task is not None},
+                    admit=self._admission(flight.spec, is_taken=True),
+                )
         finally:
             self._room.release()
             self._under_way[flight.spec.slug] -= 1
+            self._flights.discard(flight)
             self._land(flight, findings)
-            self._wake.set()
+            if self._is_crowded or not self._pending:
+                self._wake.set()
 
     # What a request brings back. All of it synchronous.
 
     def _land(self, flight: _Flight, findings: Findings) -> None:
-        """Take in what a batch has found, id by id."""
-        now = self._clock()
-        draw = self._rng.random()
-        self._note_look(flight.spec, findings, flight.sent_at, now, draw)
+        """Take in what a batch has found, entry by entry."""
+        spec, now = flight.spec, self._clock()
+        moment = self._judge.begin(spec, now, flight.draws)
+        self._note_look(spec, findings, flight.sent_at, now, moment.draw)
         self._note_pauses(flight, now)
-        for task_id in flight.ids:
-            key = (flight.spec.slug, task_id)
-            self._flights.pop(key, None)
-            entry = self._pending.get(key)
-            if entry is not None:
-                self._follow(entry, flight.spec, self._judge_one(entry, flight.spec, findings, now, draw), now)
+        # Those of the same lane and time have their next turn together; as a rule that is all of them.
+        again: dict[tuple[int, float], list[Entry]] = {(0, moment.due): []}
+        unchanged, as_before = findings.unchanged, again[0, moment.due]
+        for entry in flight.entries:
+            self._pending.land(entry)
+            # 1. Nobody wants it any more.   2. The usual: nothing new.   3. Anything else.
+            if not entry.waiters:
+                continue
+            if entry.trouble is None and entry.key[1] in unchanged:
+                as_before.append(entry)
+                continue
+            verdict = self._judge_one(entry, spec, findings, moment)
+            if verdict.task is not None and self._pending.note(entry, verdict.task):
+                word = verdict.unknown_word
+                self._emit(TaskChanged(time=now, provider=spec.slug, task=verdict.task, unknown_word=word))
+            if verdict.outcome is None:
+                halvings = entry.trouble.suspicion if entry.trouble else 0
+                again.setdefault((halvings, max(verdict.due, now + spec.min_interval)), []).append(entry)
+            else:
+                self._conclude(entry, spec, verdict.scope, verdict.outcome)
+        for (halvings, time), entries in again.items():
+            # An outcome of more than one task may have settled some of them meanwhile.
+            wanted = [entry for entry in entries if entry.waiters]
+            if wanted:
+                self._agenda.add(Lane(spec.slug, halvings), wanted, time, flight.rank)
+                self._wake_by(time)
 
-    def _judge_one(
-        self, entry: Entry, spec: ProviderSpec, findings: Findings, now: float, draw: float
-    ) -> Verdict | None:
+    def _judge_one(self, entry: Entry, spec: ProviderSpec, findings: Findings, moment: Moment) -> Verdict:
         """Tell what a look means for one of its tasks."""
         task_id = entry.key[1]
-        # 1. A record.   2. An error of its own.   3. No trace of it.   4. The request was cancelled under somebody
-        # who came late: it has its first look still before it.
+        # 1. The same record again.   2. A new one.   3. An error of its own.   4. No trace of it.   5. The request was
+        # cancelled under somebody who came late: it has its first look still before it.
+        if task_id in findings.unchanged:
+            return self._judge.judge_unchanged(entry, spec, moment)
         if (reading := findings.readings.get(task_id)) is not None:
-            return self._judge.judge_reading(entry, spec, reading, now)
+            return self._judge.judge_reading(entry, spec, reading, moment)
         if (error := findings.errors.get(task_id)) is not None:
-            return self._judge.judge_error(entry, spec, error, now, draw)
+            return self._judge.judge_error(entry, spec, error, moment)
         if task_id in findings.missing:
-            return self._judge.judge_miss(entry, spec, now)
-        return None
+            return self._judge.judge_miss(entry, spec, moment)
+        return Verdict(due=moment.now)
 
-    def _follow(self, entry: Entry, spec: ProviderSpec, verdict: Verdict | None, now: float) -> None:
-        """Tell the news of a task, and settle it or ask for it again."""
-        if verdict is None:
-            self._ask(entry.key, now)
+    def _conclude(self, entry: Entry, spec: ProviderSpec, scope: Scope, outcome: Outcome) -> None:
+        """Settle a task, or whatever else its outcome is for."""
+        if scope is Scope.TASK:
+            self._settle(entry, outcome)
             return
-        if verdict.task is not None and self._pending.note(entry, verdict.task):
-            word = verdict.unknown_word
-            self._emit(TaskChanged(time=now, provider=spec.slug, task=verdict.task, unknown_word=word))
-        if verdict.outcome is None:
-            self._ask(entry.key, verdict.due, entry.suspicion)
-        elif verdict.scope is Scope.TASK:
-            self._settle(entry.key, verdict.outcome)
-        else:
-            for key in self._pending:
-                if lookup(key[0]).service is spec.service and (verdict.scope is Scope.TOKEN or key[0] == spec.slug):
-                    self._settle(key, verdict.outcome)
+        for other in self._pending:
+            slug = other.key[0]
+            if slug == spec.slug or (scope is Scope.TOKEN and lookup(slug).service is spec.service):
+                self._settle(other, outcome)
 
     def _note_look(self, spec: ProviderSpec, findings: Findings, sent_at: float, now: float, draw: float) -> None:
         """Learn from a look whom to hold back from, and how much to ask for at once."""
         errors = findings.errors.values()
-        is_answered = bool(findings.readings or findings.missing or not all(error.transient for error in errors))
+        is_answered = bool(
+            findings.readings or findings.unchanged or findings.missing or not all(error.transient for error in errors)
+        )
         for event in self._holds.note_look(spec, errors, is_answered=is_answered, sent_at=sent_at, now=now, draw=draw):
             self._emit(event)
         self._limits.note_cuts(spec.slug, findings.cuts, now)
@@ -364,25 +411,21 @@ class Poller:
         if pause:
             if len(self._pauses) >= _PAUSES_KEPT:
                 self._pauses = {key: until for key, until in self._pauses.items() if until > now}
-            self._pauses.update(((flight.spec.slug, task_id), now + pause) for task_id in flight.ids)
+            self._pauses.update((entry.key, now + pause) for entry in flight.entries)
 
-    def _ask(self, key: Key, due: float, halvings: int = 0) -> None:
-        """Have a task asked for, but not before its pause is over."""
-        self._agenda.add(Lane(key[0], halvings), key[1], max(due, self._pauses.get(key, due)))
-
-    def _settle(self, key: Key, outcome: Outcome) -> None:
+    def _settle(self, entry: Entry, outcome: Outcome) -> None:
         """Give everybody who waits for a task its end, and stop asking for it."""
-        waiters = self._pending.settle(key, outcome)
-        self._drop(key)
+        waiters = self._pending.settle(entry, outcome)
+        self._drop(entry)
         if isinstance(outcome, Task):
-            self._emit(TaskSettled(time=self._clock(), provider=key[0], task=outcome, waiters=waiters))
+            self._emit(TaskSettled(time=self._clock(), provider=entry.key[0], task=outcome, waiters=waiters))
 
-    def _drop(self, key: Key) -> None:
-        """Stop asking for a task: void its turn, and cancel a request that nobody wants anything of any more."""
-        self._agenda.discard(*key)
-        flight = self._flights.get(key)
-        if flight is not None:
-            flight.wanted.discard(key[1])
+    def _drop(self, entry: Entry) -> None:
+        """Stop asking for a task: leave its turn, and cancel a request that nobody wants anything of any more."""
+        self._agenda.discard(entry)
+        flight = entry.flight
+        if isinstance(flight, _Flight):
+            flight.wanted -= 1
             if not flight.wanted:
                 flight.scope.cancel()
         if not self._pending:

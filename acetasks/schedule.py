@@ -14,19 +14,29 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def plan_next_look(now: float, interval: float, jitter: float, draw: float) -> float:
-    """Tell when a task is asked again.
+def plan_next_look(now: float, interval: float, jitter: float, draw: float, anchor: float = 0.0) -> float:
+    """Tell when a task is asked again: after the interval and a random part of what it may be stretched by, at a tick.
+
+    The ticks are the client's own, half as far apart as the interval may be stretched, so that its requests leave in
+    small bursts: a process that is woken up for one request at a time pays several times as much for each.
 
     Args:
         now: When it was asked, in seconds of the loop's clock.
         interval: Seconds from one look to the next, at least.
         jitter: The fraction of the interval that may be added; never taken away, so that a documented minimum holds.
         draw: A random number from 0 up to 1.
+        anchor: When one of the ticks is; another time for each client, so that they do not ask in step.
 
     Returns:
         Seconds of the loop's clock.
     """
-    return now + interval * (1.0 + jitter * draw)
+    earliest, latest = now + interval, now + interval * (1.0 + jitter)
+    tick = (latest - earliest) / 2.0
+    if tick <= 0.0:
+        return earliest
+    due = earliest + 2.0 * tick * draw
+    due = anchor + round((due - anchor) / tick) * tick
+    return min(max(due, earliest), latest)
 
 
 def plan_retry(failures: int, base: float, cap: float, draw: float, retry_after: float | None = None) -> float:
@@ -72,6 +82,8 @@ def read_retry_after(headers: Mapping[str, str], today: float | None = None) -> 
         Seconds, at least 0, or None where it does not say.
     """
     text = headers.get("retry-after", "").strip()
+    if not text:
+        return None
     if text.isascii() and text.isdigit():
         seconds = float(text)
         return seconds if seconds < math.inf else None

@@ -67,14 +67,12 @@ class _Sending:
     """A request that is being sent, from its first attempt to its end.
 
     Attributes:
-        scope: Cancelled when the session is closed meanwhile.
         sent_at: When the attempt under way was sent, or None between attempts.
     """
 
-    __slots__ = ("scope", "sent_at")
+    __slots__ = ("sent_at",)
 
     def __init__(self) -> None:
-        self.scope = anyio.CancelScope()
         self.sent_at: float | None = None
 
 
@@ -105,7 +103,8 @@ class Session:
         self._http = http
         self._is_own = http is None
         self._is_closed = False
-        self._sendings: set[_Sending] = set()
+        self._under_way = 0
+        self._scopes: set[anyio.CancelScope] = set()
         self._retry = retry
         self._rng = rng
         self._clock = clock
@@ -132,25 +131,38 @@ class Session:
         attempts: int = 1,
     ) -> T:
         """Send a request, and read its answer; see `Transport.send`."""
-        is_final = _is_final_submission if request.is_submission else _is_final_look
+        self._under_way += 1
+        try:
+            if attempts == 1 and not request.is_submission:
+                return await self._attempt(request, read, admit, _Sending())
+            return await self._send_persistently(request, read, admit, attempts)
+        finally:
+            self._under_way -= 1
+
+    async def _send_persistently(
+        self,
+        request: Request,
+        read: Callable[[Response], T],
+        admit: Callable[[], Awaitable[None]] | None,
+        attempts: int,
+    ) -> T:
+        """Send a request that nobody else sends again, until it is answered or the session is closed."""
         retrying = backoff.on_exception(
             self._delays,
             AceTasksError,
             max_tries=self._retry.attempts if request.is_submission else attempts,
             # The delays have their jitter already; backoff's own would undercut a Retry-After.
             jitter=None,
-            giveup=is_final,
+            giveup=_is_final_submission if request.is_submission else _is_final_look,
             logger=None,
         )
-        if self._is_closed:
-            raise ClientClosedError(f"the client was closed before {request.method} {request.path} was sent")
         sending = _Sending()
-        self._sendings.add(sending)
-        try:
-            with sending.scope:
+        with anyio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
                 return await retrying(self._attempt)(request, read, admit, sending)
-        finally:
-            self._sendings.discard(sending)
+            finally:
+                self._scopes.discard(scope)
         # Only `close` cancels the scope.
         if request.is_submission and sending.sent_at is not None:
             raise _build_uncertain_error(request, "the client was closed before an answer came", sending.sent_at)
@@ -158,14 +170,14 @@ class Session:
 
     async def rest(self) -> None:
         """Close the pool until it is needed again, unless it is the user's own or a request is under way."""
-        if not self._sendings:
+        if not self._under_way:
             await self._close_pool()
 
     async def close(self) -> None:
         """Break off what is being sent, and close the pool, unless it is the user's own."""
         self._is_closed = True
-        for sending in self._sendings:
-            sending.scope.cancel()
+        for scope in self._scopes:
+            scope.cancel()
         await self._close_pool()
 
     async def _close_pool(self) -> None:
@@ -203,6 +215,8 @@ class Session:
 
     async def _send_once(self, request: Request, read: Callable[[Response], T], token: Secret, sending: _Sending) -> T:
         """Send a request and read its answer, and tell the observers."""
+        if self._is_closed:  # maybe meanwhile: what was awaited until now need not have let itself be cancelled
+            raise ClientClosedError(f"the client was closed before {request.method} {request.path} was sent")
         sending.sent_at = started = self._clock()
         count = len(request.ids)
         self._emit(RequestSent(time=started, provider=request.provider, ids=count))

@@ -20,10 +20,11 @@ from acetasks import (
     Task,
     TaskState,
     UnknownProviderError,
+    answers,
 )
 from acetasks.answers import Look, read_failure, read_look, read_submission
 from acetasks.errors import ECHO_LIMIT
-from acetasks.providers import ProviderSpec, lookup, specs
+from acetasks.providers import ProviderSpec, Reading, lookup, read_record, specs
 from acetasks.wire import Request, Response, build_look, build_submission
 
 FLUX, LUMA, VEO, SUNO = lookup("flux"), lookup("luma"), lookup("veo"), lookup("suno")
@@ -319,9 +320,9 @@ class TestReadFailure:
             assert failure is None or isinstance(failure, UnknownProviderError)
 
 
-def read(request: Request, body: object, status: int = 200) -> Look:
+def read(request: Request, body: object, status: int = 200, known: dict[bytes, str] | None = None) -> Look:
     """Read an answer to a look at luma's tasks."""
-    return read_look(LUMA, request, answer(status, body))
+    return read_look(LUMA, request, answer(status, body), known)
 
 
 def states(look: Look) -> dict[str, str]:
@@ -480,7 +481,7 @@ class TestReadBatchLook:
 
     def test_a_batch_of_nothing_but_oddities_is_still_an_answer(self) -> None:
         """That there were records is news, though none can be read."""
-        assert read(BATCH_LOOK, b'{"items":[%s]}' % b",".join(UNREADABLE)) == Look({}, len(UNREADABLE))
+        assert read(BATCH_LOOK, b'{"items":[%s]}' % b",".join(UNREADABLE)) == Look({}, unread=len(UNREADABLE))
 
     def test_half_a_character_in_one_record_costs_nothing(self) -> None:
         """A prompt cut inside an emoji is mended; an escaped backslash before such letters is not touched."""
@@ -577,6 +578,156 @@ def submitted(spec: ProviderSpec, body: object, status: int = 200, *, asynchrono
     """Read the answer to a submission."""
     request = build_submission(spec, {"async": asynchronous}, "/any/path")
     return read_submission(spec, request, answer(status, body))
+
+
+def write_batch(*records: bytes) -> bytes:
+    """Write a batch answer."""
+    return b'{"items":[%s]}' % b",".join(records)
+
+
+class TestKnownRecords:
+    """`read_look` of several tasks some of whose records are known: what has not changed is not read again."""
+
+    FIRST, SECOND = b'{"id":"t-1"}', b'{"id":"t-2"}'
+    CHANGED = b'{"id":"t-1","state":"failed"}'
+    STRANGER = b'{"id":"t-3"}'
+
+    def test_a_known_record_is_unchanged(self) -> None:
+        """Its task is told apart from those that there is news of."""
+        look = read(BATCH_LOOK, write_batch(self.FIRST, self.SECOND), known={self.FIRST: "t-1"})
+
+        assert look.unchanged == {"t-1"}
+        assert states(look) == {"t-2": "pending"}
+        assert look.unread == 0
+
+    def test_all_may_be_known(self) -> None:
+        """Most looks bring nothing new."""
+        look = read(BATCH_LOOK, write_batch(self.SECOND, self.FIRST), known={self.FIRST: "t-1", self.SECOND: "t-2"})
+
+        assert look == Look({}, frozenset({"t-1", "t-2"}))
+
+    @pytest.mark.parametrize("odd", UNREADABLE)
+    def test_a_known_record_is_not_read(self, odd: bytes) -> None:
+        """Not even whether it can be read is looked at again."""
+        look = read(BATCH_LOOK, write_batch(odd, self.SECOND), known={odd: "t-1"})
+
+        assert look.unchanged == {"t-1"}
+        assert states(look) == {"t-2": "pending"}
+        assert look.unread == 0
+
+    def test_only_what_is_new_is_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of fifty records of which one has changed, one is read."""
+        records = {f"t-{number}": b'{"id":"t-%d"}' % number for number in range(50)}
+        known = {record: task_id for task_id, record in records.items()}
+        records["t-7"] = b'{"id":"t-7","state":"failed"}'
+        were_read = []
+
+        def count(spec: ProviderSpec, record: bytes) -> Reading:
+            were_read.append(bytes(record))
+            return read_record(spec, record)
+
+        monkeypatch.setattr(answers, "read_record", count)
+        look = read(build_look(LUMA, list(records)), write_batch(*records.values()), known=known)
+
+        assert were_read == [records["t-7"]]
+        assert states(look) == {"t-7": "failed"}
+        assert look.unchanged == records.keys() - {"t-7"}
+
+    @pytest.mark.parametrize("record", [b'{"id": "t-1"}', b'{"id":"t-1","state":"failed"}', b'{"id":"t-1","x":1}'])
+    def test_any_other_bytes_are_news(self, record: bytes) -> None:
+        """Whether the difference means anything shows when the record is read."""
+        look = read(BATCH_LOOK, write_batch(record), known={self.FIRST: "t-1"})
+
+        assert look.readings.keys() == {"t-1"}
+        assert look.unchanged == frozenset()
+
+    @pytest.mark.parametrize("known", [None, {}])
+    def test_nothing_may_be_known(self, known: dict[bytes, str] | None) -> None:
+        """Then every record is news."""
+        look = read(BATCH_LOOK, write_batch(self.FIRST, self.SECOND), known=known)
+
+        assert states(look) == {"t-1": "pending", "t-2": "pending"}
+        assert look.unchanged == frozenset()
+
+    def test_what_is_left_out_is_not_unchanged(self) -> None:
+        """That a record is known says nothing of a task that the answer does not have."""
+        look = read(BATCH_LOOK, write_batch(self.SECOND), known={self.FIRST: "t-1", self.SECOND: "t-2"})
+
+        assert look == Look({}, frozenset({"t-2"}))
+
+    def test_a_record_of_a_task_that_was_not_asked_for_is_passed_over(self) -> None:
+        """Known or not, a stranger's record is no news, and it counts where it cannot be read."""
+        known = {self.STRANGER: "t-3", UNREADABLE[0]: "t-4"}
+        look = read(BATCH_LOOK, write_batch(self.STRANGER, UNREADABLE[0], self.SECOND), known=known)
+
+        assert states(look) == {"t-2": "pending"}
+        assert look.unchanged == frozenset()
+        assert look.unread == 1
+
+    @pytest.mark.parametrize(
+        ("records", "is_known"),
+        [
+            ([FIRST, CHANGED], True),
+            ([CHANGED, FIRST], False),
+            ([FIRST, FIRST], True),
+            ([FIRST, CHANGED, FIRST], True),
+            ([CHANGED, FIRST, CHANGED], False),
+        ],
+        ids=["known first", "changed first", "twice known", "changed between", "known between"],
+    )
+    def test_the_first_record_of_a_task_counts_known_or_not(
+        self,
+        records: list[bytes],
+        is_known: bool,  # noqa: FBT001  # a column
+    ) -> None:
+        """A task is news or unchanged, never both, and a service that repeats itself makes no news at each look."""
+        look = read(BATCH_LOOK, write_batch(*records), known={self.FIRST: "t-1"})
+
+        assert look.unchanged == ({"t-1"} if is_known else frozenset())
+        assert states(look) == ({} if is_known else {"t-1": "failed"})
+
+    def test_a_single_record_is_always_read(self) -> None:
+        """Where one task is asked for, nothing is saved."""
+        look = read(LOOK, self.FIRST, known={self.FIRST: "t-1"})
+
+        assert states(look) == {"t-1": "pending"}
+        assert look.unchanged == frozenset()
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"items": [ {"id": "t-1", "x": [1,  2]} , {"task_id" :"t-2"}\n]}',
+            rb'[{"id": "t-1", "request": "cut \ud83d"}, {"id": "t-2", "request": "\\ud83d \ud83d\ude00"}]',
+            '{"items":[{"id":"t-1","request":"é😀"},{"id":"t-2"}],"count":2}'.encode(),
+        ],
+        ids=["spaces", "half a character", "characters"],
+    )
+    def test_a_record_is_known_by_what_the_task_keeps(self, body: bytes) -> None:
+        """The same answer again has nothing new, for a task keeps its record as it came."""
+        known = {reading.task.raw: task_id for task_id, reading in read(BATCH_LOOK, body).readings.items()}
+
+        assert read(BATCH_LOOK, body, known=known) == Look({}, frozenset({"t-1", "t-2"}))
+
+    @given(
+        records=st.lists(
+            st.sampled_from([*UNREADABLE, b"{}", FIRST, SECOND, CHANGED, STRANGER, b'{"id":"t-2","progress":7}'])
+        ),
+        more=st.lists(st.sampled_from([FIRST, SECOND, CHANGED, STRANGER, UNREADABLE[0]])),
+    )
+    def test_what_is_known_changes_nothing_but_the_work(self, records: list[bytes], more: list[bytes]) -> None:
+        """With and without it an answer has the same tasks, and those that are unchanged are as they were."""
+        before = read(BATCH_LOOK, write_batch(*records))
+        known = {reading.task.raw: task_id for task_id, reading in before.readings.items()}
+        plain = read(BATCH_LOOK, write_batch(*more))
+        look = read(BATCH_LOOK, write_batch(*more), known=known)
+
+        assert look.readings.keys() | look.unchanged == plain.readings.keys()
+        assert look.readings.keys().isdisjoint(look.unchanged)
+        assert all(before.readings[task_id] == plain.readings[task_id] for task_id in look.unchanged)
+        assert all(look.readings[task_id] == plain.readings[task_id] for task_id in look.readings)
+        assert look.unread == plain.unread
+        again = read(BATCH_LOOK, write_batch(*records), known=known)
+        assert again == Look({}, frozenset(before.readings), before.unread)
 
 
 class TestReadSubmission:

@@ -29,7 +29,7 @@ from acetasks.schedule import read_retry_after
 from acetasks.wire import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
     from acetasks import AceTasksError
     from acetasks.wire import Request
@@ -147,9 +147,15 @@ def full_desk(ids: Sequence[str] = FIFTY, **options: object) -> Desk:
 
 def assert_partition(findings: Findings, ids: Sequence[str]) -> None:
     """Check that every id is in exactly one part, and nothing else is in any; readings are of their ids."""
-    assert sorted([*findings.readings, *findings.errors, *findings.missing]) == sorted(ids)
+    found = [*findings.readings, *findings.unchanged]
+    assert sorted([*found, *findings.errors, *findings.missing]) == sorted(ids)
     assert all(task_id == reading.task.id for task_id, reading in findings.readings.items())
     assert {reading.task.provider for reading in findings.readings.values()} <= {LUMA.slug}
+
+
+def remember(ids: Iterable[str]) -> dict[bytes, str]:
+    """Know the records of some ids."""
+    return {record(task_id): task_id for task_id in ids}
 
 
 class TestAnswers:
@@ -211,8 +217,10 @@ class TestAnswers:
         """Each look has findings of its own."""
         first = await inquire(full_desk(), LUMA, ["t-1"])
         await inquire(full_desk(), LUMA, ["t-2"])
+        await inquire(full_desk(), LUMA, FIFTY, known=remember(FIFTY))
 
         assert list(first.readings) == ["t-1"]
+        assert first.unchanged == set()
 
 
 class TestLeftOut:
@@ -293,6 +301,106 @@ class TestLeftOut:
         await inquire(desk, LUMA, FIFTY)
 
         assert desk.requests == [tuple(FIFTY[start:]) for start in range(0, 50, 12)]
+
+
+class TestKnown:
+    """Records that are known already come back as unchanged, and are found like any other."""
+
+    async def test_a_full_batch_of_known_records_costs_one_request(self) -> None:
+        """Where nothing has changed, nothing is read and nothing asked again."""
+        desk = full_desk()
+        findings = await inquire(desk, LUMA, FIFTY, known=remember(FIFTY))
+
+        assert desk.requests == [tuple(FIFTY)]
+        assert findings.unchanged == set(FIFTY)
+        assert findings.readings == {}
+        assert_partition(findings, FIFTY)
+
+    async def test_known_records_are_not_read(self) -> None:
+        """One that could not be read makes no error where it is known."""
+        desk = full_desk()
+        desk.records["t-7"] = unreadable("t-7")
+        findings = await inquire(desk, LUMA, FIFTY, known={unreadable("t-7"): "t-7"})
+
+        assert desk.requests == [tuple(FIFTY)]
+        assert findings.unchanged == {"t-7"}
+        assert findings.errors == {}
+        assert_partition(findings, FIFTY)
+
+    async def test_what_has_changed_is_read(self) -> None:
+        """Only the records that are other than before are news."""
+        desk = full_desk()
+        for task_id in ("t-3", "t-4"):
+            desk.records[task_id] = record(task_id, progress=50)
+        findings = await inquire(desk, LUMA, FIFTY, known=remember(FIFTY))
+
+        assert sorted(findings.readings) == ["t-3", "t-4"]
+        assert findings.unchanged == set(FIFTY) - {"t-3", "t-4"}
+        assert_partition(findings, FIFTY)
+
+    async def test_one_that_is_left_out_is_not_unchanged(self) -> None:
+        """The service has no record of it any more, whatever was known of it."""
+        desk = full_desk(FIFTY[:40])
+        findings = await inquire(desk, LUMA, FIFTY, known=remember(FIFTY))
+
+        assert desk.requests == [tuple(FIFTY), tuple(FIFTY[40:])]
+        assert findings.unchanged == set(FIFTY[:40])
+        assert findings.missing == FIFTY[40:]
+        assert_partition(findings, FIFTY)
+
+    @pytest.mark.parametrize(("count", "cut", "requests"), [(50, 12, 5), (50, 49, 2), (50, 1, 50), (13, 12, 2)])
+    @pytest.mark.parametrize("share", [1, 2, 3])
+    async def test_a_cut_answer_is_noticed_by_unchanged_records(
+        self, count: int, cut: int, requests: int, share: int
+    ) -> None:
+        """Whether all, every second or every third is known, an answer is as short as it is."""
+        ids = FIFTY[:count]
+        known = remember(ids[::share])
+        desk = full_desk(cut=cut)
+        findings = await inquire(desk, LUMA, ids, known=known)
+
+        assert len(desk.requests) == requests
+        assert findings.cuts == [cut for asked in desk.requests if len(asked) - cut > 1]
+        # One that is asked for alone is read, known or not.
+        assert findings.unchanged == set(known.values()) - {ids[-1] if len(desk.requests[-1]) == 1 else ""}
+        assert_partition(findings, ids)
+
+    async def test_only_unchanged_records_in_a_later_answer_show_a_cut(self) -> None:
+        """That there was more shows by what is known as well as by news."""
+        findings = await inquire(full_desk(FIFTY[:24], cut=12), LUMA, FIFTY, known=remember(FIFTY[12:24]))
+
+        assert list(findings.readings) == FIFTY[:12]
+        assert findings.unchanged == set(FIFTY[12:24])
+        assert findings.cuts == [12]
+        assert findings.missing == FIFTY[24:]
+
+    async def test_the_halves_of_a_rejected_batch_have_known_records(self) -> None:
+        """What is known is known in every request of a look; whoever is asked for alone is read."""
+        desk = full_desk(culprits=["t-7"])
+        findings = await inquire(desk, LUMA, FIFTY, known=remember(FIFTY))
+
+        assert findings.errors == {"t-7": REJECTED}
+        assert findings.readings.keys() == {asked[0] for asked in desk.requests if len(asked) == 1} - {"t-7"}
+        assert len(findings.readings) <= 2
+        assert_partition(findings, FIFTY)
+
+    async def test_unchanged_records_stay_found_in_trouble(self) -> None:
+        """Where a later request fails, what the first one found stays."""
+        error = TransportError("reset")
+        desk = full_desk(cut=20)
+        first = desk.answer
+
+        def answer(request: Request) -> Response:
+            if len(desk.requests) > 1:
+                raise error
+            return first(request)
+
+        desk.answer = answer
+        findings = await inquire(desk, LUMA, FIFTY, known=remember(FIFTY))
+
+        assert findings.unchanged == set(FIFTY[:20])
+        assert findings.errors == dict.fromkeys(FIFTY[20:], error)
+        assert_partition(findings, FIFTY)
 
 
 class TestRejections:
@@ -610,8 +718,9 @@ class Moody(Transport):
 
 @given(count=st.integers(1, 12), data=st.data())
 async def test_every_id_gets_exactly_one_finding(count: int, data: st.DataObject) -> None:
-    """Whatever a service answers, an inquiry ends, and every id is a reading, an error or missing."""
+    """Whatever a service answers, an inquiry ends, and every id is a reading, unchanged, an error or missing."""
     ids = FIFTY[:count]
+    remembered = remember(data.draw(st.sets(st.sampled_from([*ids, "stranger"]))))
 
     def draw(asked: Sequence[str]) -> Response | AceTasksError:
         mood = data.draw(st.sampled_from(["answer"] * 6 + ["reject", "fail", "garble"]))
@@ -629,9 +738,10 @@ async def test_every_id_gets_exactly_one_finding(count: int, data: st.DataObject
         return Response(status=200, body=batch(records))
 
     desk = Moody(draw)
-    findings = await inquire(desk, LUMA, ids)
+    findings = await inquire(desk, LUMA, ids, known=remembered)
 
     assert_partition(findings, ids)
+    assert findings.unchanged <= set(remembered.values())
     # Each request finds an id, ends its row, or halves it.
     assert len(desk.requests) <= 2 * count - 1
 
@@ -639,14 +749,18 @@ async def test_every_id_gets_exactly_one_finding(count: int, data: st.DataObject
 @given(
     known=st.sets(st.sampled_from(FIFTY)),
     bad=st.sets(st.sampled_from(FIFTY), max_size=3),
+    remembered=st.sets(st.sampled_from(FIFTY)),
     cut=st.integers(1, 50),
 )
-async def test_findings_are_true(known: set[str], bad: set[str], cut: int) -> None:
-    """Ids that are known are read however answers are cut, unknown ones are not, and culprits get their error."""
+async def test_findings_are_true(known: set[str], bad: set[str], remembered: set[str], cut: int) -> None:
+    """Ids that are known are found however answers are cut, unknown ones are not, and culprits get their error."""
     desk = full_desk(sorted(known), cut=cut, culprits=bad)
-    findings = await inquire(desk, LUMA, FIFTY)
+    findings = await inquire(desk, LUMA, FIFTY, known=remember(remembered))
 
     assert_partition(findings, FIFTY)
     assert findings.errors.keys() == bad
     read = {task_id for task_id, reading in findings.readings.items() if reading.task.state is TaskState.PENDING}
-    assert read == known - bad
+    assert read | findings.unchanged == known - bad
+    # Only those that were asked for alone are read though their record is remembered.
+    assert findings.unchanged <= remembered
+    assert read & remembered <= {asked[0] for asked in desk.requests if len(asked) == 1}

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from acetasks import ClientClosedError, ServiceError, Task, TaskState
-from acetasks.pending import Pending
+from acetasks.pending import Pending, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from acetasks import AceTasksError
-    from acetasks.pending import Key, Outcome, Waiter
+    from acetasks.pending import Entry, Key, Outcome, Waiter
 
 LUMA: Key = ("luma", "t-1")
 #: The same id under another provider is another task.
@@ -44,6 +44,11 @@ def pending(loop: asyncio.AbstractEventLoop) -> Pending:
     return Pending(loop.create_future)
 
 
+def keys(pending: Pending) -> list[Key]:
+    """List the ids that somebody waits for."""
+    return [entry.key for entry in pending]
+
+
 def assert_empty(pending: Pending) -> None:
     """Check that nothing is kept."""
     assert len(pending) == 0
@@ -67,26 +72,32 @@ class TestRegister:
 
         assert first.future is not second.future
         assert not first.future.done()
-        assert list(pending) == [LUMA]
+        assert keys(pending) == [LUMA]
         assert LUMA in pending
         assert FLUX not in pending
         entry = pending.get(LUMA)
         assert entry is not None
-        assert entry.key == LUMA
+        assert entry.key == first.key == second.key == LUMA
         assert entry.waiters == [first, second]
+        assert first.entry is second.entry is entry
         assert repr(pending) == "<Pending 1 ids, 2 waiters>"
 
     def test_nothing_is_known_of_a_new_id(self, pending: Pending) -> None:
-        """An id begins without looks, misses or doubts, as a task that is pending."""
-        pending.register(LUMA)
+        """An id begins without looks, trouble, a turn or a request, as a task that is pending."""
+        entry = pending.register(LUMA).entry
 
-        entry = pending.get(LUMA)
-        assert entry is not None
         assert entry.task is None
         assert entry.last_seen == seen(LUMA, TaskState.PENDING)
-        assert (entry.misses, entry.unconfirmed, entry.unreadable, entry.faults, entry.suspicion) == (0, 0, 0, 0, 0)
-        assert (entry.missing_since, entry.faulted_at) == (math.inf, math.inf)
-        assert entry.fault is None
+        assert (entry.trouble, entry.turn, entry.flight) == (None, None, None)
+
+    def test_trouble_begins_without_counts(self) -> None:
+        """No look has been in vain yet."""
+        trouble = Trouble()
+
+        assert (trouble.misses, trouble.unconfirmed, trouble.unreadable) == (0, 0, 0)
+        assert (trouble.faults, trouble.suspicion) == (0, 0)
+        assert (trouble.missing_since, trouble.faulted_at) == (math.inf, math.inf)
+        assert trouble.fault is None
 
     def test_nothing_is_remembered_of_an_id_that_was_dropped(self, pending: Pending) -> None:
         """Whoever comes after the last has left starts anew."""
@@ -94,21 +105,25 @@ class TestRegister:
         entry = pending.get(LUMA)
         assert entry is not None
         pending.note(entry, seen(LUMA, progress=50.0))
-        entry.misses = 2
-        entry.fault = ServiceError("busy")
+        entry.trouble = Trouble()
         pending.leave(waiter)
-        pending.register(LUMA)
+        anew = pending.register(LUMA).entry
 
-        anew = pending.get(LUMA)
-        assert anew is not None
-        assert (anew.task, anew.misses, anew.fault) == (None, 0, None)
+        assert anew is not entry
+        assert (anew.task, anew.trouble) == (None, None)
+
+    def test_going_through_yields_what_is_known_of_each_id(self, pending: Pending) -> None:
+        """Each entry comes up once, in the order in which somebody began to wait for it."""
+        first, second, _ = (pending.register(key) for key in (FLUX, LUMA, FLUX))
+
+        assert list(pending) == [first.entry, second.entry]
 
     def test_the_ids_can_be_settled_while_they_are_gone_through(self, pending: Pending) -> None:
         """Going through the ids is going through those that there were at its beginning."""
         for number in range(5):
             pending.register(("luma", f"t-{number}"))
 
-        assert [pending.settle(key, seen(key)) for key in pending] == [1] * 5
+        assert [pending.settle(entry, seen(entry.key)) for entry in pending] == [1] * 5
         assert_empty(pending)
 
 
@@ -120,7 +135,7 @@ class TestLeave:
         first, second = pending.register(LUMA), pending.register(LUMA)
 
         assert pending.leave(first) is False
-        assert list(pending) == [LUMA]
+        assert keys(pending) == [LUMA]
         assert not second.future.done()
         assert pending.leave(second) is True
         assert_empty(pending)
@@ -146,12 +161,12 @@ class TestLeave:
         """One who was given the outcome keeps it, and whoever waits for the id since then stays."""
         waiter = pending.register(LUMA)
         done = seen(LUMA, TaskState.SUCCEEDED)
-        pending.settle(LUMA, done)
+        pending.settle(waiter.entry, done)
         pending.register(LUMA)
 
         assert pending.leave(waiter) is False
         assert waiter.future.result() is done
-        assert list(pending) == [LUMA]
+        assert keys(pending) == [LUMA]
 
 
 class TestSettle:
@@ -163,24 +178,130 @@ class TestSettle:
         waiters = [pending.register(LUMA) for _ in range(3)]
         other = pending.register(FLUX)
 
-        assert pending.settle(LUMA, outcome) == 3
+        assert pending.settle(waiters[0].entry, outcome) == 3
         assert all(waiter.future.result() is outcome for waiter in waiters)
         assert not other.future.done()
-        assert list(pending) == [FLUX]
+        assert keys(pending) == [FLUX]
 
-    def test_an_id_that_nobody_waits_for_is_passed_over(self, pending: Pending) -> None:
-        """There is nobody to give the outcome to."""
-        assert pending.settle(LUMA, seen(LUMA)) == 0
+    def test_an_entry_that_nobody_waits_for_is_passed_over(self, pending: Pending) -> None:
+        """There is nobody to give the outcome to, and those who wait for the id since then get none of it."""
+        waiter = pending.register(LUMA)
+        pending.leave(waiter)
+        later = pending.register(LUMA)
+
+        assert pending.settle(waiter.entry, seen(LUMA)) == 0
+        assert not later.future.done()
+        assert keys(pending) == [LUMA]
+
+    def test_settling_twice_gives_nothing_twice(self, pending: Pending) -> None:
+        """The first outcome stands."""
+        waiter = pending.register(LUMA)
+        done = seen(LUMA, TaskState.SUCCEEDED)
+
+        assert pending.settle(waiter.entry, done) == 1
+        assert pending.settle(waiter.entry, ServiceError("busy")) == 0
+        assert waiter.future.result() is done
+        assert_empty(pending)
 
     def test_one_who_was_cancelled_and_has_not_left_is_given_nothing(self, pending: Pending) -> None:
         """A cancelled future stays cancelled, and the others get theirs."""
         cancelled, other = pending.register(LUMA), pending.register(LUMA)
         cancelled.future.cancel()
-        pending.settle(LUMA, seen(LUMA))
+        pending.settle(other.entry, seen(LUMA))
 
         assert cancelled.future.cancelled()
         assert other.future.result() == seen(LUMA)
         assert pending.leave(cancelled) is False
+        assert_empty(pending)
+
+
+class TestLand:
+    """`land`: an entry that nobody waits for is kept until the request that asks for it has come back."""
+
+    @pytest.mark.parametrize("end", ["leave", "expire", "settle"])
+    def test_who_comes_before_the_landing_finds_what_is_known(self, pending: Pending, end: str) -> None:
+        """However everybody's waiting ended, the next one takes over the entry with its task, trouble and request."""
+        waiter = pending.register(LUMA, deadline=10.0)
+        entry = waiter.entry
+        entry.flight = flight = object()
+        look = seen(LUMA, progress=50.0)
+        pending.note(entry, look)
+        entry.trouble = trouble = Trouble()
+        if end == "leave":
+            assert pending.leave(waiter) is True
+        elif end == "expire":
+            assert pending.expire(10.0) == [entry]
+        else:
+            assert pending.settle(entry, ServiceError("busy")) == 1
+        assert_empty(pending)
+        assert LUMA not in pending
+        assert pending.get(LUMA) is None
+        heard: list[Task] = []
+        later = pending.register(LUMA, on_change=heard.append)
+
+        assert later.entry is entry is pending.get(LUMA)
+        assert (entry.task, entry.trouble, entry.flight) == (look, trouble, flight)
+        assert heard == [look]
+        assert entry.waiters == [later]
+        assert not later.future.done()
+        pending.land(entry)
+        assert entry.flight is None
+        assert keys(pending) == [LUMA]
+
+    def test_who_comes_after_the_landing_starts_anew(self, pending: Pending) -> None:
+        """Once the request has come back, nothing is kept of an entry that nobody waits for."""
+        waiter = pending.register(LUMA)
+        waiter.entry.flight = object()
+        pending.note(waiter.entry, seen(LUMA, progress=50.0))
+        pending.leave(waiter)
+        pending.land(waiter.entry)
+        later = pending.register(LUMA)
+
+        assert waiter.entry.flight is None
+        assert later.entry is not waiter.entry
+        assert later.entry.task is None
+
+    def test_landing_takes_nobody_off(self, pending: Pending) -> None:
+        """Those who wait go on waiting; only when the last one leaves is the entry dropped, and at once."""
+        first, second = pending.register(LUMA), pending.register(LUMA)
+        entry = first.entry
+        entry.flight = object()
+        pending.leave(first)
+        pending.land(entry)
+
+        assert entry.waiters == [second]
+        assert pending.get(LUMA) is entry
+        assert pending.leave(second) is True
+        assert pending.register(LUMA).entry is not entry
+
+    def test_another_may_leave_and_come_while_it_is_under_way(self, pending: Pending) -> None:
+        """The entry is the same however often it is left and taken over before the landing, and only until then."""
+        entry = pending.register(LUMA).entry
+        entry.flight = object()
+        for _ in range(3):
+            (waiter,) = entry.waiters
+            assert pending.leave(waiter) is True
+            assert pending.register(LUMA).entry is entry
+        pending.land(entry)
+
+        assert keys(pending) == [LUMA]
+        (last,) = entry.waiters
+        pending.leave(last)
+        assert pending.register(LUMA).entry is not entry
+
+    def test_nothing_is_kept_of_what_has_landed(self, pending: Pending) -> None:
+        """Thousands that are left while they are asked for leave nothing behind."""
+        futures = []
+        for number in range(1000):
+            waiter = pending.register(("luma", f"t-{number}"))
+            futures.append(weakref.ref(waiter.future))
+            entry = waiter.entry
+            entry.flight = object()
+            pending.settle(entry, seen(entry.key))
+            pending.land(entry)
+            del waiter, entry
+
+        assert sum(future() is not None for future in futures) == 0
         assert_empty(pending)
 
 
@@ -282,9 +403,10 @@ class TestExpire:
         entry = pending.get(LUMA)
         assert entry is not None
         pending.expire(10.0)
-        entry.fault = fault = ServiceError("busy")
+        entry.trouble = Trouble()
+        entry.trouble.fault = fault = ServiceError("busy")
         pending.expire(20.0)
-        entry.fault = None
+        entry.trouble.fault = None
         pending.expire(30.0)
 
         assert first.fault is None
@@ -298,23 +420,23 @@ class TestExpire:
         waiter = pending.register(LUMA, deadline=10.0)
         entry = pending.get(LUMA)
         assert entry is not None
-        entry.fault = ServiceError("busy")
+        entry.trouble = Trouble()
+        entry.trouble.fault = ServiceError("busy")
         if end == "leave":
             pending.leave(waiter)
         else:
-            pending.settle(LUMA, seen(LUMA, TaskState.SUCCEEDED))
+            pending.settle(waiter.entry, seen(LUMA, TaskState.SUCCEEDED))
         pending.expire(15.0)
 
         assert waiter.fault is None
 
     def test_ids_that_nobody_waits_for_any_more_are_told(self, pending: Pending) -> None:
         """An id is dropped with its last waiter, and told once, however many of its limits pass together."""
-        for key in (LUMA, LUMA, FLUX):
-            pending.register(key, deadline=10.0)
+        entries = [pending.register(key, deadline=10.0).entry for key in (LUMA, LUMA, FLUX)]
         stays = pending.register(FLUX, deadline=30.0)
 
-        assert pending.expire(15.0) == [LUMA]
-        assert list(pending) == [FLUX]
+        assert pending.expire(15.0) == [entries[0]]
+        assert keys(pending) == [FLUX]
         assert not stays.future.done()
         assert pending.expire(15.0) == []
 
@@ -333,7 +455,7 @@ class TestExpire:
         if end == "leave":
             pending.leave(waiter)
         elif end == "settle":
-            pending.settle(LUMA, seen(LUMA))
+            pending.settle(waiter.entry, seen(LUMA))
         else:
             waiter.future.cancel()
         later = pending.register(LUMA)
@@ -353,7 +475,7 @@ class TestExpire:
             if end == "leave":
                 pending.leave(waiter)
             else:
-                pending.settle(LUMA, seen(LUMA))
+                pending.settle(waiter.entry, seen(LUMA))
             del waiter
 
         assert sum(future() is not None for future in futures) < 200
@@ -393,9 +515,10 @@ class Seat:
 
 
 class PendingMachine(RuleBasedStateMachine):
-    """Waiters come, are cancelled, leave, run out of time and are settled in any order.
+    """Waiters come, are cancelled, leave, run out of time and are settled in any order, while requests come and go.
 
-    Beside it stands the simplest model: for each id the seats of those who wait for it, and the task last seen.
+    Beside it stands the simplest model: for each id the seats of those who wait for it, the task last seen, and the
+    entry that is part of a request.
     """
 
     seats: Bundle[Seat] = Bundle("seats")
@@ -408,12 +531,14 @@ class PendingMachine(RuleBasedStateMachine):
         self.all_seats: list[Seat] = []
         self.present: dict[Key, list[Seat]] = {}
         self.last: dict[Key, Task] = {}
+        self.flying: dict[Key, Entry] = {}
 
     def teardown(self) -> None:
         """Let everybody leave: nothing may be kept then."""
         for seat in self.all_seats:
             self.leave(seat)
         self.loop.close()
+        assert_empty(self.pending)
 
     # What happens.
 
@@ -423,7 +548,10 @@ class PendingMachine(RuleBasedStateMachine):
         deadline = math.inf if limit is None else self.now + limit
         heard: list[Task] = []
         waiter = self.pending.register(key, deadline=deadline, on_change=heard.append)
-        seat = Seat(waiter, key, deadline, heard, self.last.get(key))
+        assert waiter.entry is self.flying.get(key, waiter.entry)
+        known = self.last.get(key)
+        assert (waiter.entry.task, heard) == (known, [] if known is None else [known])
+        seat = Seat(waiter, key, deadline, heard, known)
         self.all_seats.append(seat)
         self.present.setdefault(key, []).append(seat)
         return seat
@@ -445,10 +573,35 @@ class PendingMachine(RuleBasedStateMachine):
         key = data.draw(st.sampled_from(sorted(self.present)))
         self.settle(key, self.note(key, state, None))
 
-    @rule(key=KEYS)
-    def fail(self, key: Key) -> None:
-        """Something is final for an id, whether anybody waits for it or not."""
-        self.settle(key, ServiceError("busy"))
+    @rule(seat=seats)
+    def fail(self, seat: Seat) -> None:
+        """Something is final for whoever waits with one who may have left, or have its outcome, long since."""
+        entry = seat.waiter.entry
+        seats = self.present.get(seat.key, [])
+        if any(other.waiter.entry is entry for other in seats):
+            self.settle(seat.key, ServiceError("busy"))
+        else:
+            assert self.pending.settle(entry, ServiceError("busy")) == 0
+
+    @precondition(lambda self: self.present.keys() - self.flying.keys())
+    @rule(data=st.data())
+    def take_off(self, data: st.DataObject) -> None:
+        """A request begins to ask for an id."""
+        key = data.draw(st.sampled_from(sorted(self.present.keys() - self.flying.keys())))
+        entry = self.pending.get(key)
+        assert entry is not None
+        entry.flight = object()
+        self.flying[key] = entry
+
+    @precondition(lambda self: self.flying)
+    @rule(data=st.data())
+    def land(self, data: st.DataObject) -> None:
+        """The request has come back, whether anybody still waits for the id or not."""
+        key = data.draw(st.sampled_from(sorted(self.flying)))
+        entry = self.flying.pop(key)
+        self.pending.land(entry)
+        assert entry.flight is None
+        self.drop_empty()
 
     @rule(seat=seats)
     def cancel(self, seat: Seat) -> None:
@@ -491,7 +644,8 @@ class PendingMachine(RuleBasedStateMachine):
                     # One who was cancelled, and is on the way out, may be taken off or left to leave.
                     seats.remove(seat)
         self.drop_empty()
-        assert sorted(dropped) == sorted(before - set(self.present))
+        assert sorted(entry.key for entry in dropped) == sorted(before - set(self.present))
+        assert not any(entry.waiters for entry in dropped)
 
     @rule()
     def close(self) -> None:
@@ -522,11 +676,13 @@ class PendingMachine(RuleBasedStateMachine):
 
     def settle(self, key: Key, outcome: Task | AceTasksError) -> None:
         """Have an id settled, in both."""
-        seats = self.present.pop(key, [])
+        entry = self.pending.get(key)
+        assert entry is not None
+        seats = self.present.pop(key)
         for seat in seats:
             self.give(seat, outcome)
         self.drop_empty()
-        assert self.pending.settle(key, outcome) == len(seats)
+        assert self.pending.settle(entry, outcome) == len(seats)
 
     @staticmethod
     def give(seat: Seat, outcome: Outcome) -> None:
@@ -536,9 +692,10 @@ class PendingMachine(RuleBasedStateMachine):
             seat.outcome = outcome
 
     def drop_empty(self) -> None:
-        """Forget the ids that nobody waits for."""
+        """Forget the ids that nobody waits for; what is known of those that are being asked for is kept."""
         self.present = {key: seats for key, seats in self.present.items() if seats}
-        self.last = {key: task for key, task in self.last.items() if key in self.present}
+        kept = self.present.keys() | self.flying.keys()
+        self.last = {key: task for key, task in self.last.items() if key in kept}
 
     @invariant()
     def futures_are_right(self) -> None:
@@ -562,13 +719,15 @@ class PendingMachine(RuleBasedStateMachine):
     @invariant()
     def ids_are_right(self) -> None:
         """What is kept is exactly the ids that somebody waits for, each with those who do and the task last seen."""
-        assert sorted(self.pending) == sorted(self.present)
+        assert sorted(entry.key for entry in self.pending) == sorted(self.present)
         assert len(self.pending) == len(self.present)
         for key, seats in self.present.items():
             entry = self.pending.get(key)
             assert key in self.pending
             assert entry is not None
             assert entry.waiters == [seat.waiter for seat in seats]
+            assert all(seat.waiter.entry is entry for seat in seats)
+            assert entry is self.flying.get(key, entry)
             assert entry.last_seen == self.last.get(key, seen(key, TaskState.PENDING))
         waiters = sum(map(len, self.present.values()))
         assert repr(self.pending) == f"<Pending {len(self.present)} ids, {waiters} waiters>"

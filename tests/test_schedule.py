@@ -26,26 +26,85 @@ SENT = "Sun, 06 Nov 1994 08:49:37 GMT"
 
 
 class TestPlanNextLook:
-    """`plan_next_look`: the interval, stretched by a random part of its jitter."""
+    """`plan_next_look`: the interval, stretched by a random part of its jitter, at a tick."""
 
-    @given(now=st.floats(0, 1e9), interval=st.floats(0.01, 1e5), jitter=st.floats(0, 5), draw=DRAWS)
+    @given(
+        now=st.floats(0, 1e9),
+        interval=st.floats(0.01, 1e5),
+        jitter=st.floats(0, 5),
+        draw=DRAWS,
+        anchor=st.floats(-1e9, 1e9),
+    )
     def test_is_never_early_and_within_the_jitter(
-        self, now: float, interval: float, jitter: float, draw: float
+        self, now: float, interval: float, jitter: float, draw: float, anchor: float
     ) -> None:
         """A look comes no sooner than the interval and no later than the interval with its whole jitter."""
-        due = plan_next_look(now, interval, jitter, draw)
+        due = plan_next_look(now, interval, jitter, draw, anchor)
 
         assert now + interval <= due <= now + interval * (1 + jitter)
 
-    @given(now=st.floats(0, 1e9), interval=st.floats(0.01, 1e5), draw=DRAWS)
-    def test_is_exact_without_jitter(self, now: float, interval: float, draw: float) -> None:
-        """Without jitter the draw does not matter."""
-        assert plan_next_look(now, interval, 0, draw) == now + interval
+    @given(now=st.floats(0, 1e9), interval=st.floats(0.01, 1e5), draw=DRAWS, anchor=st.floats(-1e9, 1e9))
+    def test_is_exact_without_jitter(self, now: float, interval: float, draw: float, anchor: float) -> None:
+        """Without jitter neither the draw nor the ticks matter."""
+        assert plan_next_look(now, interval, 0, draw, anchor) == now + interval
 
-    @pytest.mark.parametrize(("draw", "due"), [(0.0, 110.0), (0.25, 110.5), (0.5, 111.0), (0.75, 111.5)])
-    def test_spreads_evenly(self, draw: float, due: float) -> None:
-        """The draw chooses a place between the ends, in proportion."""
-        assert plan_next_look(100.0, 10.0, 0.2, draw) == due
+    @given(
+        now=st.floats(0, 1e6),
+        interval=st.floats(0.1, 600),
+        jitter=st.floats(0.01, 5),
+        draw=DRAWS,
+        anchor=st.floats(-1e6, 1e6),
+    )
+    def test_is_at_a_tick_or_a_bound(
+        self, now: float, interval: float, jitter: float, draw: float, anchor: float
+    ) -> None:
+        """The ticks are half the jitter apart, one of them at the anchor; only the bounds may cut one off."""
+        earliest, latest = now + interval, now + interval * (1 + jitter)
+        tick = (latest - earliest) / 2
+        due = plan_next_look(now, interval, jitter, draw, anchor)
+        nearest = anchor + round((due - anchor) / tick) * tick
+
+        assert due in {earliest, latest} or abs(due - nearest) <= 4 * math.ulp(2e6)
+        # A tick is never further from the draw than half of the way to the next.
+        assert abs(due - (earliest + draw * (latest - earliest))) <= tick / 2 + 4 * math.ulp(2e6)
+
+    @given(now=st.floats(0, 1e6), interval=st.floats(0.1, 600), jitter=st.floats(0.01, 5), anchor=st.floats(-1e6, 1e6))
+    def test_draws_spread_over_some_ticks(self, now: float, interval: float, jitter: float, anchor: float) -> None:
+        """Looks that came back at once are not all due at once, and are due at few different times."""
+        dues = [plan_next_look(now, interval, jitter, number / 100, anchor) for number in range(100)]
+
+        assert dues == sorted(dues)
+        assert 2 <= len(set(dues)) <= 4
+        assert dues[-1] - dues[0] >= interval * jitter / 2 * 0.99
+
+    @given(
+        looks=st.lists(st.tuples(st.floats(0, 1), DRAWS), min_size=2, max_size=40),
+        anchor=st.floats(0, 10),
+    )
+    def test_looks_of_different_times_meet_at_the_same_ticks(
+        self, looks: list[tuple[float, float]], anchor: float
+    ) -> None:
+        """What was asked within a second is asked again at a handful of times, but for looks at their bounds."""
+        dues = {(round(plan_next_look(100.0 + now, 10.0, 0.2, draw, anchor) - anchor, 6), now) for now, draw in looks}
+        at_ticks = {
+            due for due, now in dues if min(abs(due + anchor - 110 - now), abs(due + anchor - 112 - now)) > 1e-5
+        }
+
+        assert len(at_ticks) <= 4
+        assert all(due == round(due) for due in at_ticks)
+
+    @pytest.mark.parametrize(
+        ("anchor", "draw", "due"),
+        [
+            *((0.0, 0.0, 110.0), (0.0, 0.2, 110.0), (0.0, 0.3, 111.0), (0.0, 0.7, 111.0), (0.0, 0.8, 112.0)),
+            *((0.3, 0.0, 110.3), (0.3, 0.2, 110.3), (0.3, 0.5, 111.3), (0.3, 0.8, 111.3), (0.3, 0.99, 112.0)),
+            *((0.7, 0.0, 110.0), (0.7, 0.2, 110.7), (0.7, 0.5, 110.7), (0.7, 0.8, 111.7), (0.7, 0.99, 111.7)),
+            *((-6.7, 0.2, 110.3), (1000.3, 0.2, 110.3)),
+        ],
+    )
+    def test_goes_to_the_nearest_tick(self, anchor: float, draw: float, due: float) -> None:
+        """The draw chooses a place between the ends, in proportion, and the nearest tick is taken."""
+        assert plan_next_look(100.0, 10.0, 0.2, draw, anchor) == pytest.approx(due)
 
 
 class TestPlanRetry:

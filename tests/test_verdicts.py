@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,9 +25,9 @@ from acetasks import (
     UnknownProviderError,
 )
 from acetasks.holds import Holds
-from acetasks.pending import Entry
+from acetasks.pending import Entry, Trouble
 from acetasks.providers import lookup, read_record
-from acetasks.verdicts import Judge, Scope, Verdict
+from acetasks.verdicts import Judge, Moment, Scope, Verdict
 
 if TYPE_CHECKING:
     from acetasks import AceTasksError
@@ -66,7 +65,12 @@ def entry() -> Entry:
 
 def new_judge(holds: Holds, policy: PollPolicy = POLICY) -> Judge:
     """Make a judge."""
-    return Judge(policy, holds, random.Random(0))
+    return Judge(policy, holds, 0.0)
+
+
+def at(now: float) -> Moment:
+    """Make the moment of a look by the policy above."""
+    return Moment(now, now + 5.0, 0.5)
 
 
 def new_entry(task_id: str = "t-1") -> Entry:
@@ -92,7 +96,62 @@ def answer(holds: Holds, now: float, provider: str = "luma") -> None:
 def counts(entry: Entry) -> dict[str, int]:
     """List what is counted of a task."""
     names = ("misses", "unconfirmed", "unreadable", "faults", "suspicion")
-    return {name: getattr(entry, name) for name in names if getattr(entry, name)}
+    return {name: getattr(entry.trouble, name) for name in names if entry.trouble and getattr(entry.trouble, name)}
+
+
+def suspicion(entry: Entry) -> int:
+    """Tell how suspect a task is."""
+    return counts(entry).get("suspicion", 0)
+
+
+def fault(entry: Entry) -> AceTasksError | None:
+    """Find the error of the last look at a task."""
+    return entry.trouble.fault if entry.trouble else None
+
+
+def trouble(**parts: object) -> Trouble:
+    """Make what is wrong with a task."""
+    made = Trouble()
+    for name, value in parts.items():
+        setattr(made, name, value)
+    return made
+
+
+class TestBegin:
+    """`begin`: one plan for all tasks of a look."""
+
+    def test_the_draws_are_used(self, holds: Holds) -> None:
+        """The first is the interval's, and the second is kept for the delays after faults."""
+        judge = new_judge(holds, PollPolicy(interval=10.0, jitter=0.2))
+
+        assert judge.begin(LUMA, 100.0, (0.0, 0.7)) == Moment(100.0, 110.0, 0.7)
+        assert judge.begin(LUMA, 100.0, (0.5, 0.25)) == Moment(100.0, 111.0, 0.25)
+        assert judge.begin(LUMA, 100.0, (0.99, 0.0)) == Moment(100.0, 112.0, 0.0)
+
+    def test_the_ticks_are_the_clients_own(self, holds: Holds) -> None:
+        """Clients that begin at different times look at different times."""
+        policy = PollPolicy(interval=10.0, jitter=0.2)
+        dues = [Judge(policy, holds, anchor).begin(LUMA, 100.0, (0.5, 0.0)).due for anchor in (0.25, 7.25, 0.0, -0.25)]
+
+        assert dues == [111.25, 111.25, 111.0, 110.75]
+
+    @given(
+        interval=st.none() | st.floats(0.1, 60.0),
+        jitter=st.floats(0.0, 1.0),
+        draw=st.floats(0.0, 1.0, exclude_max=True),
+        anchor=st.floats(-1000.0, 1000.0),
+    )
+    def test_intervals_are_jittered_and_a_minimum_is_kept(
+        self, interval: float | None, jitter: float, draw: float, anchor: float
+    ) -> None:
+        """From one look to the next pass at least the interval and what a provider asks for, and no more than that."""
+        policy = PollPolicy(interval=interval, jitter=jitter)
+        judge = Judge(policy, Holds(policy, RETRY), anchor)
+        for spec in (LUMA, USEAPI):
+            least = spec.poll_interval(interval)
+            due = judge.begin(spec, 0.0, (draw, 0.5)).due
+
+            assert max(least, spec.min_interval) <= due <= least * (1.0 + jitter)
 
 
 class TestReadings:
@@ -102,40 +161,27 @@ class TestReadings:
         """It has no outcome yet."""
         seen = reading()
 
-        assert judge.judge_reading(entry, LUMA, seen, 100.0) == Verdict(task=seen.task, due=105.0)
+        assert judge.judge_reading(entry, LUMA, seen, at(100.0)) == Verdict(task=seen.task, due=105.0)
         assert seen.task.state is TaskState.RUNNING
 
     @pytest.mark.parametrize("state", ["completed", "failed"])
     def test_a_task_that_has_ended_is_its_outcome(self, judge: Judge, entry: Entry, state: str) -> None:
         """A failure is an end as well: what to make of it is for whoever waits."""
         seen = reading(state)
-        verdict = judge.judge_reading(entry, LUMA, seen, 100.0)
+        verdict = judge.judge_reading(entry, LUMA, seen, at(100.0))
 
         assert verdict.task is verdict.outcome is seen.task
         assert verdict.scope is Scope.TASK
 
     def test_an_undocumented_word_is_passed_on(self, judge: Judge, entry: Entry) -> None:
         """Whoever watches is told of it; the task is asked for again."""
-        verdict = judge.judge_reading(entry, LUMA, reading("warming_up"), 100.0)
+        verdict = judge.judge_reading(entry, LUMA, reading("warming_up"), at(100.0))
 
         assert (verdict.unknown_word, verdict.outcome) == ("warming_up", None)
 
-    @given(interval=st.none() | st.floats(0.1, 60.0), jitter=st.floats(0.0, 1.0), seed=st.integers())
-    def test_intervals_are_jittered_and_a_minimum_is_kept(
-        self, interval: float | None, jitter: float, seed: int
-    ) -> None:
-        """From one look to the next pass at least the interval and what a provider asks for, and no more than that."""
-        policy = PollPolicy(interval=interval, jitter=jitter)
-        judge = Judge(policy, Holds(policy, RETRY), random.Random(seed))
-        for spec in (LUMA, USEAPI):
-            least = spec.poll_interval(interval)
-            due = judge.judge_reading(new_entry(), spec, reading(spec=spec), 0.0).due
-
-            assert max(least, spec.min_interval) <= due <= least * (1.0 + jitter)
-
     def test_a_failure_that_is_not_sure_is_believed_after_a_while(self, judge: Judge, entry: Entry) -> None:
         """Until it has said so often enough in a row, the task is waited for."""
-        verdicts = [judge.judge_reading(entry, LUMA, LOOSE, now) for now in (0.0, 5.0, 10.0, 15.0)]
+        verdicts = [judge.judge_reading(entry, LUMA, LOOSE, at(now)) for now in (0.0, 5.0, 10.0, 15.0)]
 
         assert [verdict.outcome for verdict in verdicts[:3]] == [None] * 3
         assert [verdict.due for verdict in verdicts[:3]] == [5.0, 10.0, 15.0]
@@ -150,26 +196,106 @@ class TestReadings:
         """A record of a task at work begins the row anew."""
         for now in range(0, 100, 20):
             for step in range(3):
-                assert judge.judge_reading(entry, LUMA, LOOSE, now + 5.0 * step).outcome is None
-            assert judge.judge_reading(entry, LUMA, reading(), now + 15.0).outcome is None
+                assert judge.judge_reading(entry, LUMA, LOOSE, at(now + 5.0 * step)).outcome is None
+            assert judge.judge_reading(entry, LUMA, reading(), at(now + 15.0)).outcome is None
             assert counts(entry) == {}
 
     def test_once_is_enough_where_the_policy_says_so(self, holds: Holds, entry: Entry) -> None:
         """With `unconfirmed_polls=1` the first such record is the end."""
         judge = new_judge(holds, PollPolicy(unconfirmed_polls=1))
-        outcome = judge.judge_reading(entry, LUMA, LOOSE, 0.0).outcome
+        outcome = judge.judge_reading(entry, LUMA, LOOSE, at(0.0)).outcome
 
         assert isinstance(outcome, Task)
         assert outcome.state is TaskState.FAILED
 
     def test_a_record_ends_every_other_doubt(self, judge: Judge, entry: Entry) -> None:
         """Misses, faults, unreadable records and suspicion are of looks in a row."""
-        entry.misses = entry.unreadable = entry.faults = entry.suspicion = 2
-        entry.fault = RESET
-        judge.judge_reading(entry, LUMA, reading(), 0.0)
+        entry.trouble = trouble(misses=2, unreadable=2, faults=2, suspicion=2, fault=RESET)
+        judge.judge_reading(entry, LUMA, reading(), at(0.0))
 
-        assert counts(entry) == {}
-        assert entry.fault is None
+        assert entry.trouble is None
+
+
+class TestUnchanged:
+    """`judge_unchanged`: the service has the same record of the task as before."""
+
+    def test_nothing_is_news(self, judge: Judge, entry: Entry) -> None:
+        """The task is asked for again after its interval."""
+        entry.task = reading().task
+
+        assert judge.judge_unchanged(entry, LUMA, at(100.0)) == Verdict(due=105.0)
+        assert entry.trouble is None
+
+    def test_it_ends_every_doubt_but_one(self, judge: Judge, entry: Entry) -> None:
+        """Misses, faults, unreadable records and suspicion are of looks in a row, and this look has found the task."""
+        entry.task = reading().task
+        entry.trouble = trouble(misses=2, unreadable=2, faults=2, suspicion=2, fault=RESET)
+
+        assert judge.judge_unchanged(entry, LUMA, at(100.0)) == Verdict(due=105.0)
+        assert entry.trouble is None
+
+    def test_a_task_in_between_begins_the_grace_anew(self, judge: Judge, entry: Entry) -> None:
+        """A task that the service still has is not gone for having been missing before."""
+        entry.task = reading().task
+        for now in (0.0, 10.0):
+            judge.judge_miss(entry, LUMA, at(now))
+        judge.judge_unchanged(entry, LUMA, at(20.0))
+
+        outcomes = [judge.judge_miss(entry, LUMA, at(now)).outcome for now in (25.0, 30.0, 36.9, 37.0)]
+        assert outcomes == [None] * 3 + [GONE]
+
+    def test_a_failure_that_is_not_sure_counts_on_until_it_is_believed(self, judge: Judge, entry: Entry) -> None:
+        """A record that stays says the same once more at each look."""
+        first = judge.judge_reading(entry, LUMA, LOOSE, at(0.0))
+        entry.task = first.task
+        verdicts = []
+        for count, now in enumerate((5.0, 10.0, 15.0), start=2):
+            verdicts.append(judge.judge_unchanged(entry, LUMA, at(now)))
+            assert counts(entry) == {"unconfirmed": count}
+
+        assert [verdict.outcome for verdict in (first, *verdicts[:2])] == [None] * 3
+        assert [verdict.due for verdict in verdicts[:2]] == [10.0, 15.0]
+        outcome = verdicts[2].outcome
+        assert isinstance(outcome, Task)
+        assert (outcome.state, outcome.id) == (TaskState.FAILED, "t-1")
+        assert outcome.error is not None
+        assert outcome.error.message == "temporary"
+        assert verdicts[2].task is outcome
+
+    def test_new_and_unchanged_records_count_alike(self, judge: Judge, entry: Entry) -> None:
+        """Whether a record is read again or known makes no difference to when it is believed."""
+        outcomes = []
+        for now in (0.0, 5.0, 10.0, 15.0):
+            is_known = now in {5.0, 15.0}
+            verdict = (
+                judge.judge_unchanged(entry, LUMA, at(now))
+                if is_known
+                else judge.judge_reading(entry, LUMA, LOOSE, at(now))
+            )
+            entry.task = verdict.task
+            outcomes.append(verdict.outcome)
+
+        assert outcomes[:3] == [None] * 3
+        assert isinstance(outcomes[3], Task)
+        assert outcomes[3].state is TaskState.FAILED
+
+    def test_a_fault_in_between_takes_nothing_back(self, judge: Judge, entry: Entry) -> None:
+        """A look that failed says nothing of the record; the next one that finds it unchanged counts on."""
+        entry.task = judge.judge_reading(entry, LUMA, LOOSE, at(0.0)).task
+        judge.judge_error(entry, LUMA, RESET, at(5.0))
+        assert counts(entry) == {"unconfirmed": 1, "faults": 1}
+
+        judge.judge_unchanged(entry, LUMA, at(10.0))
+        assert counts(entry) == {"unconfirmed": 2}
+        assert fault(entry) is None
+
+    def test_an_undocumented_word_is_passed_on_once(self, judge: Judge, entry: Entry) -> None:
+        """That the word still stands there is no news."""
+        seen = judge.judge_reading(entry, LUMA, reading("warming_up"), at(0.0))
+        entry.task = seen.task
+
+        assert seen.unknown_word == "warming_up"
+        assert judge.judge_unchanged(entry, LUMA, at(5.0)).unknown_word is None
 
 
 class TestMisses:
@@ -177,47 +303,48 @@ class TestMisses:
 
     def test_it_is_gone_after_the_polls_and_the_seconds(self, judge: Judge, entry: Entry) -> None:
         """Both parts of the grace have to pass: three looks, and twelve seconds from the first of them."""
-        verdicts = [judge.judge_miss(entry, LUMA, now) for now in (0.0, 5.0, 10.0, 11.999, 12.0)]
+        verdicts = [judge.judge_miss(entry, LUMA, at(now)) for now in (0.0, 5.0, 10.0, 11.999, 12.0)]
 
         assert verdicts[:4] == [Verdict(due=now + 5.0) for now in (0.0, 5.0, 10.0, 11.999)]
         assert verdicts[4] == Verdict(task=GONE, outcome=GONE)
 
     def test_the_seconds_alone_are_not_enough(self, judge: Judge, entry: Entry) -> None:
         """Two looks that are far apart are two looks."""
-        assert judge.judge_miss(entry, LUMA, 0.0).outcome is None
-        assert judge.judge_miss(entry, LUMA, 1000.0).outcome is None
-        assert judge.judge_miss(entry, LUMA, 1001.0).outcome == GONE
+        assert judge.judge_miss(entry, LUMA, at(0.0)).outcome is None
+        assert judge.judge_miss(entry, LUMA, at(1000.0)).outcome is None
+        assert judge.judge_miss(entry, LUMA, at(1001.0)).outcome == GONE
 
     def test_an_empty_record_is_a_miss(self, judge: Judge, entry: Entry) -> None:
         """A single look at an unknown task is answered with nothing at all."""
-        outcomes = [judge.judge_reading(entry, LUMA, EMPTY, now).outcome for now in (0.0, 6.0, 12.0)]
+        outcomes = [judge.judge_reading(entry, LUMA, EMPTY, at(now)).outcome for now in (0.0, 6.0, 12.0)]
 
         assert outcomes == [None, None, GONE]
 
     def test_a_record_in_between_begins_the_grace_anew(self, judge: Judge, entry: Entry) -> None:
         """A task that the service has shown is not gone for having been missing before."""
         for now in (0.0, 10.0):
-            judge.judge_miss(entry, LUMA, now)
-        judge.judge_reading(entry, LUMA, reading(), 20.0)
+            judge.judge_miss(entry, LUMA, at(now))
+        judge.judge_reading(entry, LUMA, reading(), at(20.0))
 
-        assert [judge.judge_miss(entry, LUMA, now).outcome for now in (25.0, 30.0, 36.9, 37.0)] == [None] * 3 + [GONE]
+        assert [judge.judge_miss(entry, LUMA, at(now)).outcome for now in (25.0, 30.0, 36.9, 37.0)] == [None] * 3 + [
+            GONE
+        ]
 
     def test_a_provider_may_have_a_longer_grace(self, judge: Judge, entry: Entry) -> None:
         """Where the row says that tasks show late, the policy's grace is not enough."""
         spec = msgspec.structs.replace(LUMA, missing_grace=600.0)
         for now in (0.0, 1.0, 12.0, 599.9):
-            assert judge.judge_miss(entry, spec, now).outcome is None
+            assert judge.judge_miss(entry, spec, at(now)).outcome is None
 
-        assert judge.judge_miss(entry, spec, 600.0).outcome == GONE
+        assert judge.judge_miss(entry, spec, at(600.0)).outcome == GONE
 
     def test_a_miss_is_an_answer(self, judge: Judge, entry: Entry) -> None:
         """It ends the row of faults, and the suspicion with it."""
-        entry.faults = entry.suspicion = 2
-        entry.fault = RESET
-        judge.judge_miss(entry, LUMA, 0.0)
+        entry.trouble = trouble(faults=2, suspicion=2, fault=RESET)
+        judge.judge_miss(entry, LUMA, at(0.0))
 
         assert counts(entry) == {"misses": 1}
-        assert entry.fault is None
+        assert fault(entry) is None
 
 
 class TestErrors:
@@ -225,7 +352,7 @@ class TestErrors:
 
     def judge_at(self, judge: Judge, entry: Entry, error: AceTasksError, now: float) -> Verdict:
         """Judge an error of a look at a task of luma's."""
-        return judge.judge_error(entry, LUMA, error, now, 0.5)
+        return judge.judge_error(entry, LUMA, error, at(now))
 
     def test_1_a_refused_token_ends_everything_under_it(self, judge: Judge, entry: Entry) -> None:
         """Nothing else under that token can be asked either."""
@@ -253,7 +380,7 @@ class TestErrors:
         verdicts = []
         for now in (0.0, 5.0, 10.0, 15.0):
             verdicts.append(self.judge_at(judge, entry, UNREADABLE, now))
-            assert entry.suspicion == 5
+            assert suspicion(entry) == 5
 
         assert verdicts[:3] == [Verdict(due=now) for now in (5.0, 10.0, 15.0)]
         assert (verdicts[3].outcome, verdicts[3].scope) == (UNREADABLE, Scope.TASK)
@@ -263,7 +390,7 @@ class TestErrors:
         for now in range(0, 100, 20):
             for step in range(3):
                 assert self.judge_at(judge, entry, UNREADABLE, now + step).outcome is None
-            judge.judge_reading(entry, LUMA, reading(), now + 15.0)
+            judge.judge_reading(entry, LUMA, reading(), at(now + 15.0))
             assert counts(entry) == {}
 
     def test_3_an_unreadable_record_is_an_answer(self, judge: Judge, entry: Entry) -> None:
@@ -272,7 +399,7 @@ class TestErrors:
         self.judge_at(judge, entry, UNREADABLE, 1.0)
 
         assert counts(entry) == {"unreadable": 1, "suspicion": 5}
-        assert entry.fault is UNREADABLE
+        assert fault(entry) is UNREADABLE
 
     @pytest.mark.parametrize("error", [REJECTED, APIError("odd", status=418)])
     def test_4_what_asking_again_does_not_change_is_final(
@@ -287,7 +414,7 @@ class TestErrors:
             assert self.judge_at(judge, entry, LIMITED, float(now)) == Verdict(due=float(now))
 
         assert counts(entry) == {}
-        assert entry.fault is LIMITED
+        assert fault(entry) is LIMITED
 
     @pytest.mark.parametrize("error", [RESET, ServiceError("busy", status=500), ProtocolError("no JSON")])
     def test_6_a_passing_fault_is_asked_again_after_a_while(
@@ -298,7 +425,8 @@ class TestErrors:
 
         assert [verdict.due for verdict in verdicts[:5]] == [101.0, 102.0, 104.0, 108.0, 108.0]
         assert {verdict.outcome for verdict in verdicts} == {None}
-        assert (entry.faults, entry.faulted_at, entry.fault) == (100, 100.0, error)
+        assert entry.trouble is not None
+        assert (entry.trouble.faults, entry.trouble.faulted_at, entry.trouble.fault) == (100, 100.0, error)
 
     def test_6_a_pause_that_was_asked_for_is_kept(self, judge: Judge, entry: Entry) -> None:
         """A task is not due before the service wants to be asked again."""
@@ -310,7 +438,7 @@ class TestErrors:
         """After it, the first delay is the shortest again."""
         for _ in range(5):
             self.judge_at(judge, entry, RESET, 0.0)
-        judge.judge_reading(entry, LUMA, reading(), 0.0)
+        judge.judge_reading(entry, LUMA, reading(), at(0.0))
 
         assert self.judge_at(judge, entry, RESET, 0.0).due == 1.0
 
@@ -320,7 +448,7 @@ class TestErrors:
         self.judge_at(judge, entry, LIMITED, 1.0)
 
         assert self.judge_at(judge, entry, RESET, 2.0).due == 4.0
-        assert entry.fault is RESET
+        assert fault(entry) is RESET
 
 
 class TestSuspicion:
@@ -329,8 +457,8 @@ class TestSuspicion:
     @staticmethod
     def fail(judge: Judge, entry: Entry, now: float, spec: ProviderSpec = LUMA) -> int:
         """Have a look at a task fail, and tell how suspect it is then."""
-        judge.judge_error(entry, spec, RESET, now, 0.5)
-        return entry.suspicion
+        judge.judge_error(entry, spec, RESET, at(now))
+        return suspicion(entry)
 
     def test_it_does_not_rise_while_the_provider_answers_nobody(self, judge: Judge, entry: Entry) -> None:
         """In an outage no task is to blame."""
@@ -363,9 +491,9 @@ class TestSuspicion:
         self.fail(judge, entry, 0.0)
         for now in range(10, 60, 10):
             answer(holds, now - 5.0)
-            judge.judge_error(entry, LUMA, LIMITED, float(now), 0.5)
+            judge.judge_error(entry, LUMA, LIMITED, at(float(now)))
 
-        assert entry.suspicion == 0
+        assert suspicion(entry) == 0
 
     @pytest.mark.parametrize("end", ["a record", "a miss"])
     def test_an_answer_about_the_task_ends_it(self, judge: Judge, holds: Holds, entry: Entry, end: str) -> None:
@@ -373,13 +501,13 @@ class TestSuspicion:
         for now in range(0, 50, 10):
             self.fail(judge, entry, float(now))
             answer(holds, now + 5.0)
-        assert entry.suspicion == 4
+        assert suspicion(entry) == 4
         if end == "a record":
-            judge.judge_reading(entry, LUMA, reading(), 50.0)
+            judge.judge_reading(entry, LUMA, reading(), at(50.0))
         else:
-            judge.judge_miss(entry, LUMA, 50.0)
+            judge.judge_miss(entry, LUMA, at(50.0))
 
-        assert entry.suspicion == 0
+        assert suspicion(entry) == 0
         assert self.fail(judge, entry, 60.0) == 0
 
     @pytest.mark.parametrize(
@@ -396,14 +524,14 @@ class TestSuspicion:
         for now in range(0, 100, 10):
             self.fail(judge, entry, float(now), spec)
             answer(holds, now + 5.0, spec.slug)
-        assert entry.suspicion == most
+        assert suspicion(entry) == most
 
         unreadable = new_entry()
-        judge.judge_error(unreadable, spec, UNREADABLE, 0.0, 0.5)
-        assert unreadable.suspicion == most
+        judge.judge_error(unreadable, spec, UNREADABLE, at(0.0))
+        assert suspicion(unreadable) == most
 
 
-LOOKS = st.sampled_from(["record", "loose", "miss", "unreadable", "reset", "limited"])
+LOOKS = st.sampled_from(["record", "loose", "unchanged", "miss", "unreadable", "reset", "limited"])
 
 
 @given(looks=st.lists(st.tuples(LOOKS, st.floats(0.0, 20.0), st.booleans()), max_size=60))
@@ -417,24 +545,28 @@ def test_every_doubt_is_bounded(looks: list[tuple[str, float, bool]]) -> None:
         if is_answered:
             list(holds.note_look(LUMA, [], is_answered=True, sent_at=now, now=now, draw=0.5))
         if look in {"record", "loose"}:
-            verdict = judge.judge_reading(entry, LUMA, reading() if look == "record" else LOOSE, now)
+            verdict = judge.judge_reading(entry, LUMA, reading() if look == "record" else LOOSE, at(now))
+            entry.task = verdict.task
+        elif look == "unchanged":
+            verdict = judge.judge_unchanged(entry, LUMA, at(now))
         elif look == "miss":
-            verdict = judge.judge_miss(entry, LUMA, now)
+            verdict = judge.judge_miss(entry, LUMA, at(now))
         else:
             error = {"unreadable": UNREADABLE, "reset": RESET, "limited": LIMITED}[look]
-            verdict = judge.judge_error(entry, LUMA, error, now, 0.5)
+            verdict = judge.judge_error(entry, LUMA, error, at(now))
 
-        is_missing = look == "miss" and entry.misses >= 3 and now - entry.missing_since >= 12.0
-        is_failed = look == "loose" and entry.unconfirmed >= 4
-        is_unreadable = look == "unreadable" and entry.unreadable >= 4
+        known = entry.trouble or Trouble()
+        is_missing = look == "miss" and known.misses >= 3 and now - known.missing_since >= 12.0
+        is_failed = look in {"loose", "unchanged"} and known.unconfirmed >= 4
+        is_unreadable = look == "unreadable" and known.unreadable >= 4
         assert (verdict.outcome is not None) is (is_missing or is_failed or is_unreadable)
         assert verdict.scope is Scope.TASK
         if verdict.outcome is not None:
             return
         assert verdict.due >= now
-        assert max(entry.unconfirmed, entry.unreadable) < 4
-        assert 0 <= entry.suspicion <= 5
-        assert (entry.fault is None) is (look in {"record", "loose", "miss"})
+        assert max(known.unconfirmed, known.unreadable) < 4
+        assert 0 <= known.suspicion <= 5
+        assert (known.fault is None) is (look in {"record", "loose", "unchanged", "miss"})
 
 
 def test_repr_shows_the_policy(judge: Judge) -> None:

@@ -117,7 +117,7 @@ class Row:
     listed: str | None = None
     raised: str = ""
     extra: int = 0
-    late: float = 0.0
+    late: float = 0.5
     provider: str = "luma"
     count: int = COUNT
     tasks: dict[str, object] = field(default_factory=dict)
@@ -364,7 +364,7 @@ class BrokenRandom(random.Random):
 
     def __init__(self) -> None:
         super().__init__(1)
-        self.left = 100
+        self.left = 5
 
     def random(self) -> float:
         """Draw a number, a limited number of times."""
@@ -445,7 +445,7 @@ ROWS = [
     Row("503 with `Retry-After: 30`", faulty(status=503, headers={"Retry-After": "30"}), late=1),
     Row("504, 3 times", faulty(status=504, times=3), extra=2, late=1),
     Row("500 to every other request, by chance", faulty(status=500, rate=0.5), extra=9, late=9),
-    Row("500 for a minute", faulty(status=500, times=None, when=lambda seen: seen.time < 60), extra=8, late=35),
+    Row("500 for a minute", faulty(status=500, times=None, when=lambda seen: seen.time < 60), extra=10, late=35),
     Row("500 for good", faulty(status=500, times=None), *ends_with("TaskTimeoutError"), extra=40, late=LIMIT),
     # Answers that are none.
     Row("200 with an HTML page, 3 times", faulty(body=PAGE, times=3), extra=2, late=1),
