@@ -171,6 +171,16 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Give a million spoilt answers to all that reads them; `nox -s fuzz -- --seed 7` repeats a run."""
+    _install_wheel(session, "cli,test")
+    # The fuzzer is a package below tests; the safe path keeps the source tree off sys.path.
+    env = {**NO_TOKEN, "PYTHONSAFEPATH": "1", "PYTHONPATH": str(ROOT / "tests")}
+    session.run("python", "-c", CHECK_ORIGIN, env=env)
+    session.run("python", "-m", "fuzz", *session.posargs, env=env)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Show the command line against the simulated service."""
     _install_wheel(session, "cli")
