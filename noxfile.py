@@ -181,6 +181,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Wait for 10,000 tasks on the real clock, with every passing fault in 5 % of the answers."""
+    _install_wheel(session, "cli,test")
+    session.run("python", "tests/soak/soak.py", *session.posargs, env=NO_TOKEN)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Show the command line against the simulated service."""
     _install_wheel(session, "cli")
