@@ -1,8 +1,9 @@
 """What users hold: tasks, their states and artifacts, and the policies that steer a client.
 
-All of it is frozen. A `Task` is one look at one remote task; it keeps the record it was read from, copied out of the
-answer it came in, and decodes the long parts only when asked. This room knows nothing of providers: what a record
-means is decided in `acetasks.providers`.
+All of it is frozen, and nothing of it can be part of a cycle, so that tens of thousands of tasks are nothing for the
+garbage collector to go through. A `Task` is one look at one remote task; it keeps the record it was read from, copied
+out of the answer it came in, and decodes the long parts only when asked. This room knows nothing of providers: what a
+record means is decided in `acetasks.providers`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class ArtifactKind(enum.StrEnum):
     FILE = "file"
 
 
-class Artifact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Artifact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A file that a task has made.
 
     Attributes:
@@ -66,7 +67,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     height: int | None = None
 
 
-class TaskError(msgspec.Struct, frozen=True, kw_only=True):
+class TaskError(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why a task failed, in the service's own words.
 
     Attributes:
@@ -78,7 +79,7 @@ class TaskError(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None = None
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True):
+class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One look at one remote task.
 
     Attributes:

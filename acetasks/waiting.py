@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _REGISTERED_AT_ONCE = 500
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class Wanted(msgspec.Struct, frozen=True, gc=False):
     """A task that somebody wants the end of.
 
     Attributes:
