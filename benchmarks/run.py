@@ -1,95 +1,117 @@
-"""Measure acetasks beside what a careful user writes by hand: `python benchmarks/run.py [--quick]`.
+"""Measure acetasks beside the other ways to await many tasks.
 
-Both follow the same tasks of the same simulated service, which runs in a process of its own, in turn and in one run,
-at the same interval. Only the ratios say something about the library; the seconds are the machine's.
+    python benchmarks/run.py                            some of everything, in less than three minutes
+    python benchmarks/run.py --full                     everything, in about an hour
+    python benchmarks/run.py compare --tasks 1000       cost and lateness
+    python benchmarks/run.py stall --tasks 1000         what a heartbeat in the same event loop feels
+    python benchmarks/run.py memory --tasks 1000        bytes for each waiting task
+    python benchmarks/run.py growth --tasks 100 10000   processor time and requests while nothing ends
+    python benchmarks/run.py check                      whether all of them understand the service
+    python benchmarks/run.py report --out DIRECTORY     tables and charts anew, from results.json there
+
+Each competitor in turn awaits the same tasks of the same service, which runs in a process of its own. Only what one
+run shows of all of them can be compared; the seconds are the machine's.
 """
 
+from __future__ import annotations
+
 import argparse
-import asyncio
-import statistics
-import time
-from collections.abc import Awaitable, Callable
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import aiohttp
 import msgspec
-from service import TOKEN, Load, Stage, serving
+from arena import Result, Trial, hold
+from check import check
+from client import Measure
+from report import Report, describe_machine, render, write
+from runs import TITLES
+from trials import BRIEF, USUAL, Choice, plan_trials
 
-import acetasks
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-INTERVAL = 1.0  # seconds between two looks at one task
-
-
-class Figures(msgspec.Struct):
-    """What one way of following cost, and how late it was."""
-
-    cpu: float = 0.0
-    requests: int = 0
-    lateness: list[float] = []
-
-
-async def follow_with_acetasks(stage: Stage, figures: Figures) -> None:
-    """Follow every task with one client."""
-
-    class Meter:
-        def on_event(self, event: acetasks.Event) -> None:
-            """Count requests."""
-            figures.requests += isinstance(event, acetasks.RequestSent)
-
-    policy = acetasks.PollPolicy(interval=INTERVAL)
-    async with acetasks.Client(TOKEN, base_url=stage.url, policy=policy, observers=[Meter()]) as client:
-
-        async def follow(task_id: str) -> None:
-            await client.wait("luma", task_id)
-            figures.lateness.append(time.time() - stage.ends[task_id])
-
-        await asyncio.gather(*(follow(task_id) for task_id in stage.ends))
+#: Where the results of the full benchmark are kept.
+RESULTS = Path(__file__).parent / "results"
+_MEASURES = {
+    "compare": (Measure.COST,),
+    "stall": (Measure.STALL,),
+    "memory": (Measure.MEMORY,),
+    "growth": (Measure.GROWTH,),
+}
 
 
-async def follow_by_hand(stage: Stage, figures: Figures) -> None:
-    """Follow each task with a loop of its own."""
-    headers = {"authorization": f"Bearer {TOKEN}"}
-    async with aiohttp.ClientSession(headers=headers) as http:
+def measure(trials: Sequence[Trial], out: Path | None) -> Report:
+    """Hold every trial, and tell of each.
 
-        async def follow(task_id: str) -> None:
-            while True:
-                figures.requests += 1
-                async with http.post(f"{stage.url}/luma/tasks", json={"id": task_id, "action": "retrieve"}) as answer:
-                    record = await answer.json()
-                if record.get("finished_at"):
-                    break
-                await asyncio.sleep(INTERVAL)
-            figures.lateness.append(time.time() - stage.ends[task_id])
+    Args:
+        trials: The trials.
+        out: Where to write what there is after each of them; None for nowhere.
+    """
+    results: list[Result] = []
+    report = Report(machine=describe_machine(), results=results)
+    for number, trial in enumerate(trials, start=1):
+        title = f"{trial.measure.value}: {trial.load.tasks:,} tasks, {TITLES[trial.competitor]}"
+        print(f"[{number}/{len(trials)}] {title} ...", end=" ", flush=True, file=sys.stderr)
+        result = hold(trial)
+        print(_tell(result), file=sys.stderr)
+        results.append(result)
+        if out is not None:
+            write(report, out)
+    return report
 
-        await asyncio.gather(*(follow(task_id) for task_id in stage.ends))
+
+def _tell(result: Result) -> str:
+    """Tell a result in a line."""
+    figures, counts = result.figures, result.counts
+    if figures is None:
+        return result.fault
+    share = 100 * counts.cpu / max(1e-9, counts.seconds)
+    return f"{figures.cpu:.2f} s CPU, {counts.requests:,} requests, service {share:.0f} % busy"
 
 
-def measure(way: Callable[[Stage, Figures], Awaitable[None]], load: Load) -> Figures:
-    """Measure one way of following a load."""
-    figures = Figures()
-
-    async def main(stage: Stage) -> None:
-        await way(stage, figures)
-
-    with serving(load) as stage:
-        began = time.process_time()
-        asyncio.run(main(stage))
-        figures.cpu = time.process_time() - began
-    return figures
+def read_command_line() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", nargs="?", default="all", choices=["all", *_MEASURES, "check", "report"])
+    parser.add_argument("--full", action="store_true", help="all sizes, and for longer")
+    parser.add_argument("--quick", action="store_false", dest="full", help="a few sizes, as usual")
+    parser.add_argument("--tasks", type=int, nargs="+", metavar="N", help="these sizes")
+    parser.add_argument("--only", nargs="+", choices=list(TITLES), metavar="NAME", help=", ".join(TITLES))
+    parser.add_argument("--interval", type=float, help="seconds between two looks at a task")
+    parser.add_argument("--limit", type=float, help="seconds after which a competitor is stopped")
+    parser.add_argument("--rounds", type=int, default=1, help="how often; the middle one by processor time is shown")
+    parser.add_argument("--seed", type=int, default=0, help="of the tasks")
+    parser.add_argument("--out", type=Path, help=f"where to write results (all of --full: {RESULTS.name})")
+    return parser.parse_args()
 
 
 def main() -> None:
-    """Measure, and print the figures and their ratios."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="300 tasks in place of 2,000")
-    tasks = 300 if parser.parse_args().quick else 2000
-    load = Load(tasks=tasks, first=2.0, last=10.0)
-    ours, by_hand = measure(follow_with_acetasks, load), measure(follow_by_hand, load)
-    print(f"{tasks} tasks of 2 to 10 s, looked at every {INTERVAL:g} s")
-    print(f"{'':24}{'CPU s':>10}{'requests':>10}{'late p50 s':>12}{'late p95 s':>12}")
-    for name, figures in (("acetasks", ours), ("a loop for each task", by_hand)):
-        late = statistics.quantiles(figures.lateness, n=20)
-        print(f"{name:24}{figures.cpu:10.2f}{figures.requests:10}{late[9]:12.2f}{late[18]:12.2f}")
-    print(f"{by_hand.cpu / ours.cpu:.1f} times less CPU, {by_hand.requests / ours.requests:.1f} times fewer requests")
+    """Do what the command line says."""
+    given = read_command_line()
+    command, is_full = given.command, given.full
+    if command == "report":
+        directory: Path = given.out or RESULTS
+        report = msgspec.json.decode((directory / "results.json").read_bytes(), type=Report)
+        write(report, directory)
+        print(render(report), end="")
+        return
+    out = given.out or (RESULTS if command == "all" and is_full else None)
+    if command in {"all", "check"}:
+        check(given.only or USUAL)
+    if command == "check":
+        return
+    choice = Choice(
+        is_full=is_full,
+        tasks=given.tasks,
+        only=given.only,
+        interval=given.interval,
+        limit=given.limit,
+        seed=given.seed,
+    )
+    measures = _MEASURES.get(command) or (tuple(Measure) if is_full else BRIEF)
+    trials = [trial for one in measures for trial in plan_trials(one, choice)] * given.rounds
+    print(render(measure(trials, out)), end="")
 
 
 if __name__ == "__main__":

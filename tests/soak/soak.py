@@ -84,7 +84,7 @@ _MOST_REQUESTS = 2.0
 _LOG_LINES = ("requests keep failing", "requests succeed again", "too many requests", "requests a second are sent")
 #: What is told of each kind at most, and how many objects of a type are too few to tell.
 _BROKEN_TOLD, _GAPS_TOLD, _FEW = 5, 5, 100
-QUICK = Load(tasks=1000, share=0.08, batch=10, first=2.0, last=12.0, timeout=1.5)
+QUICK = Load(tasks=1000, share=0.1, batch=10, first=2.0, last=12.0, timeout=1.5)
 
 
 class Ledger:

@@ -1,0 +1,123 @@
+"""What is tried: which competitors, at which sizes, in which measure, and for how long."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from arena import Trial
+from client import Measure
+from plan import NEVER, Load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: From so many tasks on, and where growth is measured, all of them are asked every ten seconds and not every three.
+_LARGE = 100_000
+_INTERVAL, _LONG_INTERVAL = 3.0, 10.0
+#: Who takes part unless told otherwise.
+USUAL = ("library", "official", "by_hand", "floor")
+
+
+class Span(msgspec.Struct, frozen=True):
+    """When the first and the last task end, and when whoever still waits is stopped, in seconds."""
+
+    first: float
+    last: float
+    limit: float
+
+
+_QUICK, _FULL, _LONG = Span(3.0, 10.0, 30.0), Span(10.0, 60.0, 100.0), Span(20.0, 80.0, 120.0)
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for on the command line; None takes what is usual.
+
+    Attributes:
+        is_full: Whether all sizes are measured, and for longer.
+        tasks: The sizes.
+        only: The competitors.
+        interval: Seconds between two looks at a task.
+        limit: Seconds after which a competitor is stopped.
+        seed: Of the tasks.
+    """
+
+    is_full: bool = False
+    tasks: list[int] | None = None
+    only: list[str] | None = None
+    interval: float | None = None
+    limit: float | None = None
+    seed: int = 0
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True):
+    """What is usual for one measure.
+
+    Attributes:
+        quick: The sizes.
+        full: The sizes in the full benchmark.
+        competitors: Who takes part.
+        more: Who more in the full benchmark.
+        few: Who takes part in large sizes; None means everybody but those.
+    """
+
+    quick: tuple[int, ...]
+    full: tuple[int, ...]
+    competitors: tuple[str, ...] = ("library",)
+    more: tuple[str, ...] = ()
+    few: tuple[str, ...] | None = None
+
+
+_SECTIONS = {
+    Measure.COST: _Section(
+        quick=(300, 1000),
+        full=(100, 300, 1000, 5000, 10_000, _LARGE),
+        competitors=USUAL,
+        more=("library_waits",),
+        few=USUAL,
+    ),
+    Measure.STALL: _Section(quick=(1000,), full=(1000, _LARGE), competitors=USUAL, few=("library",)),
+    Measure.MEMORY: _Section(
+        quick=(1000,), full=(1000, 10_000, _LARGE), more=("official", "by_hand", "floor"), few=("library",)
+    ),
+    Measure.GROWTH: _Section(
+        quick=(100, 1000, 10_000),
+        full=(100, 300, 1000, 3000, 10_000, 30_000, _LARGE),
+        competitors=("library", "floor"),
+    ),
+}
+#: What is measured of everything where time is short.
+BRIEF = (Measure.COST, Measure.MEMORY)
+
+
+def plan_trials(measure: Measure, choice: Choice) -> Iterator[Trial]:
+    """Plan the trials of one measure."""
+    section = _SECTIONS[measure]
+    for tasks in choice.tasks or (section.full if choice.is_full else section.quick):
+        usual = section.competitors + (section.more if choice.is_full else ())
+        if tasks >= _LARGE and section.few is not None:
+            usual = section.few
+        for competitor in choice.only or usual:
+            yield _plan_trial(measure, tasks, competitor, choice)
+
+
+def _plan_trial(measure: Measure, tasks: int, competitor: str, choice: Choice) -> Trial:
+    is_slow = tasks >= _LARGE or measure is Measure.GROWTH
+    interval = choice.interval or (_LONG_INTERVAL if is_slow else _INTERVAL)
+    since = 0.0
+    # 1. To the end of all tasks.   2. While none of them ends: once all have been asked, and for some intervals.
+    if measure in {Measure.COST, Measure.STALL}:
+        span = _LONG if tasks >= _LARGE else _FULL if choice.is_full else _QUICK
+    elif measure is Measure.MEMORY:
+        span = Span(NEVER, NEVER, 3.5 * interval)
+    else:
+        since = 1.5 * interval
+        span = Span(NEVER, NEVER, since + (3.0 if choice.is_full else 2.0) * interval)
+    return Trial(
+        competitor=competitor,
+        measure=measure,
+        load=Load(tasks=tasks, first=span.first, last=span.last, seed=choice.seed),
+        interval=interval,
+        limit=choice.limit or span.limit,
+        since=since,
+    )
