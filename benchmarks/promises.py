@@ -204,8 +204,8 @@ def judge(results: Sequence[Result]) -> Iterator[Verdict]:
     """Hold the promises against results; those of which nothing was measured are passed over."""
     for promise in PROMISES:
         runs = {run.competitor: run for run in runs_of(results, promise.measure) if run.tasks == promise.tasks}
-        ours = runs.get("library")
-        theirs = runs.get(promise.other or "library")
+        ours = runs.get("ours")
+        theirs = runs.get(promise.other or "ours")
         if ours is None or theirs is None:
             continue
         value = promise.read(ours, theirs)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 #: The competitors, in the order in which they are shown, and what they are called.
 TITLES = {
-    "library": "acetasks",
-    "library_waits": "acetasks, a wait for each",
+    "ours": "acetasks",
+    "ours_waits": "acetasks, a wait for each",
     "official": "official SDK",
     "by_hand": "a loop for each task",
     "floor": "the floor",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LARGE = 100_000
 _INTERVAL, _LONG_INTERVAL = 3.0, 10.0
 #: Who takes part unless told otherwise.
-USUAL = ("library", "official", "by_hand", "floor")
+USUAL = ("ours", "official", "by_hand", "floor")
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -63,7 +63,7 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True):
 
     quick: tuple[int, ...]
     full: tuple[int, ...]
-    competitors: tuple[str, ...] = ("library",)
+    competitors: tuple[str, ...] = ("ours",)
     more: tuple[str, ...] = ()
     few: tuple[str, ...] | None = None
 
@@ -73,17 +73,17 @@ _SECTIONS = {
         quick=(300, 1000),
         full=(100, 300, 1000, 5000, 10_000, _LARGE),
         competitors=USUAL,
-        more=("library_waits",),
+        more=("ours_waits",),
         few=USUAL,
     ),
-    Measure.STALL: _Section(quick=(1000,), full=(1000, _LARGE), competitors=USUAL, few=("library",)),
+    Measure.STALL: _Section(quick=(1000,), full=(1000, _LARGE), competitors=USUAL, few=("ours",)),
     Measure.MEMORY: _Section(
-        quick=(1000,), full=(1000, 10_000, _LARGE), more=("official", "by_hand", "floor"), few=("library",)
+        quick=(1000,), full=(1000, 10_000, _LARGE), more=("official", "by_hand", "floor"), few=("ours",)
     ),
     Measure.GROWTH: _Section(
         quick=(100, 1000, 10_000),
         full=(100, 300, 1000, 3000, 10_000, 30_000, _LARGE),
-        competitors=("library", "floor"),
+        competitors=("ours", "floor"),
     ),
 }
 #: What is measured of everything where time is short.

@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import acetasks
-from competitors.library import build_policy
+from competitors.ours import build_policy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
