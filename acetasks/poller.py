@@ -228,6 +228,9 @@ class Poller:
                 raise
         finally:
             self._task = None
+            for flight in tuple(self._flights):
+                # It was ended before it had begun.
+                self._note_return(flight)
             if self._pending and not self._closed:
                 # Somebody came while the last of it was being wound up.
                 self._start()
@@ -326,12 +329,18 @@ class Poller:
                     admit=self._admission(flight.spec, is_taken=True),
                 )
         finally:
-            self._room.release()
-            self._under_way[flight.spec.slug] -= 1
-            self._flights.discard(flight)
+            self._note_return(flight)
             self._land(flight, findings)
             if self._is_crowded or not self._pending:
                 self._wake.set()
+
+    def _note_return(self, flight: _Flight) -> None:
+        """Take note that a batch is under way no more."""
+        self._flights.discard(flight)
+        self._room.release()
+        self._under_way[flight.spec.slug] -= 1
+        for entry in flight.entries:
+            self._pending.land(entry)
 
     # What a request brings back. All of it synchronous.
 
@@ -345,7 +354,6 @@ class Poller:
         again: dict[tuple[int, float], list[Entry]] = {(0, moment.due): []}
         unchanged, as_before = findings.unchanged, again[0, moment.due]
         for entry in flight.entries:
-            self._pending.land(entry)
             # 1. Nobody wants it any more.   2. The usual: nothing new.   3. Anything else.
             if not entry.waiters:
                 continue
