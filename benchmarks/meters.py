@@ -73,7 +73,7 @@ class Heart:
 
     Attributes:
         wall: By how much each gap was longer than it should, in seconds.
-        cpu: The processor time of each gap, in seconds of this thread.
+        cpu: How much of that may have been processor time of this thread, in seconds.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -90,8 +90,9 @@ class Heart:
 
     def _beat(self) -> None:
         now, cpu = time.perf_counter(), time.thread_time()
-        self.wall.append(max(0.0, now - self._last - BEAT))
-        self.cpu.append(cpu - self._last_cpu)
+        late = max(0.0, now - self._last - BEAT)
+        self.wall.append(late)
+        self.cpu.append(min(late, cpu - self._last_cpu))
         self._last, self._last_cpu = now, cpu
         self._loop.call_later(BEAT, self._beat)
 

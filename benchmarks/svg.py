@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _WIDTH, _HEIGHT = 760, 440
-_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 24, 84, 56
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 40, 84, 56
 #: In the colours c0 to c4 a reader tells the series apart on both grounds, whichever colours the eye confuses.
 _STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1c2127 } .title { font-size: 16px; font-weight: 600 }

@@ -27,7 +27,8 @@ class Span(msgspec.Struct, frozen=True):
     limit: float
 
 
-_QUICK, _FULL, _LONG = Span(3.0, 10.0, 30.0), Span(10.0, 60.0, 100.0), Span(20.0, 80.0, 120.0)
+# Tasks of one kind that were submitted together take about as long; real ones take minutes.
+_QUICK, _FULL, _LONG = Span(3.0, 10.0, 30.0), Span(30.0, 50.0, 100.0), Span(40.0, 80.0, 120.0)
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
