@@ -7,6 +7,7 @@ task = await client.wait("luma", task_id, timeout=600)
 from acetasks import providers
 from acetasks._version import __version__
 from acetasks.client import Client
+from acetasks.durations import Durations
 from acetasks.errors import (
     AceTasksError,
     APIError,
@@ -58,6 +59,7 @@ __all__ = [
     "BadRequestError",
     "Client",
     "ClientClosedError",
+    "Durations",
     "Event",
     "FluxResponse",
     "LoggingObserver",

@@ -6,6 +6,8 @@ outcome is one that is documented here.
 
 from __future__ import annotations
 
+import itertools
+import operator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -33,9 +35,10 @@ from acetasks.providers import (
     suggest,
 )
 from acetasks.records import DECODE_ERRORS, RecordHead, decode, excerpt, read_head, shorten, unreadable
+from acetasks.schedule import read_date
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from acetasks.models import Task
     from acetasks.wire import Request, Response
@@ -115,24 +118,25 @@ class Look(msgspec.Struct, frozen=True):
         readings: The tasks asked for that it has news of, by id.
         unchanged: Those whose record is, byte for byte, the one that is known already.
         unread: How many of its records cannot be read, so that it is not known whose they are.
+        today: The service's time, in seconds since the epoch, where the answer says so.
     """
 
     readings: dict[str, Reading]
-    unchanged: frozenset[str] = frozenset()
+    unchanged: set[str] = set()
     unread: int = 0
+    today: float | None = None
 
 
-def read_look(
-    spec: ProviderSpec, request: Request, response: Response, known: Mapping[bytes, str] | None = None
-) -> Look:
+def read_look(spec: ProviderSpec, request: Request, response: Response, known: Sequence[bytes | None] = ()) -> Look:
     """Read the answer to a look: of a batch, as many records as the service chose to send, in whatever order.
 
     Args:
         spec: The provider's row.
         request: What was asked.
         response: What came back, for which `read_failure` has found no error.
-        known: Records of those tasks as they were last read, and whose they are. Most looks bring the same again: in a
-            batch, what is known is not read a second time.
+        known: The record of each task asked for as it was last read, None where it was not. Most looks bring the same
+            again: in a batch, what is known is not read a second time.
+        framing: What is known of the provider's answers as a whole, and learned.
 
     Returns:
         What it says of the tasks that were asked for; records of others are passed over.
@@ -141,31 +145,41 @@ def read_look(
         ProtocolError: The body is no JSON, or no answer to this request; it says whether asking again may help.
         APIError: The body is an error in spite of its status.
     """
+    today = read_date(response.headers.get("date", ""))
     if len(request.ids) == 1:
         (task_id,) = request.ids
         head = _read_error_head(response.body)
         if response.status < _REDIRECT and head.is_flat and head.id is None and head.task_id is None:
             _raise_if_refused(spec, head, response)
-        return Look({task_id: read_record(spec, response.body, task_id=task_id, http_status=response.status)})
+        reading = read_record(spec, response.body, task_id=task_id, http_status=response.status)
+        return Look({task_id: reading}, today=today)
+    records = list(map(bytes, _split_batch(spec, response)))
+    # 1. The usual: the same as before, in the order in which they were asked for.
+    is_known = list(map(operator.eq, records, known))
+    unchanged = set(itertools.compress(request.ids, is_known))
+    if len(unchanged) == len(records):
+        return Look({}, unchanged, today=today)
+    # 2. The same as before, in whatever place.   3. News. Of two records of one task the first counts, known or not.
+    is_known += [False] * (len(records) - len(is_known))
+    owners = {record: task_id for record, task_id in zip(known, request.ids, strict=False) if record is not None}
+    unchanged.clear()
     asked = set(request.ids)
-    known = known or {}
     readings: dict[str, Reading] = {}
-    unchanged: set[str] = set()
     unread = 0
-    for record in _split_batch(spec, response):
-        # Of two records of one task the first counts, known or not: else each look would bring the other one as news.
-        if (task_id := known.get(bytes(record), "")) in asked:
-            if task_id not in readings:
-                unchanged.add(task_id)
+    for place, record in enumerate(records):
+        owner = request.ids[place] if is_known[place] else owners.get(record)
+        if owner is not None:
+            if owner not in readings:
+                unchanged.add(owner)
             continue
         try:
             reading = read_record(spec, record)
         except ProtocolError:
             unread += 1
             continue
-        if reading.task.id in asked and reading.task.id not in unchanged:
-            readings.setdefault(reading.task.id, reading)
-    return Look(readings, frozenset(unchanged), unread)
+        if reading.id in asked and reading.id not in unchanged:
+            readings.setdefault(reading.id, reading)
+    return Look(readings, unchanged, unread, today)
 
 
 def _split_batch(spec: ProviderSpec, response: Response) -> list[msgspec.Raw]:

@@ -19,6 +19,20 @@ def check_id(task_id: object) -> str:
     return task_id
 
 
+def check_ids(ids: list[str]) -> list[str]:
+    """Refuse ids as `check_id` does, a hundred thousand of them in a few milliseconds.
+
+    Raises:
+        TypeError: One is no text.
+        ValueError: One is empty, or has blanks around it or signs that cannot be printed.
+    """
+    is_plain = set(map(type, ids)) <= {str} and all(ids) and "".join(ids).isprintable()
+    if not is_plain or list(map(str.strip, ids)) != ids:
+        for task_id in ids:
+            check_id(task_id)
+    return ids
+
+
 def check_timeout(timeout: object) -> float | None:
     """Refuse a limit that can be none; infinity is no limit.
 

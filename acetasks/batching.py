@@ -1,26 +1,31 @@
-"""Who is asked together: due ids into full, bounded, fair batches.
+"""Who is asked together: due ids into full, bounded batches, those first that it is worth most to ask for.
 
 An `Agenda` keeps, for each lane, who is due when, and `Limits` what a provider has shown to be too large a batch. Both
 are pure of clocks and I/O: every method is given the time. Those who were asked together and stay unfinished have
-their next turn together, so that a thousand of them cost twenty entries of a heap and not a thousand. Taking one off
-is cheap wherever it stands: its place is only left empty, and skipped when its turn comes up.
+their next turn together as a rule, so that a thousand of them cost twenty entries of a heap and not a thousand. Taking
+one off is cheap wherever it stands: its place is only left empty, and skipped when its turn comes up.
 """
 
 from __future__ import annotations
 
+import collections
 import heapq
 import itertools
 import math
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+import operator
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
 #: A queue is cleaned of empty places when they outnumber the others by this many, so that it cannot grow by
-#: cancellations alone and small queues are not rebuilt all the time.
+#: cancellations alone and small queues are not rebuilt all the time. Whether they do is counted now and then.
 _EMPTY_PLACES_KEPT = 64
+_CLEANED_EVERY = 64
+#: A thousandth of an end per year: less is no hazard that anybody could tell from none.
+_LEAST_HAZARD = 1e-11
 
 #: Answers in a row that are cut short at the same number of records before that number is taken for a limit.
 _CUTS_TO_LEARN = 2
@@ -29,13 +34,13 @@ LIMIT_KEPT = 600.0
 
 
 class Member(Protocol):
-    """Whoever can be asked for: it holds its own place in the agenda, and nobody else changes that.
+    """Whoever can be asked for.
 
     Attributes:
-        turn: Its turn, or None if it has none.
+        place: Its turn in the agenda, which sets it; anything else when it has none.
     """
 
-    turn: object
+    place: object
 
 
 M = TypeVar("M", bound=Member)
@@ -65,6 +70,51 @@ class Lane(msgspec.Struct, frozen=True, order=True):
         return max(1, full >> self.halvings)
 
 
+class Worth(NamedTuple):
+    """What it is worth to ask for a task: the lateness that has built up since the last look at it.
+
+    A task that ends at a constant hazard h has, t seconds after a look, waited h t²/2 seconds too long on average. To
+    ask always where that is most spreads any number of looks so that all waiting together is the least: each task is
+    asked at a rate that grows with the square root of its hazard (Barlow, Hunter and Proschan 1963).
+
+    Attributes:
+        hazard: How many of such tasks end in a second, of those that have not ended.
+        seen_at: When it was last asked for, in seconds of the loop's clock.
+        is_spare: Whether the look may wait, at will, for others to come along.
+    """
+
+    hazard: float
+    seen_at: float
+    is_spare: bool = False
+
+    @property
+    def urgency(self) -> int:
+        """The hazard, roughly: its power of 2."""
+        return round(math.log2(max(self.hazard, _LEAST_HAZARD)))
+
+    def at(self, now: float) -> float:
+        """Tell the worth, in seconds of waiting.
+
+        Args:
+            now: Seconds of the loop's clock.
+        """
+        return max(self.hazard, _LEAST_HAZARD) * (now - self.seen_at) ** 2 / 2.0
+
+
+class Turns(NamedTuple):
+    """When the next of a lane are due, in seconds of the loop's clock: minus infinity if they are by now.
+
+    Attributes:
+        lane: The lane.
+        due: When the first is whose look is not to wait; infinity if there is none.
+        spare_due: When the first is whose look may wait; likewise.
+    """
+
+    lane: Lane
+    due: float
+    spare_due: float
+
+
 class Agenda(Generic[M]):
     """Who is due when, over all lanes."""
 
@@ -84,125 +134,265 @@ class Agenda(Generic[M]):
         """Count those who have a turn."""
         return sum(map(len, self._queues.values()))
 
-    def add(self, lane: Lane, members: Sequence[M], due: float, rank: int = 0) -> None:
-        """Give some their turn together, each in place of any turn that it has.
+    def add(self, lane: Lane, members: Sequence[M], due: float, rank: int = 0, *, worth: Worth) -> None:
+        """Give some who have none their turn, together with others who are due at the same time and as urgent.
 
         Args:
             lane: The lane.
             members: Whose turn it is; at least one.
             due: When, in seconds of the loop's clock.
-            rank: Which of the turns of the same time comes first, the lowest; of the same rank, the one given first.
+            rank: Who of those of one turn comes first, the lowest; of the same rank, whoever is given first.
+            worth: What asking for them is worth.
         """
         queue = self._queues.get(lane)
         if queue is None:
             queue = self._queues[lane] = _Queue()
-        for member in members:
-            if member.turn is not None:
-                self.discard(member)
-        queue.add(members, due, rank)
+        queue.add(members, due, rank, worth)
 
     def discard(self, member: M) -> None:
         """Take one off; one that has no turn is passed over."""
-        turn = member.turn
-        member.turn = None
+        turn = member.place
         if isinstance(turn, _Turn):
+            member.place = None
             turn.queue.note_left()
 
-    def turns(self) -> Iterator[tuple[float, Lane]]:
-        """Go through the lanes that have turns: when each one's first is due, and the lane."""
-        for lane in [lane for lane, queue in self._queues.items() if not queue]:
-            del self._queues[lane]
-        return ((queue.first_due(), lane) for lane, queue in self._queues.items())
-
-    def take(self, lane: Lane, size: int, latest: float = math.inf) -> list[M]:
-        """Take a lane's next ones off, to be asked together.
-
-        Whether the first of them is due is for the caller to see to. The others fill the batch's room: those that
-        are due too come first, then those that are due next, which ride along at no cost.
+    def turns(self, now: float) -> list[Turns]:
+        """List the lanes that have turns, and when each one's next are due.
 
         Args:
-            lane: The lane.
+            now: Seconds of the loop's clock.
+        """
+        turns = []
+        for lane, queue in tuple(self._queues.items()):
+            due, spare_due = queue.first_due(now)
+            if due == spare_due == math.inf:
+                del self._queues[lane]
+            else:
+                turns.append(Turns(lane, due, spare_due))
+        return turns
+
+    def count(self, lane: Lane) -> int:
+        """Count those of a lane who have a turn."""
+        return len(self._queues[lane])
+
+    def worth(self, lane: Lane, size: int, now: float) -> float:
+        """Tell what a lane's next request is worth, in seconds of waiting: nothing if nobody is due.
+
+        Args:
+            lane: The lane; it has turns.
+            size: How many it can ask for, at most.
+            now: Seconds of the loop's clock.
+        """
+        return self._queues[lane].worth(size, now)
+
+    def take(
+        self, lane: Lane, size: int, now: float, *, latest: float = math.inf, spare_latest: float = math.inf
+    ) -> list[M]:
+        """Take a lane's next ones off, to be asked together.
+
+        Those who are due come first, the ones that are worth most before the others; but before them the first of those
+        whose looks are not to wait. The rest of the batch's room is for those who are due next, who ride along at no
+        cost.
+
+        Args:
+            lane: The lane; it has turns.
             size: How many, at most.
-            latest: Only those that are due by this time are taken, in seconds of the loop's clock.
+            now: Seconds of the loop's clock.
+            latest: Only those that are due by this time are taken, likewise.
+            spare_latest: As much for those whose looks may wait.
 
         Returns:
-            They, in the order of their turns.
+            They. Their places are for the caller to change.
         """
-        return self._queues[lane].take(size, latest)
+        return self._queues[lane].take(size, now, latest, spare_latest)
 
 
 class _Turn(Generic[M]):
-    """Some who are due together. A member has left if its own turn is another, or none."""
+    """Those who are due together and equally urgent. A member has left if its place is another, or none.
 
-    __slots__ = ("members", "queue")
+    Attributes:
+        queue: Its queue.
+        worth: What asking for one of them is worth, about.
+        places: How many may still be there.
+    """
 
-    def __init__(self, queue: _Queue[M], members: Sequence[M]) -> None:
+    __slots__ = ("_begin", "_members", "_parts", "places", "queue", "worth")
+
+    def __init__(self, queue: _Queue[M], worth: Worth) -> None:
         self.queue = queue
-        self.members = members
+        self.worth = worth
+        self.places = 0
+        # Those who come are put in order when the first of them is taken. Who was taken stays before the beginning.
+        self._parts: list[tuple[int, int, Sequence[M]]] = []
+        self._members: list[M] = []
+        self._begin = 0
 
-    def present(self) -> list[M]:
-        """List those who have not left."""
-        return [member for member in self.members if member.turn is self]
+    def add(self, members: Sequence[M], rank: int, number: int) -> None:
+        for member in members:
+            member.place = self
+        self._parts.append((rank, number, members))
+        self.places += len(members)
+
+    def take(self, room: int) -> list[M]:
+        """Take off as many as there is room for."""
+        self._gather()
+        taken: list[M] = []
+        while len(taken) < room and self._begin < len(self._members):
+            end = self._begin + room - len(taken)
+            taken += [member for member in self._members[self._begin : end] if member.place is self]
+            self._begin = min(end, len(self._members))
+        self.places = len(self._members) - self._begin
+        return taken
+
+    def has_anybody(self) -> bool:
+        """Tell whether somebody has not left."""
+        while self._begin < len(self._members):
+            if self._members[self._begin].place is self:
+                return True
+            self._begin += 1
+            self.places -= 1
+        for *_, members in self._parts:
+            for member in members:
+                if member.place is self:
+                    return True
+        return False
+
+    def clean(self) -> None:
+        """Give up empty places."""
+        self._gather()
+        self._members = [member for member in self._members[self._begin :] if member.place is self]
+        self._begin = 0
+        self.places = len(self._members)
+
+    def _gather(self) -> None:
+        """Put those who have come behind the others, in order."""
+        if self._parts:
+            if len(self._parts) > 1:
+                self._parts.sort(key=operator.itemgetter(0, 1))
+            for *_, members in self._parts:
+                self._members += members
+            self._parts.clear()
 
 
 class _Queue(Generic[M]):
-    """The turns of one lane, by when they are due."""
+    """The turns of one lane: those to come by when they are due, and those that are due by what they are worth."""
 
-    __slots__ = ("_heap", "_numbers", "_places", "_present")
+    __slots__ = ("_coming", "_due", "_heaps", "_left", "_numbers", "_present")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, int, _Turn[M]]] = []
+        # The turns to come, by when they are due, whether they may wait, and how urgent they are.
+        self._coming: dict[tuple[float, bool, int], _Turn[M]] = {}
+        # Their keys, in a heap for those that are not to wait and one for those that may.
+        self._heaps: tuple[list[tuple[float, bool, int]], ...] = ([], [])
+        # Of turns that are equally urgent the one that is due the longest is worth most, so that only the first of each
+        # has to be compared.
+        self._due: dict[tuple[bool, int], collections.deque[_Turn[M]]] = {}
         self._present = 0
-        self._places = 0
+        self._left = 0
         self._numbers = itertools.count()
 
     def __len__(self) -> int:
         return self._present
 
-    def add(self, members: Sequence[M], due: float, rank: int) -> None:
-        turn = _Turn(self, members)
-        for member in members:
-            member.turn = turn
+    def add(self, members: Sequence[M], due: float, rank: int, worth: Worth) -> None:
+        when = (due, worth.is_spare, worth.urgency)
+        turn = self._coming.get(when)
+        if turn is None:
+            turn = self._coming[when] = _Turn(self, worth)
+            heapq.heappush(self._heaps[worth.is_spare], when)
+        turn.add(members, rank, next(self._numbers))
         self._present += len(members)
-        self._places += len(members)
-        heapq.heappush(self._heap, (due, rank, next(self._numbers), turn))
 
     def note_left(self) -> None:
         """Take note that one has left its place empty."""
         self._present -= 1
-        if self._places > 2 * self._present + _EMPTY_PLACES_KEPT:
-            for *_, turn in self._heap:
-                turn.members = turn.present()
-            self._heap = [place for place in self._heap if place[-1].members]
-            heapq.heapify(self._heap)
-            self._places = self._present
+        self._left += 1
+        if self._left % _CLEANED_EVERY == 0:
+            self._clean()
 
-    def first_due(self) -> float:
-        while self._heap:
-            due, *_, turn = self._heap[0]
-            if any(member.turn is turn for member in turn.members):
-                return due
-            self._places -= len(turn.members)
-            heapq.heappop(self._heap)
+    def first_due(self, now: float) -> tuple[float, float]:
+        """Tell when the first turn is due of those that are not to wait, and of those that may; see `Turns`."""
+        self._ripen(now)
+        due = spare_due = math.inf
+        if self._best(now) is not None:
+            for is_spare, _ in self._due:
+                if is_spare:
+                    spare_due = -math.inf
+                else:
+                    due = -math.inf
+        urgent, spare = self._heaps
+        if urgent and due == math.inf:
+            due = self._first_coming(urgent)
+        if spare and spare_due == math.inf:
+            spare_due = self._first_coming(spare)
+        return due, spare_due
+
+    def _first_coming(self, heap: list[tuple[float, bool, int]]) -> float:
+        """Tell when the first of the turns to come in a heap is due."""
+        while heap:
+            if self._coming[heap[0]].has_anybody():
+                return heap[0][0]
+            del self._coming[heapq.heappop(heap)]
         return math.inf
 
-    def take(self, size: int, latest: float) -> list[M]:
+    def worth(self, size: int, now: float) -> float:
+        """Tell what it is worth to ask: as many times what the best is worth as there are others to ask with it."""
+        best = self._best(now)
+        if best is None:
+            return 0.0
+        due = 0
+        for turn in itertools.chain.from_iterable(self._due.values()):
+            due += turn.places
+            if due >= size:
+                break
+        return best.worth.at(now) * min(size, due)
+
+    def take(self, size: int, now: float, latest: float, spare_latest: float) -> list[M]:
         taken: list[M] = []
-        while self._heap and len(taken) < size and self._heap[0][0] <= latest:
-            turn = self._heap[0][-1]
-            present = turn.present()
-            room = size - len(taken)
-            self._places -= len(turn.members)
-            # The rest of a turn that is too large for the room keeps its place.
-            turn.members = present[room:]
-            self._places += len(turn.members)
-            taken += present[:room]
-            if not turn.members:
-                heapq.heappop(self._heap)
-        for member in taken:
-            member.turn = None
+        self._ripen(now)
+        # A request that leaves for those who are not to wait takes some of them, whoever else is worth more.
+        if (first := self._best(now, is_urgent=True)) is not None:
+            taken = first.take(size)
+        while len(taken) < size and (turn := self._best(now)) is not None:
+            taken += turn.take(size - len(taken))
+        for heap, until in zip(self._heaps, (latest, spare_latest), strict=True):
+            while len(taken) < size and heap and heap[0][0] <= until:
+                turn = self._coming[heap[0]]
+                taken += turn.take(size - len(taken))
+                if not turn.places:
+                    del self._coming[heapq.heappop(heap)]
         self._present -= len(taken)
         return taken
+
+    def _ripen(self, now: float) -> None:
+        """Put the turns that are due by now to those that are."""
+        for heap in self._heaps:
+            while heap and heap[0][0] <= now:
+                when = heapq.heappop(heap)
+                self._due.setdefault(when[1:], collections.deque()).append(self._coming.pop(when))
+
+    def _best(self, now: float, *, is_urgent: bool = False) -> _Turn[M] | None:
+        """Find the turn, of those that are due, that it is worth most to ask for; or of those that are not to wait."""
+        best: _Turn[M] | None = None
+        most = 0.0
+        for sort, turns in tuple(self._due.items()) if self._due else ():
+            while turns and not turns[0].has_anybody():
+                turns.popleft()
+            if not turns:
+                del self._due[sort]
+            elif not (is_urgent and sort[0]) and (best is None or turns[0].worth.at(now) > most):
+                best = turns[0]
+                most = best.worth.at(now) if len(self._due) > 1 else 0.0
+        return best
+
+    def _clean(self) -> None:
+        """Give up empty places if they are more than the others."""
+        turns = [*self._coming.values(), *itertools.chain.from_iterable(self._due.values())]
+        if sum(turn.places for turn in turns) > 2 * self._present + _EMPTY_PLACES_KEPT:
+            for turn in turns:
+                turn.clean()
+            self._coming = {when: turn for when, turn in self._coming.items() if turn.places}
+            self._heaps = tuple(sorted(when for when in self._coming if when[1] is spare) for spare in (False, True))
 
 
 class _Limit(msgspec.Struct):

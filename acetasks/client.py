@@ -14,6 +14,7 @@ import anyio
 from acetasks import waiting
 from acetasks.answers import read_submission
 from acetasks.arguments import check_id, check_timeout
+from acetasks.durations import Durations
 from acetasks.endpoints import Endpoint, Secret, TokenProvider
 from acetasks.errors import ClientClosedError
 from acetasks.events import LoggingObserver, Observer, Observers
@@ -25,14 +26,13 @@ from acetasks.targets import Target, TaskHandle, read_targets
 from acetasks.wire import build_submission
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
     from types import TracebackType
 
     import aiohttp
 
     from acetasks.inquiry import Findings
     from acetasks.pending import Key
-    from acetasks.waiting import Wanted
 
 #: The environment variables are those of the official tools.
 _ACEDATA_TOKEN, _ACEDATA_BASE_URL = "ACEDATACLOUD_API_TOKEN", "ACEDATACLOUD_API_BASE_URL"
@@ -65,6 +65,7 @@ class Client:
         policy: PollPolicy | None = None,
         retry: RetryPolicy | None = None,
         http: aiohttp.ClientSession | None = None,
+        durations: Durations | None = None,
         observers: Iterable[Observer] = (),
         rng: random.Random | None = None,
         allow_insecure: bool = False,
@@ -81,6 +82,7 @@ class Client:
             policy: How tasks are asked for.
             retry: How failed requests are sent again.
             http: An aiohttp session of your own, which the client uses and leaves open; None opens a pool.
+            durations: What is known of how long tasks take, from another client or an earlier run; see `durations`.
             observers: Told of what the client does.
             rng: The randomness of intervals and delays, for repeatable tests; None takes a fresh one.
             allow_insecure: Whether tokens may be sent to other machines without TLS, or without checking whom they
@@ -110,7 +112,10 @@ class Client:
         if http is not None:
             check_pool(http, allow_insecure=allow_insecure)
         self._http = http
-        self._emit = Observers((LoggingObserver(), *observers))
+        own = tuple(observers)
+        self._is_watched = bool(own)
+        self._emit = Observers((LoggingObserver(), *own))
+        self._durations = durations or Durations()
         self._rng = rng or random.Random()
         self._running: _Running | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -120,6 +125,15 @@ class Client:
         """Show where it asks and what it follows; no token."""
         state = repr(self._running.poller) if self._running else "closed" if self._was_opened else "not opened"
         return f"<Client {self._endpoints[Service.ACEDATA].base_url} {state}>"
+
+    @property
+    def durations(self) -> Durations:
+        """What the client has learned of how long tasks take, by provider, model and action.
+
+        Its `to_json()` is for a file, and `Durations.from_json` brings it back for the next client. Clients of one
+        process can share it.
+        """
+        return self._durations
 
     async def __aenter__(self) -> Self:
         """Open the client.
@@ -133,9 +147,24 @@ class Client:
         loop = asyncio.get_running_loop()
         clock = loop.time
         session = Session(
-            self._endpoints, http=self._http, retry=self._retry, rng=self._rng, clock=clock, emit=self._emit
+            self._endpoints,
+            http=self._http,
+            retry=self._retry,
+            rng=self._rng,
+            clock=clock,
+            emit=self._emit,
+            is_watched=self._is_watched,
         )
-        poller = Poller(session, policy=self._policy, retry=self._retry, rng=self._rng, clock=clock, emit=self._emit)
+        poller = Poller(
+            session,
+            policy=self._policy,
+            retry=self._retry,
+            durations=self._durations,
+            rng=self._rng,
+            clock=clock,
+            emit=self._emit,
+            is_watched=self._is_watched,
+        )
         self._running = _Running(session, poller, loop, os.getpid())
         return self
 
@@ -216,7 +245,8 @@ class Client:
             ValueError: There are no ids, an id is empty, or the timeout is negative.
         """
         wanted = read_targets(first, ids)
-        return _tasks_of(waiting.each_completed(self._poller_for(wanted), wanted, check_timeout(timeout)))
+        poller = self._poller_for(wanted.unfinished)
+        return _tasks_of(waiting.each_completed(poller, wanted, check_timeout(timeout)))
 
     @overload
     async def wait_all(
@@ -254,7 +284,7 @@ class Client:
             ValueError: There are no ids, an id is empty, or the timeout is negative.
         """
         wanted = read_targets(first, ids)
-        poller = self._poller_for(wanted)
+        poller = self._poller_for(wanted.unfinished)
         return await waiting.wait_all(poller, wanted, check_timeout(timeout), return_failed=return_failed)
 
     # Submitting.
@@ -358,9 +388,9 @@ class Client:
             ValueError: There are no ids, or an id is empty.
         """
         wanted = read_targets(provider, ids)
-        poller = self._poller_for(wanted)
-        spec = wanted[0].spec
-        distinct = list(dict.fromkeys(one.id for one in wanted))
+        poller = self._poller_for(wanted.unfinished)
+        spec = lookup(provider)
+        distinct = list(dict.fromkeys(task_id for _, task_id in wanted.keys))
         size = spec.batch_size(self._policy.batch_size)
         batches = [distinct[start : start + size] for start in range(0, len(distinct), size)]
         looks: list[Findings] = []
@@ -376,7 +406,10 @@ class Client:
             if task_id in errors:
                 raise errors[task_id]
         tasks = {task_id: reading.task for findings in looks for task_id, reading in findings.readings.items()}
-        return [tasks.get(one.id) or Task(provider=spec.slug, id=one.id, state=TaskState.NOT_FOUND) for one in wanted]
+        return [
+            tasks.get(task_id) or Task(provider=spec.slug, id=task_id, state=TaskState.NOT_FOUND)
+            for _, task_id in wanted.keys
+        ]
 
     # The parts of an open client.
 
@@ -399,10 +432,10 @@ class Client:
             )
         return self._running
 
-    def _poller_for(self, wanted: Sequence[Wanted]) -> Poller:
+    def _poller_for(self, keys: Iterable[Key]) -> Poller:
         """Give the poller, once it is sure that there is a token for everything that is to be asked for."""
         running = self._require_open()
-        for service in {one.spec.service for one in wanted if one.finished is None}:
+        for service in {lookup(provider).service for provider in {provider for provider, _ in keys}}:
             running.session.check(service)
         return running.poller
 

@@ -122,7 +122,8 @@ class Holds:
 
     def take(self, spec: ProviderSpec, now: float) -> None:
         """Take note of a request that leaves."""
-        self._budget.take(now)
+        if self._budget.rate < math.inf:
+            self._budget.take(now)
         self._paces[spec.service].take(now)
 
     # After it.

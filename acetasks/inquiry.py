@@ -8,7 +8,7 @@ word that it has none.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -16,12 +16,16 @@ from acetasks.answers import Look, read_look
 from acetasks.errors import AceTasksError, APIError, BadRequestError, ProtocolError
 from acetasks.models import TaskState
 from acetasks.providers import ProviderSpec, Reading
-from acetasks.wire import build_look
+from acetasks.schedule import read_date
+from acetasks.wire import Request, Response, build_look
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from acetasks.framing import Framing
     from acetasks.transport import Transport
+
+    _Ask = Callable[[Sequence[str]], Awaitable[Look]]
 
 _TOO_LARGE = 413
 
@@ -36,6 +40,7 @@ class Findings(msgspec.Struct):
         missing: Ids that the service leaves out when it is asked for nothing else that it has.
         cuts: How many records each answer had that was cut short, though the rest was there too.
         fits: How many ids were not too many, where the service refused more for the size of the request; else None.
+        today: The service's time, in seconds since the epoch, where its last answer said so.
     """
 
     readings: dict[str, Reading] = {}
@@ -44,6 +49,7 @@ class Findings(msgspec.Struct):
     missing: list[str] = []
     cuts: list[int] = []
     fits: int | None = None
+    today: float | None = None
 
 
 async def inquire(
@@ -51,7 +57,8 @@ async def inquire(
     spec: ProviderSpec,
     ids: Sequence[str],
     *,
-    known: Mapping[bytes, str] | None = None,
+    known: Sequence[bytes | None] = (),
+    framing: Framing | None = None,
     admit: Callable[[], Awaitable[None]] | None = None,
     attempts: int = 1,
 ) -> Findings:
@@ -61,7 +68,8 @@ async def inquire(
         transport: What to send with.
         spec: The provider's row.
         ids: Each once, and no more than the provider takes in one request.
-        known: See `read_look`.
+        known: The record of each task as it was last read, None where it was not; see `read_look`.
+        framing: What is known of how the provider frames its answers; None to read each in its parts.
         admit: Awaited before each attempt to send a request, until it is allowed.
         attempts: How often each request is sent at most, where that may help.
 
@@ -71,12 +79,16 @@ async def inquire(
     findings = Findings()
     halt: AceTasksError | None = None
 
-    async def look(asked: list[str]) -> Look:
+    async def look(asked: Sequence[str]) -> Look:
         nonlocal halt
         if halt is not None:
             raise halt
         request = build_look(spec, asked)
-        read = functools.partial(read_look, spec, request, known=known)
+        same = known
+        if asked is not ids and known:
+            records = dict(zip(ids, known, strict=True))
+            same = [records[task_id] for task_id in asked]
+        read = functools.partial(_read, spec, request, same, framing)
         try:
             return await transport.send(request, read, admit=admit, attempts=attempts)
         except AceTasksError as error:
@@ -85,11 +97,26 @@ async def inquire(
                 halt = error
             raise
 
-    await _ask(look, list(ids), findings)
+    await _ask(look, ids, findings)
     return findings
 
 
-async def _ask(look: Callable[[list[str]], Awaitable[Look]], ids: list[str], findings: Findings) -> None:
+def _read(
+    spec: ProviderSpec, request: Request, known: Sequence[bytes | None], framing: Framing | None, response: Response
+) -> Look:
+    """Read an answer, as a whole if nothing is new in it; see `read_look`."""
+    if framing is None or len(request.ids) == 1 or None in known:
+        return read_look(spec, request, response, known)
+    records = cast("Sequence[bytes]", known)
+    if framing.matches(spec.slug, response.body, records):
+        return Look({}, set(request.ids), today=read_date(response.headers.get("date", "")))
+    look = read_look(spec, request, response, known)
+    if len(look.unchanged) == len(request.ids):
+        framing.learn(spec.slug, response.body, records)
+    return look
+
+
+async def _ask(look: _Ask, ids: Sequence[str], findings: Findings) -> None:
     """Ask for ids, and again for those of them that an answer leaves out, until it leaves them all out."""
     short = 0
     while ids:
@@ -98,6 +125,7 @@ async def _ask(look: Callable[[list[str]], Awaitable[Look]], ids: list[str], fin
         except AceTasksError as error:
             await _take_in_error(look, ids, error, findings)
             return
+        findings.today = answer.today
         found = len(answer.readings) + len(answer.unchanged)
         if not found:
             await _take_in_nothing(look, ids, answer, findings)
@@ -107,14 +135,14 @@ async def _ask(look: Callable[[list[str]], Awaitable[Look]], ids: list[str], fin
             findings.cuts.append(short)
         findings.readings |= answer.readings
         findings.unchanged |= answer.unchanged
+        if found == len(ids):
+            return
         ids = [task_id for task_id in ids if task_id not in answer.readings and task_id not in answer.unchanged]
         # One that is left out is more likely new than cut off.
         short = found if len(ids) > 1 and not answer.unread else 0
 
 
-async def _take_in_nothing(
-    look: Callable[[list[str]], Awaitable[Look]], ids: list[str], answer: Look, findings: Findings
-) -> None:
+async def _take_in_nothing(look: _Ask, ids: Sequence[str], answer: Look, findings: Findings) -> None:
     """Take in an answer without a record that can be read of what was asked."""
     # 1. It has none at all.   2. Whose the unreadable ones are shows when each id is asked alone.
     if not answer.unread:
@@ -124,9 +152,7 @@ async def _take_in_nothing(
         await _ask(look, [task_id], findings)
 
 
-async def _take_in_error(
-    look: Callable[[list[str]], Awaitable[Look]], ids: list[str], error: AceTasksError, findings: Findings
-) -> None:
+async def _take_in_error(look: _Ask, ids: Sequence[str], error: AceTasksError, findings: Findings) -> None:
     """Keep an error for the ids it concerns: all that were asked, unless it may be the fault of one of them."""
     is_rejected = isinstance(error, BadRequestError) and not error.is_redirect
     is_somebodys = is_rejected or (isinstance(error, ProtocolError) and not error.transient)
@@ -143,4 +169,4 @@ async def _take_in_error(
 
 
 def _is_there(reading: Reading) -> bool:
-    return reading.task.state is not TaskState.NOT_FOUND
+    return reading.state is not TaskState.NOT_FOUND

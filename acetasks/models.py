@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import math
 import sys
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -36,7 +36,11 @@ class TaskState(enum.StrEnum):
     @property
     def is_terminal(self) -> bool:
         """Whether the state is the last one, so that asking again tells nothing new."""
-        return self is not TaskState.PENDING and self is not TaskState.RUNNING
+        return self is not _PENDING and self is not _RUNNING
+
+
+#: Looking a member up in its class takes longer than all else in a question that is asked at every look.
+_PENDING, _RUNNING = TaskState.PENDING, TaskState.RUNNING
 
 
 class ArtifactKind(enum.StrEnum):
@@ -168,12 +172,20 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             raise ProtocolError(f"{message} ({shorten(error)})", excerpt=excerpt(raw), transient=False) from error
 
 
+#: The ways to choose when a task is asked again; see `PollPolicy.schedule`.
+SCHEDULES = ("fixed", "proportional", "learned")
+
+
 class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How a client asks. Times are in seconds of the event loop's clock.
 
     Attributes:
         interval: From one look at a task to the next; None takes each provider's own. A provider's documented
             minimum is kept either way.
+        schedule: When a task is asked again. `fixed`: after the interval. `proportional`: after a part of its age, such
+            that it is the interval when it is as old as usual tasks of its provider are at their ends; half of it at
+            first, and up to four times as long. `learned`: no more often than `fixed` all in all, but when tasks of its
+            kind are known to end, see `Durations`.
         jitter: The interval is stretched by a random part of this fraction of itself, never shortened, so that many
             clients do not ask in step.
         batch_size: Ids in one `retrieve_batch` request, at most. The service recommends no more than 50.
@@ -182,7 +194,8 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
         start_rate: Looks a second under one token, to begin with. It is halved when the service says that it is too
             much (429), and climbs back as long as it does not. The service's documents allow 60.
         max_rate: Looks a second over all providers, at most; None leaves it to the service. Where that is less than
-            the intervals would take, they all stretch by the same factor. Submissions are not held back by it.
+            the intervals would take, the next look is the one that it is worth most to make: at the ids for which the
+            most waiting in vain has built up. Submissions are not held back by it.
         missing_polls: An id is not found after this many looks without a trace of it, and not before
             `missing_grace` either: services show a new task late.
         missing_grace: Seconds from the first look without a trace to not found, at least.
@@ -191,6 +204,7 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     interval: float | None = None
+    schedule: Literal["fixed", "proportional", "learned"] = "learned"
     jitter: float = 0.2
     batch_size: int = 50
     linger: float = 0.05
@@ -205,6 +219,8 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """Refuse numbers that no client could keep."""
         if self.interval is not None:
             _check("PollPolicy.interval", self.interval, above=0)
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"PollPolicy.schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}")
         _check("PollPolicy.jitter", self.jitter, least=0)
         _check_count("PollPolicy.batch_size", self.batch_size)
         _check("PollPolicy.linger", self.linger, least=0)

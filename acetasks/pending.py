@@ -1,8 +1,8 @@
-"""Who waits for what: each id with its waiters, from registering to the one result that every waiter gets.
+"""Who waits for what: each id with its waiters, from registering to the one outcome that every waiter gets.
 
-All state changes are in synchronous methods, so that nothing can come between; none of them does I/O. A waiter's
-future is given a result, never an exception: a `Task` (unfinished if the waiter's limit passed first) or an error for
-the caller to raise, so that a waiter who has left leaves no exception behind that nobody retrieves.
+All state changes are in synchronous methods, so that nothing can come between; none of them does I/O. An outcome is
+given as a value, never raised: a `Task` in its terminal state, or an error for the caller to raise, so that one who has
+left leaves no exception behind that nobody retrieves.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from acetasks.errors import AceTasksError
 from acetasks.models import Task, TaskState
+from acetasks.providers import lookup, read_record
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from acetasks.providers import Reading
 
 #: What a waiter is given.
 Outcome = Task | AceTasksError
@@ -29,36 +33,35 @@ _VOID_LIMITS_KEPT = 64
 
 
 class Waiter:
-    """One who waits for one task.
+    """One who waits, for one task or for many, with one limit for all of them.
+
+    What it does with its news is for its subclasses to say: see `acetasks.waiting`.
 
     Attributes:
-        entry: The task's entry.
         deadline: When its limit passes, in seconds of the loop's clock; infinity for none.
-        future: Given an outcome exactly once, unless the waiter leaves first.
-        on_change: Called with the task when it is first seen, or at once if it was seen before, and at each change of
-            its state or progress.
-        fault: Where its limit has passed, the error of the last look at the task, if that failed; else None.
+        alone: Itself, as those of its tasks have it whom nobody else waits for: one tuple for all of them.
     """
 
-    __slots__ = ("deadline", "entry", "fault", "future", "on_change")
+    __slots__ = ("alone", "deadline")
 
-    def __init__(
-        self,
-        entry: Entry,
-        future: asyncio.Future[Outcome],
-        deadline: float,
-        on_change: Callable[[Task], None] | None = None,
-    ) -> None:
-        self.entry = entry
-        self.future = future
+    #: Whether it wants to be told of changes.
+    follows = False
+
+    def __init__(self, deadline: float = math.inf) -> None:
         self.deadline = deadline
-        self.on_change = on_change
-        self.fault: AceTasksError | None = None
+        self.alone: tuple[Waiter, ...] = (self,)
 
-    @property
-    def key(self) -> Key:
-        """The provider and id."""
-        return self.entry.key
+    def settle(self, entry: Entry, outcome: Outcome) -> None:
+        """Take the outcome of a task: once for each that it waits for, unless it leaves first."""
+        raise NotImplementedError
+
+    def change(self, task: Task) -> None:
+        """Take note of a task, where it `follows`: when it is first seen, and at each change of state or progress."""
+        raise NotImplementedError
+
+    def expire(self) -> None:
+        """Take note that the limit has passed. It is expected to leave."""
+        raise NotImplementedError
 
 
 class Trouble:
@@ -85,44 +88,55 @@ class Trouble:
         self.fault: AceTasksError | None = None
 
 
-class Entry:
+class Entry(msgspec.Struct, eq=False, gc=False):
     """An id that somebody waits for, and what is known of it.
+
+    Of its task the record is kept as it came, and read again when somebody asks for the task; most never do before its
+    end. Hundreds of thousands of entries are nothing for the garbage collector to go through: whoever ends an entry
+    clears its place.
 
     Attributes:
         key: The provider and id.
         waiters: Empty only once it is settled or dropped.
-        task: As it was last seen, or None.
+        record: As it was last read; None before.
+        state: As it was last seen.
+        progress: As it was last seen, in percent.
         trouble: What is wrong with it, or None.
-        turn: Its place in the agenda, which is the agenda's to change.
-        flight: The request that it is part of, or None; the poller's to change.
+        place: Its turn in the agenda or the request that it is part of, or None; the poller's to change.
+        born: When its task was submitted, as far as that is known, in seconds of the loop's clock; the planner's.
+        seen_at: When it was last looked at, likewise; the planner's.
+        kind: What it is planned alike with; the planner's.
     """
 
-    __slots__ = ("flight", "key", "task", "trouble", "turn", "waiters")
-
-    def __init__(self, key: Key) -> None:
-        self.key = key
-        self.waiters: list[Waiter] = []
-        self.task: Task | None = None
-        self.trouble: Trouble | None = None
-        self.turn: object = None
-        self.flight: object = None
+    key: Key
+    waiters: tuple[Waiter, ...] = ()
+    record: bytes | None = None
+    state: TaskState = TaskState.PENDING
+    progress: float | None = None
+    trouble: Trouble | None = None
+    place: object = None
+    born: float = math.nan
+    seen_at: float = math.nan
+    kind: object = None
 
     @property
     def last_seen(self) -> Task:
         """The task as it was last seen, or one of which nothing is known yet."""
-        return self.task or Task(provider=self.key[0], id=self.key[1], state=TaskState.PENDING)
+        provider, task_id = self.key
+        if self.record is None:
+            return Task(provider=provider, id=task_id, state=TaskState.PENDING)
+        return read_record(lookup(provider), self.record, task_id=task_id).task
+
+    @property
+    def fault(self) -> AceTasksError | None:
+        """The error of the last look at it, if that failed."""
+        return self.trouble.fault if self.trouble else None
 
 
 class Pending:
     """All ids that somebody waits for."""
 
-    def __init__(self, new_future: Callable[[], asyncio.Future[Outcome]]) -> None:
-        """Start with nobody waiting.
-
-        Args:
-            new_future: Makes the future of a waiter; the running loop's `create_future`.
-        """
-        self._new_future = new_future
+    def __init__(self) -> None:
         self._entries: dict[Key, Entry] = {}
         # Entries that nobody waits for any more, while a request that asks for them is under way.
         self._leaving: dict[Key, Entry] = {}
@@ -151,128 +165,34 @@ class Pending:
         """Go through the entries as they are now; they may be settled meanwhile."""
         return iter(tuple(self._entries.values()))
 
-    def register(
-        self, key: Key, *, deadline: float = math.inf, on_change: Callable[[Task], None] | None = None
-    ) -> Waiter:
+    def register(self, key: Key, waiter: Waiter) -> Entry:
         """Add a waiter for an id.
 
         Args:
             key: The provider and id.
-            deadline: When its limit passes, in seconds of the loop's clock; infinity for none.
-            on_change: See `Waiter`.
+            waiter: Who waits; not yet for this id.
 
         Returns:
-            The waiter, to be given to `leave` when it is no longer interested.
+            What is known of the id; `leave` takes it.
         """
         entry = self._entries.get(key)
         if entry is None:
             entry = self._leaving.pop(key) if key in self._leaving else Entry(key)
             self._entries[key] = entry
-        waiter = Waiter(entry, self._new_future(), deadline, on_change)
-        entry.waiters.append(waiter)
-        if on_change is not None and entry.task is not None:
-            on_change(entry.task)
-        if deadline < math.inf:
+            entry.waiters = waiter.alone
+        else:
+            entry.waiters = (*entry.waiters, waiter)
+        if waiter.follows and entry.record is not None:
+            waiter.change(entry.last_seen)
+        return entry
+
+    def limit(self, waiter: Waiter) -> None:
+        """Watch over a waiter's limit, if it has one, until `release`."""
+        if waiter.deadline < math.inf:
             self._limited += 1
-            heapq.heappush(self._limits, (deadline, next(self._numbers), waiter))
-        return waiter
+            heapq.heappush(self._limits, (waiter.deadline, next(self._numbers), waiter))
 
-    def leave(self, waiter: Waiter) -> bool:
-        """Take a waiter off, whether it has been given its outcome or not.
-
-        Returns:
-            True if nobody waits for that id any more because of it, so that it must no longer be asked.
-        """
-        entry = waiter.entry
-        if waiter not in entry.waiters:
-            return False
-        entry.waiters.remove(waiter)
-        self._forget_limit(waiter)
-        waiter.future.cancel()
-        return self._drop_if_alone(entry)
-
-    def land(self, entry: Entry) -> None:
-        """Take note that the request that asked for an entry has come back."""
-        entry.flight = None
-        if not entry.waiters:
-            self._leaving.pop(entry.key, None)
-
-    def note(self, entry: Entry, task: Task) -> bool:
-        """Keep a task as last seen, and tell those who follow its changes.
-
-        Returns:
-            True if it is news: the first look, or another state or progress.
-        """
-        last = entry.task
-        entry.task = task
-        is_news = last is None or last.state is not task.state or last.progress != task.progress
-        if is_news:
-            for waiter in entry.waiters:
-                if waiter.on_change is not None:
-                    waiter.on_change(task)
-        return is_news
-
-    def settle(self, entry: Entry, outcome: Outcome) -> int:
-        """Give every waiter of an id the same outcome, and forget the id.
-
-        Returns:
-            How many were given it; 0 if nobody waits for that id.
-        """
-        waiters, entry.waiters = entry.waiters, []
-        for waiter in waiters:
-            self._give(waiter, outcome)
-        if waiters:
-            self._drop_if_alone(entry)
-        return len(waiters)
-
-    def expire(self, now: float) -> list[Entry]:
-        """Give waiters whose limit has passed their task as it was last seen.
-
-        Args:
-            now: Seconds of the loop's clock.
-
-        Returns:
-            What nobody waits for any more, and must no longer be asked.
-        """
-        dropped = []
-        while self._limits and self._limits[0][0] <= now:
-            waiter = heapq.heappop(self._limits)[2]
-            entry = waiter.entry
-            if waiter not in entry.waiters:
-                continue
-            entry.waiters.remove(waiter)
-            waiter.fault = entry.trouble.fault if entry.trouble else None
-            self._give(waiter, entry.last_seen)
-            if self._drop_if_alone(entry):
-                dropped.append(entry)
-        return dropped
-
-    def next_deadline(self) -> float:
-        """Tell when the next limit passes, in seconds of the loop's clock; infinity for never."""
-        while self._limits and self._limits[0][2].future.done():
-            heapq.heappop(self._limits)
-        return self._limits[0][0] if self._limits else math.inf
-
-    def close(self, error: AceTasksError) -> None:
-        """Give everybody the same error."""
-        for entry in self:
-            self.settle(entry, error)
-
-    def _give(self, waiter: Waiter, outcome: Outcome) -> None:
-        self._forget_limit(waiter)
-        # A waiter that was cancelled, and has not yet come to leave, is given nothing.
-        if not waiter.future.done():
-            waiter.future.set_result(outcome)
-
-    def _drop_if_alone(self, entry: Entry) -> bool:
-        if entry.waiters:
-            return False
-        del self._entries[entry.key]
-        if entry.flight is not None:
-            self._leaving[entry.key] = entry
-        return True
-
-    def _forget_limit(self, waiter: Waiter) -> None:
+    def release(self, waiter: Waiter) -> None:
         """Void a waiter's limit; void ones are skipped when they come up, or cleaned up when they are many."""
         if waiter.deadline == math.inf:
             return
@@ -281,3 +201,77 @@ class Pending:
         if len(self._limits) > 2 * self._limited + _VOID_LIMITS_KEPT:
             self._limits = [limit for limit in self._limits if limit[2].deadline < math.inf]
             heapq.heapify(self._limits)
+
+    def leave(self, entry: Entry, waiter: Waiter) -> bool:
+        """Take a waiter off an id, whether it has been given its outcome or not.
+
+        Returns:
+            True if nobody waits for that id any more because of it, so that it must no longer be asked.
+        """
+        waiters = entry.waiters
+        if waiter not in waiters:
+            return False
+        entry.waiters = () if len(waiters) == 1 else tuple(other for other in waiters if other is not waiter)
+        return self._drop_if_alone(entry)
+
+    def keep(self, entry: Entry) -> None:
+        """Keep a dropped entry until it lands: a request that asks for it is under way, and somebody may come back."""
+        self._leaving[entry.key] = entry
+
+    def land(self, entry: Entry) -> None:
+        """Take note that the request that asked for a dropped entry has come back."""
+        self._leaving.pop(entry.key, None)
+
+    def note(self, entry: Entry, reading: Reading) -> bool:
+        """Keep a record as last seen, and tell those who follow its changes.
+
+        Returns:
+            True if it is news: the first look, or another state or progress.
+        """
+        is_news = entry.record is None or entry.state is not reading.state or entry.progress != reading.progress
+        entry.record, entry.state, entry.progress = reading.raw, reading.state, reading.progress
+        if is_news:
+            for waiter in entry.waiters:
+                if waiter.follows:
+                    waiter.change(reading.task)
+        return is_news
+
+    def settle(self, entry: Entry, outcome: Outcome) -> int:
+        """Give every waiter of an id the same outcome, and forget the id.
+
+        Returns:
+            How many were given it; 0 if nobody waits for that id.
+        """
+        waiters, entry.waiters = entry.waiters, ()
+        entry.trouble = None
+        for waiter in waiters:
+            waiter.settle(entry, outcome)
+        if waiters:
+            self._drop_if_alone(entry)
+        return len(waiters)
+
+    def expire(self, now: float, most: int) -> None:
+        """Tell waiters that their limit has passed.
+
+        Args:
+            now: Seconds of the loop's clock.
+            most: How many of them at once; the others at the next call.
+        """
+        for _ in range(most):
+            if self.next_deadline() > now:
+                break
+            waiter = self._limits[0][2]
+            self.release(waiter)
+            waiter.expire()
+
+    def next_deadline(self) -> float:
+        """Tell when the next limit passes, in seconds of the loop's clock; infinity for never."""
+        while self._limits and self._limits[0][2].deadline == math.inf:
+            heapq.heappop(self._limits)
+        return self._limits[0][0] if self._limits else math.inf
+
+    def _drop_if_alone(self, entry: Entry) -> bool:
+        if entry.waiters:
+            return False
+        del self._entries[entry.key]
+        return True

@@ -9,7 +9,6 @@ synchronous methods, so that no two of them meet half-way.
 from __future__ import annotations
 
 import asyncio
-import collections
 import itertools
 import logging
 import math
@@ -17,13 +16,16 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from acetasks.batching import Agenda, Lane, Limits
+from acetasks.batching import Lane, Worth
+from acetasks.dispatch import Dispatch
 from acetasks.errors import AceTasksError, ClientClosedError
 from acetasks.events import Event, TaskChanged, TaskSettled
+from acetasks.framing import Framing
 from acetasks.holds import Holds
 from acetasks.inquiry import Findings, inquire
 from acetasks.models import PollPolicy, RetryPolicy, Task, TaskState
 from acetasks.pending import Entry, Key, Outcome, Pending, Waiter
+from acetasks.planner import Planner
 from acetasks.providers import ProviderSpec, lookup
 from acetasks.verdicts import Judge, Moment, Scope, Verdict
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Sequence
 
+    from acetasks.durations import Durations
+    from acetasks.providers import Reading
     from acetasks.transport import Transport
 
 
@@ -38,18 +42,22 @@ _logger = logging.getLogger("acetasks")
 
 #: Pauses between looks at one task that are kept before those that are over are cleaned up.
 _PAUSES_KEPT = 4096
+#: Seconds within which those who come have their first turn together.
+_GATHERED_WITHIN = 0.001
+#: Waiters that are told at once that their limit has passed, before others get their turn: a few milliseconds of work.
+_EXPIRED_AT_ONCE = 500
 #: Seconds that requests under way may take to end when the client is closed.
 CLOSE_PATIENCE = 0.5
 
 
 class _Flight:
-    """A batch under way: its entries, how many of them somebody still wants, and what cancels its request.
+    """A batch under way: its entries, how many of them somebody still wants, and the task that brings it back.
 
-    Its place among others and its random numbers are settled when it leaves, so that they do not depend on the order
-    in which answers come.
+    Its rank among others and its random numbers are settled when it leaves, so that they do not depend on the order in
+    which answers come.
     """
 
-    __slots__ = ("draws", "entries", "rank", "scope", "sent_at", "spec", "wanted")
+    __slots__ = ("draws", "entries", "has_begun", "rank", "sent_at", "spec", "task", "wanted")
 
     def __init__(
         self, spec: ProviderSpec, entries: list[Entry], sent_at: float, rank: int, draws: tuple[float, float]
@@ -60,9 +68,15 @@ class _Flight:
         self.rank = rank
         self.draws = draws
         self.wanted = len(entries)
-        self.scope = anyio.CancelScope()
+        self.task: asyncio.Task[None] | None = None
+        self.has_begun = False
         for entry in entries:
-            entry.flight = self
+            entry.place = self
+
+    def cancel(self) -> None:
+        """Cancel the request; one that has not begun yet does not begin, if nobody has come back by then."""
+        if self.has_begun and self.task is not None:
+            self.task.cancel()
 
 
 class Poller:
@@ -74,9 +88,11 @@ class Poller:
         *,
         policy: PollPolicy,
         retry: RetryPolicy,
+        durations: Durations,
         rng: random.Random,
         clock: Callable[[], float],
         emit: Callable[[Event], None],
+        is_watched: bool = True,
     ) -> None:
         """Start idle; the first waiter sets it going.
 
@@ -84,9 +100,11 @@ class Poller:
             transport: What to send with.
             policy: How to ask.
             retry: How to ask again what failed, and hold back from a provider that does not answer.
+            durations: What is known of how long tasks take.
             rng: The randomness of intervals and delays.
             clock: Seconds of the loop's clock.
             emit: Told of changes.
+            is_watched: Whether anybody wants to hear of each task; if not, only of those in an undocumented state.
         """
         self._transport = transport
         self._policy = policy
@@ -94,27 +112,27 @@ class Poller:
         self._rng = rng
         self._clock = clock
         self._emit = emit
-        self._pending = Pending(asyncio.get_running_loop().create_future)
-        self._agenda: Agenda[Entry] = Agenda()
+        self._is_watched = is_watched
+        self._pending = Pending()
         self._flights: set[_Flight] = set()
-        self._under_way: collections.Counter[str] = collections.Counter()
         self._ranks = itertools.count()
-        self._limits = Limits()
         self._holds = Holds(policy, retry)
-        self._judge = Judge(policy, self._holds, clock() + rng.random())
+        self._judge = Judge(policy, self._holds)
+        self._planner = Planner(policy, durations, clock() + rng.random())
+        self._dispatch = Dispatch(policy, self._holds)
+        self._framing = Framing()
         self._pauses: dict[Key, float] = {}
+        self._newcomers_due = -math.inf
         self._room = anyio.Semaphore(policy.max_in_flight)
         self._wake = asyncio.Event()
-        # Until when the loop sleeps, and whether it does so for want of room.
         self._sleeps_until = -math.inf
-        self._is_crowded = False
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
     def __repr__(self) -> str:
         """Show what is waited for and what is under way."""
         under_way = self._policy.max_in_flight - self._room.value
-        return f"<Poller {self._pending!r}, {self._agenda!r}, {under_way} requests under way>"
+        return f"<Poller {self._pending!r}, {self._dispatch!r}, {under_way} requests under way in all>"
 
     @property
     def is_idle(self) -> bool:
@@ -127,51 +145,64 @@ class Poller:
         """Tell when a limit of some seconds from now passes, in seconds of the loop's clock; None is never."""
         return math.inf if timeout is None else self._clock() + timeout
 
-    def register(
-        self,
-        spec: ProviderSpec,
-        task_id: str,
-        *,
-        deadline: float = math.inf,
-        on_change: Callable[[Task], None] | None = None,
-    ) -> Waiter:
-        """Add a waiter for a task, to be asked soon.
+    def register(self, waiter: Waiter, keys: Sequence[Key]) -> None:
+        """Have a waiter wait for tasks, to be asked soon. `leave` must be called when it is done with them.
 
         Args:
-            spec: The provider's row.
-            task_id: The task's id.
-            deadline: When the waiter's limit passes, in seconds of the loop's clock; infinity for none.
-            on_change: Called with the task when it is first seen and when its state or progress changes.
+            waiter: Who waits.
+            keys: The tasks, for none of which it waits yet. The id of each has been checked.
 
-        Returns:
-            The waiter; its future is given a task or an error. `leave` must be called when done with it.
+        Raises:
+            ClientClosedError: Nothing is polled any more.
         """
         if self._closed:
             raise ClientClosedError("this client is closed; nothing can be waited for with it")
-        waiter = self._pending.register((spec.slug, task_id), deadline=deadline, on_change=on_change)
-        entry = waiter.entry
-        if len(entry.waiters) == 1 and isinstance(entry.flight, _Flight):
-            # It is under way already, for somebody who has left meanwhile.
-            entry.flight.wanted += 1
-        elif entry.turn is None and entry.flight is None:
-            due = self._clock() + self._policy.linger
-            due = max(due, self._pauses.get(entry.key, due))
-            self._agenda.add(Lane(spec.slug), (entry,), due, next(self._ranks))
-            self._wake_by(due)
-        self._wake_by(deadline)
+        now = self._clock()
+        for key in keys:
+            entry = self._pending.register(key, waiter)
+            if entry.place is None:
+                self._add_newcomer(entry, now)
+            elif len(entry.waiters) == 1 and isinstance(entry.place, _Flight):
+                # It is under way already, for somebody who has left meanwhile.
+                entry.place.wanted += 1
         if self._task is None:
             self._start()
-        return waiter
 
-    def leave(self, waiter: Waiter) -> None:
-        """Take a waiter off; a task that nobody waits for any more is not asked for any more."""
-        if self._pending.leave(waiter):
-            self._drop(waiter.entry)
+    def _add_newcomer(self, entry: Entry, now: float) -> None:
+        """Give an entry that nobody waited for its first turn."""
+        spec = lookup(entry.key[0])
+        entry.seen_at = now
+        due = now + self._policy.linger
+        # Thousands who come one by one have a few turns together, and not thousands.
+        if due - self._newcomers_due > _GATHERED_WITHIN:
+            self._newcomers_due = due
+        due = self._newcomers_due
+        if self._pauses:
+            due = max(due, self._pauses.get(entry.key, due))
+        self._add(Lane(spec.slug), (entry,), due, next(self._ranks), self._planner.plan_first(spec, now))
 
-    def last_seen(self, spec: ProviderSpec, task_id: str) -> Task:
+    def limit(self, waiter: Waiter) -> None:
+        """Watch over the limit of a waiter that has registered; until it leaves."""
+        self._pending.limit(waiter)
+        self._wake_by(waiter.deadline)
+
+    def leave(self, waiter: Waiter, keys: Sequence[Key]) -> None:
+        """Take a waiter off tasks; one that nobody waits for any more is not asked for any more."""
+        self._pending.release(waiter)
+        for key in keys:
+            entry = self._pending.get(key)
+            if entry is not None and self._pending.leave(entry, waiter):
+                self._drop(entry)
+
+    def last_seen(self, key: Key) -> Task:
         """Tell how a task that is waited for was last seen; in the state `PENDING` if it was not."""
-        entry = self._pending.get((spec.slug, task_id))
-        return entry.last_seen if entry else Task(provider=spec.slug, id=task_id, state=TaskState.PENDING)
+        entry = self._pending.get(key)
+        return entry.last_seen if entry else Task(provider=key[0], id=key[1], state=TaskState.PENDING)
+
+    def fault_of(self, key: Key) -> AceTasksError | None:
+        """Tell why the last look at a task that is waited for failed; None if it did not."""
+        entry = self._pending.get(key)
+        return entry.fault if entry else None
 
     async def look(self, spec: ProviderSpec, ids: Sequence[str]) -> Findings:
         """Ask once for some tasks, whether anybody waits for them or not, within the limits of what may be sent.
@@ -197,7 +228,9 @@ class Poller:
     async def close(self) -> None:
         """Give everybody who waits a `ClientClosedError`, and end what is under way."""
         self._closed = True
-        self._pending.close(ClientClosedError("the client was closed while this task was waited for"))
+        error = ClientClosedError("the client was closed while this task was waited for")
+        for entry in self._pending:
+            self._settle(entry, error)
         if self._task is not None:
             self._task.cancel()
             _, late = await asyncio.wait([self._task], timeout=CLOSE_PATIENCE)
@@ -214,9 +247,9 @@ class Poller:
         try:
             async with asyncio.TaskGroup() as group:
                 while self._pending or self._flights:
-                    self._expire()
-                    self._launch(group)
-                    await self._sleep()
+                    self._pending.expire(self._clock(), _EXPIRED_AT_ONCE)
+                    again = self._launch(group)
+                    await self._sleep_until(min(again, self._pending.next_deadline()))
             await self._transport.rest()
         except BaseException as error:
             cause = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
@@ -235,52 +268,17 @@ class Poller:
                 # Somebody came while the last of it was being wound up.
                 self._start()
 
-    def _expire(self) -> None:
-        """Give waiters whose limit has passed their due."""
-        for entry in self._pending.expire(self._clock()):
-            self._drop(entry)
-
-    def _launch(self, group: asyncio.TaskGroup) -> None:
-        """Start a request for each batch that is due, the most urgent first, while there is room."""
+    def _launch(self, group: asyncio.TaskGroup) -> float:
+        """Start a request for each batch that may leave, and tell when the next may."""
         now = self._clock()
-        while (turn := self._next_turn(now)) is not None and turn[0] <= now:
-            lane = turn[1]
-            spec = lookup(lane.provider)
-            size = self._limits.size(lane.provider, spec.batch_size(self._policy.batch_size), now)
-            size = self._holds.probe_size(spec, lane.batch_size(size))
-            # Ids that are not due yet ride along in spare room, unless the provider asks for pauses between looks.
-            latest = now if spec.min_interval else math.inf
+        while (departure := self._dispatch.next(now, self._room.value)) is not None and departure.time <= now:
+            spec = lookup(departure.lane.provider)
             draws = (self._rng.random(), self._rng.random())
-            flight = _Flight(spec, self._agenda.take(lane, size, latest), now, next(self._ranks), draws)
+            flight = _Flight(spec, self._dispatch.take(departure, now), now, next(self._ranks), draws)
             self._flights.add(flight)
-            self._under_way[lane.provider] += 1
-            self._holds.take(spec, now)
             self._room.acquire_nowait()
-            group.create_task(self._fly(flight))
-
-    def _next_turn(self, now: float) -> tuple[float, Lane] | None:
-        """Tell when the next request may start and for which lane; None while there is no room for one.
-
-        Where several may start now, it is the turn of the one that is the latest in intervals of its own: so when not
-        all can be kept, all stretch by the same factor. A provider whose requests hang cannot hold up the others: room
-        is left for each that has none under way.
-        """
-        self._is_crowded = not self._room.value
-        if self._is_crowded:
-            return None
-        turns = list(self._agenda.turns())
-        idle = {lane.provider for _, lane in turns if not self._under_way[lane.provider]}
-        best: tuple[float, float, Lane] | None = None
-        for due, lane in turns:
-            if lane.provider not in idle and self._room.value <= len(idle):
-                self._is_crowded = True
-                continue
-            spec = lookup(lane.provider)
-            ready = max(due, now, self._holds.until(spec, under_way=self._under_way[lane.provider]))
-            self._is_crowded |= ready == math.inf
-            turn = (ready, (due - now) / spec.poll_interval(self._policy.interval), lane)
-            best = turn if best is None else min(best, turn)
-        return None if best is None else (best[0], best[2])
+            flight.task = group.create_task(self._fly(flight))
+        return math.inf if departure is None else departure.time
 
     def _admission(self, spec: ProviderSpec, *, is_taken: bool = False) -> Callable[[], Awaitable[None]]:
         """Make what each request of one look awaits before it is sent.
@@ -302,12 +300,15 @@ class Poller:
 
         return admit
 
-    async def _sleep(self) -> None:
-        """Wait for the next turn or limit, or until something changes."""
-        turn = self._next_turn(self._clock())
-        self._sleeps_until = min(math.inf if turn is None else turn[0], self._pending.next_deadline())
-        with anyio.CancelScope(deadline=self._sleeps_until):
+    async def _sleep_until(self, time: float) -> None:
+        """Wait for a time, or until something changes."""
+        self._sleeps_until = time
+        alarm = None if time == math.inf else asyncio.get_running_loop().call_at(time, self._wake.set)
+        try:
             await self._wake.wait()
+        finally:
+            if alarm is not None:
+                alarm.cancel()
         self._sleeps_until = -math.inf
         self._wake.clear()
 
@@ -320,61 +321,99 @@ class Poller:
         """Bring one batch there and back."""
         findings = Findings()
         try:
-            with flight.scope:
+            flight.has_begun = True
+            if flight.wanted:
                 findings = await inquire(
                     self._transport,
                     flight.spec,
                     [entry.key[1] for entry in flight.entries],
-                    known={entry.task.raw: entry.key[1] for entry in flight.entries if entry.task is not None},
+                    known=[entry.record for entry in flight.entries],
+                    framing=self._framing,
                     admit=self._admission(flight.spec, is_taken=True),
                 )
         finally:
             self._note_return(flight)
             self._land(flight, findings)
-            if self._is_crowded or not self._pending:
+            if self._dispatch.is_crowded or not self._pending:
                 self._wake.set()
 
     def _note_return(self, flight: _Flight) -> None:
         """Take note that a batch is under way no more."""
         self._flights.discard(flight)
         self._room.release()
-        self._under_way[flight.spec.slug] -= 1
+        self._dispatch.note_back(flight.spec.slug, len(flight.entries))
         for entry in flight.entries:
-            self._pending.land(entry)
+            entry.place = None
+            if not entry.waiters:
+                self._pending.land(entry)
 
     # What a request brings back. All of it synchronous.
 
     def _land(self, flight: _Flight, findings: Findings) -> None:
         """Take in what a batch has found, entry by entry."""
-        spec, now = flight.spec, self._clock()
-        moment = self._judge.begin(spec, now, flight.draws)
-        self._note_look(spec, findings, flight.sent_at, now, moment.draw)
+        spec, now, (draw, other_draw) = flight.spec, self._clock(), flight.draws
+        self._note_look(spec, findings, flight.sent_at, now, other_draw)
         self._note_pauses(flight, now)
-        # Those of the same lane and time have their next turn together; as a rule that is all of them.
-        again: dict[tuple[int, float], list[Entry]] = {(0, moment.due): []}
-        unchanged, as_before = findings.unchanged, again[0, moment.due]
+        unchanged = findings.unchanged
+        # The usual: nothing is new, and nothing is wrong.
+        as_before = [
+            entry for entry in flight.entries if entry.trouble is None and entry.key[1] in unchanged and entry.waiters
+        ]
+        if len(as_before) < len(flight.entries):
+            as_before = self._judge_others(flight, findings, now, as_before)
+        if as_before:
+            for due, worth, entries in self._planner.plan(spec, as_before, now, draw):
+                self._add(Lane(spec.slug), entries, due, flight.rank, worth)
+
+    def _judge_others(self, flight: _Flight, findings: Findings, now: float, as_before: list[Entry]) -> list[Entry]:
+        """Take in what a batch has found of those that are not as before.
+
+        Returns:
+            Those of the batch that are asked again as planned.
+        """
+        spec, (_, other_draw) = flight.spec, flight.draws
+        moment = Moment(now, max(self._planner.plan_fixed(spec, now), now + spec.min_interval), other_draw)
+        as_planned = list(as_before)
+        # Those who are asked in another company, or at another time.
+        apart: dict[tuple[int, float], list[Entry]] = {}
         for entry in flight.entries:
-            # 1. Nobody wants it any more.   2. The usual: nothing new.   3. Anything else.
-            if not entry.waiters:
-                continue
-            if entry.trouble is None and entry.key[1] in unchanged:
-                as_before.append(entry)
+            # Nobody wants it any more, or it is as before.
+            if not entry.waiters or (entry.trouble is None and entry.key[1] in findings.unchanged):
                 continue
             verdict = self._judge_one(entry, spec, findings, moment)
-            if verdict.task is not None and self._pending.note(entry, verdict.task):
-                word = verdict.unknown_word
-                self._emit(TaskChanged(time=now, provider=spec.slug, task=verdict.task, unknown_word=word))
-            if verdict.outcome is None:
-                halvings = entry.trouble.suspicion if entry.trouble else 0
-                again.setdefault((halvings, max(verdict.due, now + spec.min_interval)), []).append(entry)
-            else:
+            self._note_reading(entry, spec, verdict.reading, findings.today, now)
+            halvings = entry.trouble.suspicion if entry.trouble else 0
+            if verdict.outcome is not None:
                 self._conclude(entry, spec, verdict.scope, verdict.outcome)
-        for (halvings, time), entries in again.items():
-            # An outcome of more than one task may have settled some of them meanwhile.
-            wanted = [entry for entry in entries if entry.waiters]
-            if wanted:
-                self._agenda.add(Lane(spec.slug, halvings), wanted, time, flight.rank)
-                self._wake_by(time)
+            elif verdict.due is None and not halvings:
+                as_planned.append(entry)
+            else:
+                due = moment.due if verdict.due is None else max(verdict.due, now + spec.min_interval)
+                apart.setdefault((halvings, due), []).append(entry)
+        # An outcome of more than one task may have settled some of them meanwhile.
+        for (halvings, due), entries in apart.items():
+            if wanted := [entry for entry in entries if entry.waiters]:
+                worth = self._planner.plan_first(spec, flight.sent_at)
+                self._add(Lane(spec.slug, halvings), wanted, due, flight.rank, worth)
+        return [entry for entry in as_planned if entry.waiters]
+
+    def _add(self, lane: Lane, entries: Sequence[Entry], due: float, rank: int, worth: Worth) -> None:
+        """Give some their next turn."""
+        self._dispatch.add(lane, entries, due, rank, worth)
+        self._wake_by(due)
+
+    def _note_reading(
+        self, entry: Entry, spec: ProviderSpec, reading: Reading | None, today: float | None, now: float
+    ) -> None:
+        """Keep what a record says, learn from it, and tell of it; if there is one."""
+        if reading is None:
+            return
+        self._planner.meet(entry, spec, reading, today, now)
+        if reading.state.is_terminal and reading.state is not TaskState.NOT_FOUND:
+            self._planner.note_end(entry, reading, today, now)
+        if self._pending.note(entry, reading) and (self._is_watched or reading.unknown_word is not None):
+            word = reading.unknown_word
+            self._emit(TaskChanged(time=now, provider=spec.slug, task=reading.task, unknown_word=word))
 
     def _judge_one(self, entry: Entry, spec: ProviderSpec, findings: Findings, moment: Moment) -> Verdict:
         """Tell what a look means for one of its tasks."""
@@ -409,9 +448,7 @@ class Poller:
         )
         for event in self._holds.note_look(spec, errors, is_answered=is_answered, sent_at=sent_at, now=now, draw=draw):
             self._emit(event)
-        self._limits.note_cuts(spec.slug, findings.cuts, now)
-        if findings.fits is not None:
-            self._limits.note_too_large(spec.slug, findings.fits, now)
+        self._dispatch.note_sizes(spec.slug, findings.cuts, findings.fits, now)
 
     def _note_pauses(self, flight: _Flight, now: float) -> None:
         """Remember when each id of a provider that asks for pauses may be asked again, whoever wants it then."""
@@ -425,16 +462,18 @@ class Poller:
         """Give everybody who waits for a task its end, and stop asking for it."""
         waiters = self._pending.settle(entry, outcome)
         self._drop(entry)
-        if isinstance(outcome, Task):
+        if self._is_watched and isinstance(outcome, Task):
             self._emit(TaskSettled(time=self._clock(), provider=entry.key[0], task=outcome, waiters=waiters))
 
     def _drop(self, entry: Entry) -> None:
         """Stop asking for a task: leave its turn, and cancel a request that nobody wants anything of any more."""
-        self._agenda.discard(entry)
-        flight = entry.flight
+        flight = entry.place
         if isinstance(flight, _Flight):
+            self._pending.keep(entry)
             flight.wanted -= 1
             if not flight.wanted:
-                flight.scope.cancel()
+                flight.cancel()
+        else:
+            self._dispatch.discard(entry)
         if not self._pending:
             self._wake.set()

@@ -27,6 +27,9 @@ _ESCAPE = re.compile(
 #: How often a record may be wrapped. Each wrapper is read to its end, so that a thousand of them would take minutes.
 _MOST_WRAPPERS = 8
 
+#: The name of a model or an action is shorter, in characters; what is longer must not be kept for each sort of task.
+_LONGEST_KIND = 64
+
 #: What may stand where an object is usual.
 Loose = list[msgspec.Raw] | str | float | bool | None
 #: An error: an object with a code and a message in one of their spellings, or a bare text.
@@ -106,6 +109,19 @@ class RecordHead(msgspec.Struct, gc=False):
         )
 
 
+class _RequestHead(msgspec.Struct, gc=False):
+    """What a request says of the sort of task that it asked for."""
+
+    model: object = None
+    action: object = None
+
+
+class _WholeResponse(msgspec.Struct, gc=False):
+    """The response of a record, decoded as it is."""
+
+    response: object = None
+
+
 class _Sections(msgspec.Struct, gc=False):
     """The long parts of a record, left undecoded."""
 
@@ -114,6 +130,8 @@ class _Sections(msgspec.Struct, gc=False):
 
 
 _record_decoder = msgspec.json.Decoder(RecordHead)
+_request_decoder = msgspec.json.Decoder(_RequestHead)
+_response_decoder = msgspec.json.Decoder(_WholeResponse)
 _sections_decoder = msgspec.json.Decoder(_Sections)
 
 
@@ -197,6 +215,45 @@ def read_sections(raw: bytes) -> tuple[bytes | None, bytes | None]:
 
 def _section(raw: msgspec.Raw | msgspec.UnsetType) -> bytes | None:
     return None if raw is msgspec.UNSET or (found := bytes(raw)) == b"null" else found
+
+
+def read_response(raw: bytes, *, is_flat: bool) -> object:
+    """Decode the response of a record, of which nothing but JSON is known.
+
+    Args:
+        raw: One JSON object, as `read_head` returns it.
+        is_flat: Whether the record is its own response.
+
+    Returns:
+        The response, None where the record has none.
+
+    Raises:
+        Exception: One of `DECODE_ERRORS`.
+    """
+    return msgspec.json.decode(raw) if is_flat else _response_decoder.decode(raw).response
+
+
+def read_kind(head: RecordHead) -> tuple[str, str]:
+    """Read what sort of task was asked for.
+
+    Args:
+        head: The record's.
+
+    Returns:
+        The model and the action that its request names, at most 64 characters of each; an empty text where it names
+        none, or nothing that can be read.
+    """
+    if head.request is msgspec.UNSET:
+        return "", ""
+    try:
+        request, _ = decode(_request_decoder, head.request)
+    except DECODE_ERRORS:
+        return "", ""
+    model, action = request.model, request.action
+    return (
+        model[:_LONGEST_KIND] if isinstance(model, str) else "",
+        action[:_LONGEST_KIND] if isinstance(action, str) else "",
+    )
 
 
 def is_empty(raw: bytes) -> bool:

@@ -47,11 +47,18 @@ T = TypeVar("T")
 _POOL_SIZE = 100
 #: Bytes of one answer, at most: fifty records of images sent as base64 text, and far from what exhausts memory.
 BODY_LIMIT = 64 * 1024 * 1024
+#: The least HTTP status that may be an error of the request: a redirect is.
+_LEAST_FAILURE = 300
 #: Bytes that are read and unpacked at a time, about.
 _READ_SIZE = 2**16
 #: The headers of an answer that mean something here, in lower case.
 _HEADERS_READ = ("retry-after", "date")
-_USER_AGENT = f"acetasks/{__version__} aiohttp/{aiohttp.__version__} Python/{platform.python_version()}"
+#: The headers of every request, beside the one with the token.
+_HEADERS_SENT = {
+    "accept": "application/json",
+    "content-type": "application/json",
+    "user-agent": f"acetasks/{__version__} aiohttp/{aiohttp.__version__} Python/{platform.python_version()}",
+}
 
 
 class _Credentials(str):
@@ -88,6 +95,7 @@ class Session:
         rng: random.Random,
         clock: Callable[[], float],
         emit: Callable[[Event], None],
+        is_watched: bool = True,
     ) -> None:
         """Start without connections; the first request opens the pool.
 
@@ -98,17 +106,25 @@ class Session:
             rng: The randomness of the delays.
             clock: Seconds of the loop's clock.
             emit: Told of every attempt.
+            is_watched: Whether anybody wants to hear of those that do not fail.
         """
         self._endpoints = endpoints
         self._http = http
         self._is_own = http is None
+        # A pool of its own sends them by itself.
+        self._headers = _HEADERS_SENT if http is not None else {}
         self._is_closed = False
         self._under_way = 0
         self._scopes: set[anyio.CancelScope] = set()
         self._retry = retry
+        self._timeout, self._submit_timeout = (
+            aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, retry.timeout))
+            for seconds in (retry.timeout, retry.submit_timeout)
+        )
         self._rng = rng
         self._clock = clock
         self._emit = emit
+        self._is_watched = is_watched
 
     def __repr__(self) -> str:
         """Show where requests go."""
@@ -219,12 +235,11 @@ class Session:
             raise ClientClosedError(f"the client was closed before {request.method} {request.path} was sent")
         sending.sent_at = started = self._clock()
         count = len(request.ids)
-        self._emit(RequestSent(time=started, provider=request.provider, ids=count))
+        if self._is_watched:
+            self._emit(RequestSent(time=started, provider=request.provider, ids=count))
         try:
             response = await self._exchange(request, token)
-            # A date without the answer's own is the one thing that takes a clock other than the loop's.
-            failure = read_failure(request, response, read_retry_after(response.headers, time.time()))
-            if failure is not None:
+            if (failure := _find_failure(request, response)) is not None:
                 raise failure
             result = read(response)
         except AceTasksError as error:
@@ -234,12 +249,11 @@ class Session:
             sending.sent_at = None
             raise
         sending.sent_at = None
-        now = self._clock()
-        self._emit(
-            RequestAnswered(
-                time=now, provider=request.provider, ids=count, status=response.status, seconds=now - started
+        if self._is_watched:
+            now, status = self._clock(), response.status
+            self._emit(
+                RequestAnswered(time=now, provider=request.provider, ids=count, status=status, seconds=now - started)
             )
-        )
         return result
 
     async def _exchange(self, request: Request, token: Secret) -> Response:
@@ -251,36 +265,38 @@ class Session:
                 "the aiohttp session given to Client(http=...) is closed; keep it open while in use"
             )
         url = self._endpoints[request.service].base_url.rstrip("/") + request.path
-        where = f"{request.provider}: {request.method} {request.path}"
-        seconds = self._retry.submit_timeout if request.is_submission else self._retry.timeout
+        timeout = self._submit_timeout if request.is_submission else self._timeout
         try:
             async with self._http.request(
                 request.method,
                 url,
                 params=request.query or None,
                 data=request.body or None,
-                headers={
-                    "accept": "application/json",
-                    "authorization": _Credentials(f"Bearer {token.reveal()}"),
-                    "content-type": "application/json",
-                    "user-agent": _USER_AGENT,
-                },
+                headers={"authorization": _Credentials(f"Bearer {token.reveal()}"), **self._headers},
                 allow_redirects=False,
                 raise_for_status=False,
                 read_bufsize=_READ_SIZE,  # a larger one would let a small body unpack past the limit at once
-                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, self._retry.timeout)),
+                timeout=timeout,
             ) as answer:
                 headers = {name: answer.headers[name] for name in _HEADERS_READ if name in answer.headers}
                 return Response(status=answer.status, headers=headers, body=await _read_body(answer))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            fault = TransportError(f"{where} could not be sent ({_describe(error)})", reached=False)
+            fault = TransportError(f"{_name(request)} could not be sent ({_describe(error)})", reached=False)
         except TimeoutError:
-            fault = TransportError(f"{where} was not answered within {seconds:g} s")
+            fault = TransportError(f"{_name(request)} was not answered within {timeout.total:g} s")
         except (aiohttp.ClientError, OSError) as error:
-            fault = TransportError(f"{where} got no complete answer ({_describe(error)})")
+            fault = TransportError(f"{_name(request)} got no complete answer ({_describe(error)})")
         # Raised out here, without aiohttp's error as its cause or context: that one, and the frames it came through,
         # hold the headers of the request, and whoever prints them prints the token.
         raise fault
+
+
+def _find_failure(request: Request, response: Response) -> Exception | None:
+    """Find the HTTP error that an answer is, if it is one."""
+    if response.status < _LEAST_FAILURE:
+        return None
+    # A date without the answer's own is the one thing that takes a clock other than the loop's.
+    return read_failure(request, response, read_retry_after(response.headers, time.time()))
 
 
 def check_pool(http: aiohttp.ClientSession, *, allow_insecure: bool) -> None:
@@ -317,7 +333,9 @@ def _build_uncertain_error(request: Request, reason: str, sent_at: float) -> Sub
 
 def _open_pool() -> aiohttp.ClientSession:
     """Open a pool of connections that keeps no cookies: nothing but the token tells the service who asks."""
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_POOL_SIZE), cookie_jar=aiohttp.DummyCookieJar())
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=_POOL_SIZE), cookie_jar=aiohttp.DummyCookieJar(), headers=_HEADERS_SENT
+    )
 
 
 async def _read_body(answer: aiohttp.ClientResponse) -> bytes:
@@ -328,7 +346,8 @@ async def _read_body(answer: aiohttp.ClientResponse) -> bytes:
     """
     chunks: list[bytes] = []
     size = 0
-    async for chunk in answer.content.iter_any():
+    while not answer.content.at_eof():
+        chunk = await answer.content.readany()
         size += len(chunk)
         if size > BODY_LIMIT:
             answer.close()
@@ -363,6 +382,11 @@ def _is_uncertain(error: AceTasksError) -> bool:
     if isinstance(error, TransportError):
         return error.reached
     return isinstance(error, ProtocolError) or (isinstance(error, ServiceError) and error.code in {None, "timeout"})
+
+
+def _name(request: Request) -> str:
+    """Name a request in an error."""
+    return f"{request.provider}: {request.method} {request.path}"
 
 
 def _describe(error: Exception) -> str:

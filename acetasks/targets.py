@@ -6,15 +6,16 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from acetasks import waiting
-from acetasks.arguments import check_id, check_timeout
+from acetasks.arguments import check_id, check_ids, check_timeout
 from acetasks.errors import ClientClosedError
 from acetasks.providers import lookup
 from acetasks.waiting import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable
 
     from acetasks.models import Task
+    from acetasks.pending import Key
     from acetasks.poller import Poller
 
 
@@ -38,7 +39,7 @@ class TaskHandle:
         task_id: str,
         finished: Task | None = None,
         *,
-        poller_for: Callable[[Sequence[Wanted]], Poller] | None = None,
+        poller_for: Callable[[Iterable[Key]], Poller] | None = None,
     ) -> None:
         """Name a task; clients do this in `submit` and `handle`.
 
@@ -72,13 +73,19 @@ class TaskHandle:
         """Pickle without the client."""
         return TaskHandle, (self.provider, self.id, self.finished)
 
+    @property
+    def key(self) -> Key:
+        """What tells its task from others: a result without an id is told by its trace id or record."""
+        if self.finished is None:
+            return lookup(self.provider).slug, check_id(self.id)
+        return self.provider, self.id or f"finished {self.finished.trace_id or hash(self.finished.raw)}"
+
     async def wait(self, *, timeout: float | None = None) -> Task:
         """Wait for the task to end; see `Client.wait`."""
         seconds = check_timeout(timeout)
         if self.finished is not None:
             return waiting.succeeded_or_raise(self.finished)
-        wanted = read_target(self)
-        return await waiting.wait_for(self._poller(wanted), wanted, seconds)
+        return await waiting.wait_for(self._poller(), self.key, seconds)
 
     def updates(self) -> AsyncGenerator[Task, None]:
         """Follow the task: it is yielded when first seen and at each change of its state or progress.
@@ -87,42 +94,22 @@ class TaskHandle:
         """
         if self.finished is not None:
             return waiting.once(self.finished)
-        wanted = read_target(self)
-        return waiting.follow(self._poller(wanted), wanted)
+        return waiting.follow(self._poller(), self.key)
 
-    def _poller(self, wanted: Wanted) -> Poller:
+    def _poller(self) -> Poller:
         if self._poller_for is None:
             raise ClientClosedError(
                 f"this handle of {self.provider} task {self.id} was unpickled and has no client: get one with"
                 " client.handle(handle.provider, handle.id)"
             )
-        return self._poller_for([wanted])
+        return self._poller_for([self.key])
 
 
 #: What can be waited for: a provider and an id, or a handle.
 Target = tuple[str, str] | TaskHandle
 
 
-def read_target(target: Target) -> Wanted:
-    """Find out which task is meant by a pair of provider and id, or a handle.
-
-    Raises:
-        TypeError: It is neither.
-        ValueError: The id can be none.
-        UnknownProviderError: The provider's name can be none.
-    """
-    if isinstance(target, TaskHandle):
-        provider, task_id, finished = target.provider, target.id, target.finished
-    else:
-        pair: object = target
-        if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004  # a pair has two
-            raise TypeError(f"a task is given as a pair of provider and id, or as a handle, not {target!r}")
-        provider, task_id = pair
-        finished = None
-    return Wanted(lookup(provider), task_id if finished is not None else check_id(task_id), finished)
-
-
-def read_targets(first: str | Iterable[Target], ids: Iterable[str] | None) -> list[Wanted]:
+def read_targets(first: str | Iterable[Target], ids: Iterable[str] | None) -> Wanted:
     """Find out which tasks are meant by a provider and its ids, or by pairs and handles.
 
     Raises:
@@ -133,13 +120,31 @@ def read_targets(first: str | Iterable[Target], ids: Iterable[str] | None) -> li
     if isinstance(first, str):
         if ids is None or isinstance(ids, str):
             raise TypeError(f"give a provider and a list of its ids, not {first!r} and {ids!r}")
-        wanted = [read_target((first, task_id)) for task_id in ids]
+        slug = lookup(first).slug
+        wanted = Wanted([(slug, task_id) for task_id in check_ids(list(ids))], {})
     elif ids is not None:
         raise TypeError(f"give a provider's slug with its ids, not {first!r}")
     elif not isinstance(first, Iterable):
         raise TypeError(f"give a list of handles, or of pairs of provider and id, not {first!r}")
     else:
-        wanted = [read_target(target) for target in first]
-    if not wanted:
+        wanted = Wanted([], {})
+        for target in first:
+            _read_target(target, wanted)
+    if not wanted.keys:
         raise ValueError("no task ids were given: there is nothing to ask for")
     return wanted
+
+
+def _read_target(target: Target, wanted: Wanted) -> None:
+    """Find out which task is meant by a pair of provider and id, or a handle, and put it to the others."""
+    if isinstance(target, TaskHandle):
+        key = target.key
+        if target.finished is not None:
+            wanted.finished[key] = target.finished
+    else:
+        pair: object = target
+        if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004  # a pair has two
+            raise TypeError(f"a task is given as a pair of provider and id, or as a handle, not {target!r}")
+        provider, task_id = pair
+        key = (lookup(provider).slug, check_id(task_id))
+    wanted.keys.append(key)

@@ -20,16 +20,16 @@ from acetasks.errors import (
     RateLimitError,
     UnknownProviderError,
 )
-from acetasks.models import Task, TaskState
+from acetasks.models import TaskState
 from acetasks.pending import Outcome, Trouble
-from acetasks.providers import read_record
-from acetasks.schedule import is_gone, plan_next_look
+from acetasks.providers import Reading, read_record
+from acetasks.schedule import is_gone
 
 if TYPE_CHECKING:
     from acetasks.holds import Holds
     from acetasks.models import PollPolicy
     from acetasks.pending import Entry
-    from acetasks.providers import ProviderSpec, Reading
+    from acetasks.providers import ProviderSpec
 
 
 class Scope(enum.Enum):
@@ -46,26 +46,28 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What a look means for one task.
 
     Attributes:
-        task: The task as it was seen, or None if it was not.
-        unknown_word: The state word of it that nobody has documented, or None.
+        reading: The record of it that is news, or None.
         outcome: The end of the waiting, or None: then it is asked for again.
         scope: Whom the outcome is for.
-        due: When to ask again, in seconds of the loop's clock.
+        due: When to ask again, in seconds of the loop's clock; None leaves it to the schedule.
     """
 
-    task: Task | None = None
-    unknown_word: str | None = None
+    reading: Reading | None = None
     outcome: Outcome | None = None
     scope: Scope = Scope.TASK
-    due: float = 0.0
+    due: float | None = None
+
+
+#: Nothing is new: it is asked again when the schedule says so.
+_GO_ON = Verdict()
 
 
 class Moment(NamedTuple):
-    """When a look came back, and what is planned once for all tasks that it was at.
+    """When a look came back, and what is the same for all tasks that it was at, so that they stay together.
 
     Attributes:
         now: Seconds of the loop's clock.
-        due: When to look again at what was found unfinished, likewise.
+        due: When to look again at what has not been seen as it should, likewise: an interval from now.
         draw: A random number from 0 up to 1.
     """
 
@@ -77,33 +79,19 @@ class Moment(NamedTuple):
 class Judge:
     """Tells what looks mean, by a client's policy."""
 
-    def __init__(self, policy: PollPolicy, holds: Holds, anchor: float) -> None:
+    def __init__(self, policy: PollPolicy, holds: Holds) -> None:
         """Judge by a policy.
 
         Args:
-            policy: How long what is believed, and when to ask again.
+            policy: How long what is believed.
             holds: When to ask again after a fault.
-            anchor: When one of the client's ticks is; see `plan_next_look`.
         """
         self._policy = policy
         self._holds = holds
-        self._anchor = anchor
 
     def __repr__(self) -> str:
         """Show by what it judges."""
         return f"<Judge by {self._policy!r}>"
-
-    def begin(self, spec: ProviderSpec, now: float, draws: tuple[float, float]) -> Moment:
-        """Plan for a look that has come back; the tasks that it was at share the plan, and so stay together.
-
-        Args:
-            spec: The provider's row.
-            now: Seconds of the loop's clock.
-            draws: Two random numbers from 0 up to 1.
-        """
-        interval = spec.poll_interval(self._policy.interval)
-        due = plan_next_look(now, interval, self._policy.jitter, draws[0], self._anchor)
-        return Moment(now, due, draws[1])
 
     def judge_reading(self, entry: Entry, spec: ProviderSpec, reading: Reading, moment: Moment) -> Verdict:
         """Tell what a record of a task means.
@@ -114,8 +102,7 @@ class Judge:
             reading: The record, read.
             moment: When the look came back.
         """
-        task = reading.task
-        if task.state is TaskState.NOT_FOUND:
+        if reading.state is TaskState.NOT_FOUND:
             return self.judge_miss(entry, spec, moment)
         unconfirmed = entry.trouble.unconfirmed if entry.trouble else 0
         entry.trouble = None
@@ -124,9 +111,8 @@ class Judge:
             entry.trouble = Trouble()
             entry.trouble.unconfirmed = unconfirmed + 1
             if entry.trouble.unconfirmed >= self._policy.unconfirmed_polls:
-                task = read_record(spec, task.raw, task_id=task.id, confirmed=True).task
-        outcome = task if task.state.is_terminal else None
-        return Verdict(task=task, unknown_word=reading.unknown_word, outcome=outcome, due=moment.due)
+                reading = read_record(spec, reading.raw, task_id=reading.id, confirmed=True)
+        return Verdict(reading=reading, outcome=reading.task if reading.state.is_terminal else None)
 
     def judge_unchanged(self, entry: Entry, spec: ProviderSpec, moment: Moment) -> Verdict:
         """Tell what it means that a task's record is still the one that was read last.
@@ -137,11 +123,11 @@ class Judge:
             moment: When the look came back.
         """
         # Only that of a task that seems to have failed means more the longer it stays.
-        if entry.trouble and entry.trouble.unconfirmed and entry.task is not None:
-            reading = read_record(spec, entry.task.raw, task_id=entry.task.id)
+        if entry.trouble and entry.trouble.unconfirmed and entry.record is not None:
+            reading = read_record(spec, entry.record, task_id=entry.key[1])
             return self.judge_reading(entry, spec, reading, moment)
         entry.trouble = None
-        return Verdict(due=moment.due)
+        return _GO_ON
 
     def judge_miss(self, entry: Entry, spec: ProviderSpec, moment: Moment) -> Verdict:
         """Tell what it means that the service has no trace of a task: nothing, until the grace is over.
@@ -158,8 +144,9 @@ class Judge:
             trouble.missing_since = moment.now
         grace = max(self._policy.missing_grace, spec.missing_grace)
         if is_gone(trouble.misses, moment.now - trouble.missing_since, polls=self._policy.missing_polls, grace=grace):
-            gone = Task(provider=spec.slug, id=entry.key[1], state=TaskState.NOT_FOUND)
-            return Verdict(task=gone, outcome=gone)
+            # As a service says it that says it at all.
+            gone = read_record(spec, b"{}", task_id=entry.key[1])
+            return Verdict(reading=gone, outcome=gone.task)
         return Verdict(due=moment.due)
 
     def judge_error(self, entry: Entry, spec: ProviderSpec, error: AceTasksError, moment: Moment) -> Verdict:

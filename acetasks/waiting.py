@@ -1,17 +1,16 @@
 """The awaiting side: one coroutine for each way to wait, over the poller's waiters.
 
-Each of them registers its waiters and takes them off again however it ends, so that cancelling it at any await leaves
-nothing behind.
+Each of them registers its waiter and takes it off again however it ends, so that cancelling it at any await leaves
+nothing behind. What is done for each of thousands of tasks is done in portions, between which others have their turn.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.lowlevel
-import msgspec
 
 from acetasks.errors import (
     AceTasksError,
@@ -23,45 +22,104 @@ from acetasks.errors import (
     fresh_copy,
 )
 from acetasks.models import Task, TaskState
-from acetasks.providers import ProviderSpec
+from acetasks.pending import Entry, Key, Outcome, Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from acetasks.pending import Key, Outcome, Waiter
     from acetasks.poller import Poller
 
-#: Waiters that are registered before others get their turn: a few milliseconds of work.
-_REGISTERED_AT_ONCE = 500
+#: Tasks that are seen to before others get their turn: a few milliseconds of work.
+_PORTION = 500
 
 
-class Wanted(msgspec.Struct, frozen=True, gc=False):
-    """A task that somebody wants the end of.
+class Wanted(NamedTuple):
+    """The tasks that somebody wants the ends of.
 
     Attributes:
-        spec: The provider's row.
-        id: The task's id.
-        finished: The task, where its end is known without asking.
+        keys: Their providers and ids, in the order given; the same task may be there twice.
+        finished: Those of them whose end is known without asking.
     """
 
-    spec: ProviderSpec
-    id: str
-    finished: Task | None = None
+    keys: list[Key]
+    finished: dict[Key, Task]
 
     @property
-    def key(self) -> Key:
-        """What tells it from others: a result without an id is told by its trace id or record."""
-        if self.id or self.finished is None:
-            return self.spec.slug, self.id
-        return self.spec.slug, f"finished {self.finished.trace_id or hash(self.finished.raw)}"
+    def unfinished(self) -> Sequence[Key]:
+        """Those that have to be asked for."""
+        return [key for key in self.keys if key not in self.finished] if self.finished else self.keys
 
 
-async def wait_for(poller: Poller, wanted: Wanted, timeout: float | None) -> Task:
+class FutureWaiter(Waiter):
+    """One who waits for one task.
+
+    Attributes:
+        over: Done once there is an outcome, or the limit has passed.
+        outcome: Of the task; None as long as there is none. It may come at the very time of the limit.
+    """
+
+    __slots__ = ("outcome", "over")
+
+    def __init__(self, deadline: float) -> None:
+        super().__init__(deadline)
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.outcome: Outcome | None = None
+
+    def settle(self, entry: Entry, outcome: Outcome) -> None:  # noqa: ARG002  # there is but one entry
+        """Keep the outcome, and wake up whoever waits for it."""
+        self.outcome = outcome
+        self.expire()
+
+    def expire(self) -> None:
+        """Wake up whoever waits, unless that was cancelled."""
+        if not self.over.done():
+            self.over.set_result(None)
+
+
+class QueueWaiter(Waiter):
+    """One who waits for several tasks.
+
+    Attributes:
+        ends: Of each task its end; what was known of it, where an error has ended the waiting; or None as long as it is
+            waited for. It is right at once, whenever the news is read.
+        news: Of each task its key and outcome; None when the limit has passed.
+    """
+
+    __slots__ = ("ends", "news")
+
+    def __init__(self, deadline: float) -> None:
+        super().__init__(deadline)
+        self.ends: dict[Key, Task | Entry | None] = {}
+        self.news: asyncio.Queue[tuple[Key, Outcome] | None] = asyncio.Queue()
+
+    def settle(self, entry: Entry, outcome: Outcome) -> None:
+        """Put the outcome to the others."""
+        self.ends[entry.key] = outcome if isinstance(outcome, Task) else entry
+        self.news.put_nowait((entry.key, outcome))
+
+    def expire(self) -> None:
+        """Tell that nothing more is to be waited for."""
+        self.news.put_nowait(None)
+
+
+class FollowingWaiter(QueueWaiter):
+    """One who also wants to see each change of a task, as if it were an outcome."""
+
+    __slots__ = ()
+
+    follows = True
+
+    def change(self, task: Task) -> None:
+        """Put the task to the others."""
+        self.news.put_nowait(((task.provider, task.id), task))
+
+
+async def wait_for(poller: Poller, key: Key, timeout: float | None) -> Task:
     """Wait for one task to end well.
 
     Args:
         poller: Who polls.
-        wanted: The task.
+        key: The task.
         timeout: Seconds, or None for no limit.
 
     Returns:
@@ -73,18 +131,23 @@ async def wait_for(poller: Poller, wanted: Wanted, timeout: float | None) -> Tas
         TaskTimeoutError: The limit passed first.
         AceTasksError: It cannot be asked for.
     """
-    waiter = poller.register(wanted.spec, wanted.id, deadline=poller.deadline(timeout))
+    waiter = FutureWaiter(poller.deadline(timeout))
+    poller.register(waiter, (key,))
+    poller.limit(waiter)
     try:
-        task = _task_or_raise(await waiter.future)
+        await waiter.over
+        outcome = waiter.outcome
+        if outcome is None:
+            raise TaskTimeoutError((poller.last_seen(key),), timeout or 0.0, poller.fault_of(key))
     finally:
-        poller.leave(waiter)
-    if not task.state.is_terminal:
-        raise TaskTimeoutError((task,), timeout or 0.0, waiter.fault)
-    return succeeded_or_raise(task)
+        poller.leave(waiter, (key,))
+    if isinstance(outcome, AceTasksError):
+        raise fresh_copy(outcome)
+    return succeeded_or_raise(outcome)
 
 
 async def each_completed(
-    poller: Poller, wanted: Sequence[Wanted], timeout: float | None, *, hold_back: bool = True
+    poller: Poller, wanted: Wanted, timeout: float | None, *, hold_back: bool = True
 ) -> AsyncGenerator[tuple[Key, Task], None]:
     """Wait for several tasks, and yield each as it ends, whichever way it does.
 
@@ -93,7 +156,7 @@ async def each_completed(
         wanted: The tasks; one that is given twice is yielded once.
         timeout: Seconds for all of them, or None for no limit.
         hold_back: Whether an error that concerns only one of the tasks is raised when all others have ended, and not
-            at once.
+            at once; and failed tasks are yielded, and not raised.
 
     Yields:
         Each task that has ended, with the key that it was wanted by.
@@ -102,42 +165,42 @@ async def each_completed(
         TaskTimeoutError: The limit passed first.
         AceTasksError: Some cannot be asked for. Like that of every error here, its `tasks` has all of them.
     """
-    distinct = {one.key: one for one in wanted}
-    ended = {one.key: one.finished for one in distinct.values() if one.finished is not None}
-    waiters: dict[asyncio.Future[Outcome], Waiter] = {}
-    done: asyncio.Queue[asyncio.Future[Outcome]] = asyncio.Queue()
+    waiter = QueueWaiter(poller.deadline(timeout))
+    ends = waiter.ends
+    ends.update(wanted.finished)
+    for item in wanted.finished.items():
+        waiter.news.put_nowait(item)
     held_back: list[AceTasksError] = []
-    # One limit for all: when it passes, every waiter is given its task as last seen at once.
-    deadline = poller.deadline(timeout)
     try:
-        async for waiter in _register(poller, (one for one in distinct.values() if one.key not in ended), deadline):
-            waiters[waiter.future] = waiter
-            waiter.future.add_done_callback(done.put_nowait)
-        for key, task in tuple(ended.items()):
-            yield key, task
-        for _ in range(len(waiters)):
-            waiter = waiters[future := await done.get()]
-            outcome = future.result()
-            # 1. The limit.   2. An end.   3. An error of this task alone.   4. An error of more than it.
-            if isinstance(outcome, Task) and not outcome.state.is_terminal:
-                raise _noting(_timed_out(poller, wanted, ended, waiters.values(), timeout), held_back)
-            if isinstance(outcome, Task):
-                ended[waiter.key] = outcome
-                yield waiter.key, outcome
-            elif hold_back and _is_of_one(outcome):
-                held_back.append(outcome)
-            else:
-                raise _noting(_with_tasks(outcome, _all_seen(poller, wanted, ended)), held_back)
+        await _register(poller, waiter, wanted.keys)
+        poller.limit(waiter)
+        unread = len(ends)
+        while unread:
+            if unread % _PORTION == 0:
+                await anyio.lowlevel.checkpoint()
+            news = await waiter.news.get()
+            # 1. The limit, unless all that is left has come with it.   2. An end.   3. An error of this task alone.
+            # 4. An error of more than it.
+            if news is None:
+                if any(end is None for end in ends.values()):
+                    raise _noting(await _time_out(poller, wanted, ends, timeout), held_back)
+                continue
+            unread -= 1
+            key, outcome = news
+            error = _failure_of(outcome) if isinstance(outcome, Task) else outcome
+            if isinstance(outcome, Task) and (hold_back or error is None):
+                yield key, outcome
+            elif error is not None and hold_back and _is_of_one(error):
+                held_back.append(error)
+            elif error is not None:
+                raise _noting(_with_tasks(error, await _all_seen(poller, wanted, ends)), held_back)
         if held_back:
-            raise _noting(_with_tasks(held_back[0], _all_seen(poller, wanted, ended)), held_back[1:])
+            raise _noting(_with_tasks(held_back[0], await _all_seen(poller, wanted, ends)), held_back[1:])
     finally:
-        for waiter in waiters.values():
-            poller.leave(waiter)
+        await _leave(poller, waiter, [key for key, end in ends.items() if end is None])
 
 
-async def wait_all(
-    poller: Poller, wanted: Sequence[Wanted], timeout: float | None, *, return_failed: bool
-) -> list[Task]:
+async def wait_all(poller: Poller, wanted: Wanted, timeout: float | None, *, return_failed: bool) -> list[Task]:
     """Wait for several tasks to end.
 
     Args:
@@ -152,21 +215,17 @@ async def wait_all(
     Raises:
         AceTasksError: As `wait_for` and `each_completed` do; its `tasks` has all of them.
     """
-    ended: dict[Key, Task] = {}
     async with contextlib.aclosing(each_completed(poller, wanted, timeout, hold_back=return_failed)) as stream:
-        async for key, task in stream:
-            ended[key] = task
-            if not return_failed and (error := _failure_of(task)) is not None:
-                raise _with_tasks(error, _all_seen(poller, wanted, ended))
-    return [ended[one.key] for one in wanted]
+        ended = {key: task async for key, task in stream}
+    return [ended[key] for key in wanted.keys]
 
 
-async def follow(poller: Poller, wanted: Wanted) -> AsyncGenerator[Task, None]:
+async def follow(poller: Poller, key: Key) -> AsyncGenerator[Task, None]:
     """Yield a task when it is first seen and at each change of its state or progress, its end included.
 
     Args:
         poller: Who polls.
-        wanted: The task.
+        key: The task.
 
     Yields:
         The task, as it was seen.
@@ -174,15 +233,18 @@ async def follow(poller: Poller, wanted: Wanted) -> AsyncGenerator[Task, None]:
     Raises:
         AceTasksError: It cannot be asked for.
     """
-    news: asyncio.Queue[Task | asyncio.Future[Outcome]] = asyncio.Queue()
-    waiter = poller.register(wanted.spec, wanted.id, on_change=news.put_nowait)
-    waiter.future.add_done_callback(news.put_nowait)
+    waiter = FollowingWaiter(poller.deadline(None))
+    poller.register(waiter, (key,))
     try:
-        while isinstance(item := await news.get(), Task):
-            yield item
-        _task_or_raise(item.result())
+        while (news := await waiter.news.get()) is not None:
+            _, outcome = news
+            if isinstance(outcome, AceTasksError):
+                raise fresh_copy(outcome)
+            yield outcome
+            if outcome.state.is_terminal:
+                break
     finally:
-        poller.leave(waiter)
+        poller.leave(waiter, (key,))
 
 
 async def once(task: Task) -> AsyncGenerator[Task, None]:
@@ -209,48 +271,58 @@ def _failure_of(task: Task) -> TaskFailedError | TaskNotFoundError | None:
     return TaskNotFoundError(task) if task.state is TaskState.NOT_FOUND else None
 
 
-def _task_or_raise(outcome: Outcome) -> Task:
-    if isinstance(outcome, AceTasksError):
-        raise fresh_copy(outcome)
-    return outcome
-
-
 def _is_of_one(error: AceTasksError) -> bool:
     """Tell whether an error concerns nothing but the task that it was given for."""
     return isinstance(error, ProtocolError) or (isinstance(error, BadRequestError) and not error.is_redirect)
 
 
-async def _register(poller: Poller, wanted: Iterable[Wanted], deadline: float) -> AsyncGenerator[Waiter, None]:
-    """Register a waiter for each task, and let others have their turn in between."""
-    for count, one in enumerate(wanted, start=1):
-        yield poller.register(one.spec, one.id, deadline=deadline)
-        if count % _REGISTERED_AT_ONCE == 0:
+async def _register(poller: Poller, waiter: QueueWaiter, keys: list[Key]) -> None:
+    """Register a waiter for tasks whose ends are not known, each once."""
+    for start in range(0, len(keys), _PORTION):
+        if start:
             await anyio.lowlevel.checkpoint()
+        new = [key for key in dict.fromkeys(keys[start : start + _PORTION]) if key not in waiter.ends]
+        if new:
+            waiter.ends.update(dict.fromkeys(new))
+            poller.register(waiter, new)
 
 
-def _timed_out(
-    poller: Poller,
-    wanted: Sequence[Wanted],
-    ended: Mapping[Key, Task],
-    waiters: Collection[Waiter],
-    timeout: float | None,
+async def _leave(poller: Poller, waiter: Waiter, keys: Sequence[Key]) -> None:
+    """Take a waiter off tasks in portions, even if whoever waited was cancelled; at once if that comes again."""
+    start = 0
+    try:
+        with anyio.CancelScope(shield=True):
+            for start in range(0, len(keys), _PORTION):
+                if start:
+                    await anyio.lowlevel.checkpoint()
+                poller.leave(waiter, keys[start : start + _PORTION])
+    finally:
+        poller.leave(waiter, keys[start:])
+
+
+async def _time_out(
+    poller: Poller, wanted: Wanted, ends: Mapping[Key, Task | Entry | None], timeout: float | None
 ) -> TaskTimeoutError:
     """Make the error of a limit that has passed."""
-    seen: dict[Key, Task | None] = {waiter.key: _seen_by(waiter) for waiter in waiters}
-    seen.update(ended)
-    fault = next(filter(None, (waiter.fault for waiter in waiters)), None)
-    return TaskTimeoutError(_all_seen(poller, wanted, seen), timeout or 0.0, fault)
+    fault: AceTasksError | None = None
+    for number, (key, end) in enumerate(tuple(ends.items()), start=1):
+        if number % _PORTION == 0:
+            await anyio.lowlevel.checkpoint()
+        if end is None and (fault := poller.fault_of(key)) is not None:
+            break
+    return TaskTimeoutError(await _all_seen(poller, wanted, ends), timeout or 0.0, fault)
 
 
-def _seen_by(waiter: Waiter) -> Task | None:
-    """Tell how a task was last seen by a waiter whose limit has passed."""
-    outcome = waiter.future.result() if waiter.future.done() else None
-    return outcome if isinstance(outcome, Task) else None
-
-
-def _all_seen(poller: Poller, wanted: Sequence[Wanted], seen: Mapping[Key, Task | None]) -> tuple[Task, ...]:
+async def _all_seen(poller: Poller, wanted: Wanted, ends: Mapping[Key, Task | Entry | None]) -> tuple[Task, ...]:
     """List every task of a wait as it was last seen, in the order given."""
-    return tuple(seen.get(one.key) or poller.last_seen(one.spec, one.id) for one in wanted)
+    seen: list[Task] = []
+    for key in wanted.keys:
+        if len(seen) % _PORTION == _PORTION - 1:
+            await anyio.lowlevel.checkpoint()
+        # 1. It has ended.   2. An error has ended the waiting.   3. It is waited for still.
+        end = ends[key]
+        seen.append(end if isinstance(end, Task) else poller.last_seen(key) if end is None else end.last_seen)
+    return tuple(seen)
 
 
 def _with_tasks(error: AceTasksError, tasks: tuple[Task, ...]) -> AceTasksError:

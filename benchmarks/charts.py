@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from client import Measure
+from laws import LEARNED, NOT_WORSE
+from learn import rows_of
+from play import Arrivals
 from runs import TITLES, Run, runs_of
-from svg import Chart, Series
+from svg import Chart, DotChart, Dots, Series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from arena import Result
+    from learn import Study
 
 _MIB = 2**20
 _AWAITED = "tasks awaited at once"
@@ -110,6 +114,29 @@ def build_charts(results: Sequence[Result]) -> Iterator[tuple[str, Chart]]:
             has_guide=is_growth,
         )
         yield figure.name, chart
+
+
+def build_dot_charts(study: Study) -> Iterator[tuple[str, DotChart]]:
+    """Build the chart of the schedules, if any were played, with its name."""
+    rows = rows_of(study)
+    if not rows:
+        return
+    series = [
+        Dots(name=name.value, colour=colour, values={row.law: row.ratio for row in rows if row.arrivals is name})
+        for colour, name in enumerate(Arrivals)
+    ]
+    yield (
+        "schedules",
+        DotChart(
+            title="Lateness of the learned schedule, as a part of a fixed interval's",
+            note=f"at as many looks; dotted: at most {LEARNED} is promised above the line, {NOT_WORSE} anywhere",
+            x="mean lateness, that of the fixed interval being 1",
+            rows=list(dict.fromkeys(row.law for row in rows)),
+            series=series,
+            bounds=[LEARNED, NOT_WORSE],
+            rule_after=len({row.law for row in rows if row.is_learnable}),
+        ),
+    )
 
 
 def _build_series(runs: Sequence[Run], figure: _Figure) -> Iterator[Series]:

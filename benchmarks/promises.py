@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from client import Measure
+from laws import LEARNED, NOT_WORSE
+from learn import ORDERED, SHARES, Row, Study, rows_of
 from runs import Run, runs_of
 
 if TYPE_CHECKING:
@@ -212,3 +214,28 @@ def judge(results: Sequence[Result]) -> Iterator[Verdict]:
         is_enough = promise.least is None or value >= promise.least
         is_little = promise.most is None or value <= promise.most
         yield Verdict(promise.says, f"{value:.3g} {promise.unit}", is_enough and is_little)
+
+
+def judge_study(study: Study) -> Iterator[Verdict]:
+    """Hold what is promised of the schedules against a study, where each is the worst; see `judge`."""
+    rows = rows_of(study)
+    # 1. Where there is something to learn.   2. Anywhere.   3. Where there is too little for all.
+    if learnable := [row for row in rows if row.is_learnable]:
+        says = (
+            f"learned schedule, where it can learn: {LEARNED} of a fixed interval's lateness at as many looks, at most"
+        )
+        yield _judge_rows(says, learnable, LEARNED)
+    if rows:
+        yield _judge_rows(f"learned schedule, anywhere: {NOT_WORSE} of it, at most", rows, NOT_WORSE)
+    for share in SHARES:
+        orders = [order for order in study.orders if order.share == share]
+        if orders:
+            ratio = sum(order.ours.lateness for order in orders) / sum(order.oldest.lateness for order in orders)
+            says = f"1/{1 / share:.0f} of the requests: {ORDERED} of the lateness of oldest first, at most"
+            yield Verdict(says, f"{ratio:.3g} times", ratio <= ORDERED)
+
+
+def _judge_rows(says: str, rows: Sequence[Row], most: float) -> Verdict:
+    worst = max(rows, key=lambda row: row.ratio)
+    shown = f"{worst.ratio:.3g} times ({worst.law}, {worst.arrivals.value})"
+    return Verdict(says, shown, worst.ratio <= most)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from arena import Result
-from charts import build_charts
+from charts import build_charts, build_dot_charts
+from learn import Study
 from meters import name_processor
-from svg import draw
+from svg import draw, draw_dots
 from tables import render_tables
 
 import acetasks
@@ -54,10 +55,17 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was measured in one run."""
+    """Everything that was measured in one run.
+
+    Attributes:
+        machine: On which machine.
+        results: Of the trials beside the competitors.
+        study: Of the schedules.
+    """
 
     machine: Machine
     results: list[Result]
+    study: Study = Study()
 
 
 def describe_machine() -> Machine:
@@ -76,7 +84,7 @@ def describe_machine() -> Machine:
 
 def render(report: Report) -> str:
     """Write everything as Markdown."""
-    return f"Measured on {report.machine.name}.\n\n{render_tables(report.results)}\n"
+    return f"Measured on {report.machine.name}.\n\n{render_tables(report.results, report.study)}\n"
 
 
 def write(report: Report, directory: Path) -> None:
@@ -86,6 +94,8 @@ def write(report: Report, directory: Path) -> None:
     (directory / "results.md").write_text(render(report), encoding="utf-8")
     for name, chart in build_charts(report.results):
         (directory / f"{name}.svg").write_text(draw(chart), encoding="utf-8")
+    for name, dots in build_dot_charts(report.study):
+        (directory / f"{name}.svg").write_text(draw_dots(dots), encoding="utf-8")
 
 
 def _find_versions() -> dict[str, str]:

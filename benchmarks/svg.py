@@ -1,4 +1,6 @@
-"""Line charts as SVG, with both axes logarithmic: small, readable on light and on dark ground, and without a library.
+"""Charts as SVG: small, readable on light and on dark ground, and without a library.
+
+Lines have both axes logarithmic; dots stand in rows, along an axis that begins at 0.
 
 A chart is written for the eye: nothing here knows what the numbers mean.
 """
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT = 760, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 76, 40, 84, 56
+#: Of charts with rows: where their axis begins, and how high each row is.
+_ROWS_LEFT, _ROW = 176, 22
 #: In the colours c0 to c4 a reader tells the series apart on both grounds, whichever colours the eye confuses.
 _STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1c2127 } .title { font-size: 16px; font-weight: 600 }
@@ -74,6 +78,42 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     has_guide: bool = False
 
 
+class Dots(msgspec.Struct, frozen=True, kw_only=True):
+    """One dot in each row.
+
+    Attributes:
+        name: What they are.
+        colour: Which of the five colours and marks they have.
+        values: The value in each row that has one, at least 0.
+    """
+
+    name: str
+    colour: int
+    values: dict[str, float]
+
+
+class DotChart(msgspec.Struct, frozen=True, kw_only=True):
+    """A chart of dots in rows.
+
+    Attributes:
+        title: What it shows.
+        note: A line of small print below the title.
+        x: The name of the axis.
+        rows: The names of the rows, from the top.
+        series: The dots.
+        bounds: Values at which a faint line stands.
+        rule_after: After so many rows there is a line across; 0 for none.
+    """
+
+    title: str
+    note: str
+    x: str
+    rows: Sequence[str]
+    series: Sequence[Dots]
+    bounds: Sequence[float] = ()
+    rule_after: int = 0
+
+
 class _Axis:
     """A logarithmic axis, from a power of ten to another."""
 
@@ -106,11 +146,7 @@ def draw(chart: Chart) -> str:
     x = _Axis([point[0] for point in points], _LEFT, _WIDTH - _RIGHT)
     y = _Axis([point[1] for point in points], _HEIGHT - _BOTTOM, _TOP)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">',
-        f"<title>{escape(chart.title)}</title><style>{_STYLE}</style>",
-        f'<rect class="ground" width="{_WIDTH}" height="{_HEIGHT}" rx="8"/>',
-        f'<text class="title" x="20" y="28">{escape(chart.title)}</text>',
-        f'<text class="faint" x="20" y="47">{escape(chart.note)}</text>',
+        *_draw_frame(chart, _HEIGHT),
         *_draw_axes(chart, x, y),
         *_draw_legend(chart.series),
     ]
@@ -119,6 +155,55 @@ def draw(chart: Chart) -> str:
     for series in chart.series:
         parts.extend(_draw_series(series, x, y))
     return "\n".join([*parts, "</svg>", ""])
+
+
+def draw_dots(chart: DotChart) -> str:
+    """Draw a chart of dots in rows.
+
+    Args:
+        chart: It has at least one row.
+
+    Returns:
+        The SVG.
+    """
+    bottom, right = _TOP + _ROW * len(chart.rows) + 6, _WIDTH - _RIGHT
+    most = max([1.0, *chart.bounds, *(value for one in chart.series for value in one.values.values())])
+    # A tick every fifth; where something is far off, every so many fifths that there are no more than a dozen.
+    tick = 0.2 * math.ceil(most / 2.4)
+    end = tick * math.ceil(most / tick)
+    places = {row: _TOP + _ROW * (number + 0.5) + 3 for number, row in enumerate(chart.rows)}
+
+    def place(value: float) -> float:
+        return round(_ROWS_LEFT + value / end * (right - _ROWS_LEFT), 1)
+
+    parts = [*_draw_frame(chart, bottom + _BOTTOM), *_draw_legend(chart.series)]
+    for number in range(round(end / tick) + 1):
+        across = place(number * tick)
+        parts.append(f'<path class="rule" d="M{across} {_TOP}V{bottom}"/>')
+        parts.append(f'<text class="mid faint" x="{across}" y="{bottom + 19}">{number * tick:.1f}</text>')
+    if chart.rule_after:
+        parts.append(f'<path class="rule" d="M20 {_TOP + _ROW * chart.rule_after + 3}H{right}"/>')
+    parts.extend(f'<path class="guide" d="M{place(bound)} {_TOP}V{bottom}"/>' for bound in chart.bounds)
+    parts.extend(
+        f'<text class="end" x="{_ROWS_LEFT - 12}" y="{down + 4}">{escape(row)}</text>' for row, down in places.items()
+    )
+    for one in chart.series:
+        parts.append(f'<g class="c{one.colour}" fill="currentColor">')
+        parts.extend(
+            f'<g transform="translate({place(value)} {places[row]})">{_MARKS[one.colour]}</g>'
+            for row, value in one.values.items()
+        )
+        parts.append("</g>")
+    parts.append(f'<text class="mid" x="{(_ROWS_LEFT + right) / 2}" y="{bottom + 42}">{escape(chart.x)}</text>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _draw_frame(chart: Chart | DotChart, height: float) -> Iterator[str]:
+    yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">'
+    yield f"<title>{escape(chart.title)}</title><style>{_STYLE}</style>"
+    yield f'<rect class="ground" width="{_WIDTH}" height="{height}" rx="8"/>'
+    yield f'<text class="title" x="20" y="28">{escape(chart.title)}</text>'
+    yield f'<text class="faint" x="20" y="47">{escape(chart.note)}</text>'
 
 
 def _draw_axes(chart: Chart, x: _Axis, y: _Axis) -> Iterator[str]:
@@ -134,7 +219,7 @@ def _draw_axes(chart: Chart, x: _Axis, y: _Axis) -> Iterator[str]:
     yield f'<text class="mid" transform="translate(18 {middle}) rotate(-90)">{escape(chart.y)}</text>'
 
 
-def _draw_legend(series: Sequence[Series]) -> Iterator[str]:
+def _draw_legend(series: Sequence[Series | Dots]) -> Iterator[str]:
     place = 20.0
     for one in series:
         mark = _MARKS[one.colour]

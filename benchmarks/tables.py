@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import TYPE_CHECKING
 
 from client import Measure
-from promises import judge
+from learn import ORDERED, rows_of
+from promises import judge, judge_study
 from runs import TITLES, Run, runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from arena import Result
+    from learn import Order, Row, Study
 
 _MIB = 2**20
 _COSTS = (
@@ -26,10 +29,23 @@ _GROWTH = (
     "ids a request",
     "CPU µs a look",
 )
+_SCHEDULES = (
+    *("how long tasks take", "how they come", "looks a task", "late by s, at a fixed interval", "learned", "ratio"),
+    *("ratio, handed on", "ratio, proportional", "promised"),
+)
+_ORDERS = (
+    "requests, of what the intervals take",
+    "looks a task",
+    "late by s, oldest first",
+    "by what it is worth",
+    "ratio",
+    "promised",
+)
 
 
-def render_tables(results: Sequence[Result]) -> str:
+def render_tables(results: Sequence[Result], study: Study) -> str:
     """Write every table of which there is anything, and what is to be known of them."""
+    verdicts = [*judge(results), *judge_study(study)]
     tables = (
         _tabulate(_COSTS, [_tell_costs(run) for run in runs_of(results, Measure.COST)], texts=(1,)),
         _list_faults(results),
@@ -44,9 +60,11 @@ def render_tables(results: Sequence[Result]) -> str:
             texts=(1,),
         ),
         _tabulate(_GROWTH, [_tell_growth(run) for run in runs_of(results, Measure.GROWTH)], texts=(1,)),
+        _tabulate(_SCHEDULES, [_tell_schedules(row) for row in rows_of(study)], texts=(0, 1)),
+        _tabulate(_ORDERS, _tell_orders(study.orders)),
         _tabulate(
             ("what has to hold", "measured", "holds"),
-            [(verdict.promise, verdict.shown, "yes" if verdict.holds else "**no**") for verdict in judge(results)],
+            [(verdict.promise, verdict.shown, "yes" if verdict.holds else "**no**") for verdict in verdicts],
             texts=(0,),
         ),
     )
@@ -90,6 +108,45 @@ def _tell_growth(run: Run) -> tuple[str, ...]:
         f"{run.counts.ids / max(1, run.counts.requests):.1f}",
         f"{1e6 * run.cpu_per_look:,.3g}",
     )
+
+
+def _tell_schedules(row: Row) -> tuple[str, ...]:
+    handed_on, proportional = ("" if ratio is None else f"{ratio:.2f}" for ratio in (row.handed_on, row.proportional))
+    return (
+        row.law,
+        row.arrivals.value,
+        f"{row.looks:.1f}",
+        f"{row.fixed:.2f}",
+        f"{row.learned:.2f}",
+        f"{row.ratio:.2f}",
+        handed_on,
+        proportional,
+        f"≤ {row.promise:g}",
+    )
+
+
+def _tell_orders(orders: Sequence[Order]) -> list[tuple[str, ...]]:
+    """Tell what order does, over all seeds."""
+    rows: list[tuple[str, ...]] = []
+    for share in dict.fromkeys(order.share for order in orders):
+        same = [order for order in orders if order.share == share]
+        looks, ours, oldest = (
+            statistics.fmean(values)
+            for values in zip(
+                *((order.ours.looks, order.ours.lateness, order.oldest.lateness) for order in same), strict=True
+            )
+        )
+        rows.append(
+            (
+                f"1/{1 / share:.0f}",
+                f"{looks:.1f}",
+                f"{oldest:.1f}",
+                f"{ours:.1f}",
+                f"{ours / oldest:.2f}",
+                f"≤ {ORDERED}",
+            )
+        )
+    return rows
 
 
 def _list_faults(results: Sequence[Result]) -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 #: From so many tasks on, and where growth is measured, all of them are asked every ten seconds and not every three.
 _LARGE = 100_000
 _INTERVAL, _LONG_INTERVAL = 3.0, 10.0
+#: From so many tasks on they take longer: what a look costs is to be told from what a task does.
+_LONG_FROM = 10_000
 #: Who takes part unless told otherwise.
 USUAL = ("ours", "official", "by_hand", "floor")
 
@@ -28,7 +30,12 @@ class Span(msgspec.Struct, frozen=True):
 
 
 # Tasks of one kind that were submitted together take about as long; real ones take minutes.
-_QUICK, _FULL, _LONG = Span(3.0, 10.0, 30.0), Span(30.0, 50.0, 100.0), Span(40.0, 80.0, 120.0)
+_QUICK, _FULL, _LONG, _LARGEST = (
+    Span(3.0, 10.0, 30.0),
+    Span(20.0, 40.0, 60.0),
+    Span(90.0, 110.0, 120.0),
+    Span(40.0, 80.0, 100.0),
+)
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +81,6 @@ _SECTIONS = {
         quick=(300, 1000),
         full=(100, 300, 1000, 5000, 10_000, _LARGE),
         competitors=USUAL,
-        more=("ours_waits",),
         few=USUAL,
     ),
     Measure.STALL: _Section(quick=(1000,), full=(1000, _LARGE), competitors=USUAL, few=("ours",)),
@@ -83,7 +89,7 @@ _SECTIONS = {
     ),
     Measure.GROWTH: _Section(
         quick=(100, 1000, 10_000),
-        full=(100, 300, 1000, 3000, 10_000, 30_000, _LARGE),
+        full=(100, 1000, 10_000, 30_000, _LARGE),
         competitors=("ours", "floor"),
     ),
 }
@@ -108,7 +114,7 @@ def _plan_trial(measure: Measure, tasks: int, competitor: str, choice: Choice) -
     since = 0.0
     # 1. To the end of all tasks.   2. While none of them ends: once all have been asked, and for some intervals.
     if measure in {Measure.COST, Measure.STALL}:
-        span = _LONG if tasks >= _LARGE else _FULL if choice.is_full else _QUICK
+        span = _LARGEST if tasks >= _LARGE else _LONG if tasks >= _LONG_FROM else _FULL if choice.is_full else _QUICK
     elif measure is Measure.MEMORY:
         span = Span(NEVER, NEVER, 3.5 * interval)
     else:

@@ -24,6 +24,7 @@ def arguments(server: AceServer) -> dict[str, list[str]]:
         "watch_requests.py": [server.add("pixverse", after=0) for _ in range(120)],
         "ten_minutes_in_no_time.py": [],
         "trouble_on_purpose.py": [],
+        "learn_and_remember.py": [],
     }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -26,6 +28,9 @@ from acetasks.answers import Look, read_failure, read_look, read_submission
 from acetasks.errors import ECHO_LIMIT
 from acetasks.providers import ProviderSpec, Reading, lookup, read_record, specs
 from acetasks.wire import Request, Response, build_look, build_submission
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FLUX, LUMA, VEO, SUNO = lookup("flux"), lookup("luma"), lookup("veo"), lookup("suno")
 CAPTCHA, DIGITAL_HUMAN, MAESTRO = lookup("captcha"), lookup("digital-human"), lookup("maestro")
@@ -320,7 +325,7 @@ class TestReadFailure:
             assert failure is None or isinstance(failure, UnknownProviderError)
 
 
-def read(request: Request, body: object, status: int = 200, known: dict[bytes, str] | None = None) -> Look:
+def read(request: Request, body: object, status: int = 200, known: Sequence[bytes | None] = ()) -> Look:
     """Read an answer to a look at luma's tasks."""
     return read_look(LUMA, request, answer(status, body), known)
 
@@ -588,37 +593,51 @@ def write_batch(*records: bytes) -> bytes:
 class TestKnownRecords:
     """`read_look` of several tasks some of whose records are known: what has not changed is not read again."""
 
-    FIRST, SECOND = b'{"id":"t-1"}', b'{"id":"t-2"}'
+    FIRST, SECOND, THIRD = b'{"id":"t-1"}', b'{"id":"t-2"}', b'{"id":"t-3"}'
     CHANGED = b'{"id":"t-1","state":"failed"}'
-    STRANGER = b'{"id":"t-3"}'
+    STRANGER = b'{"id":"t-9"}'
 
     def test_a_known_record_is_unchanged(self) -> None:
         """Its task is told apart from those that there is news of."""
-        look = read(BATCH_LOOK, write_batch(self.FIRST, self.SECOND), known={self.FIRST: "t-1"})
+        look = read(BATCH_LOOK, write_batch(self.FIRST, self.SECOND), known=(self.FIRST, None))
 
         assert look.unchanged == {"t-1"}
         assert states(look) == {"t-2": "pending"}
         assert look.unread == 0
 
-    def test_all_may_be_known(self) -> None:
-        """Most looks bring nothing new."""
-        look = read(BATCH_LOOK, write_batch(self.SECOND, self.FIRST), known={self.FIRST: "t-1", self.SECOND: "t-2"})
+    @pytest.mark.parametrize("records", [(FIRST, SECOND), (SECOND, FIRST)], ids=["as asked", "another order"])
+    def test_all_may_be_known(self, records: tuple[bytes, ...]) -> None:
+        """Most looks bring nothing new, in whatever order."""
+        look = read(BATCH_LOOK, write_batch(*records), known=(self.FIRST, self.SECOND))
 
-        assert look == Look({}, frozenset({"t-1", "t-2"}))
+        assert look == Look({}, {"t-1", "t-2"})
+
+    @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+    def test_a_known_record_is_its_tasks_in_any_place(self, order: tuple[int, ...]) -> None:
+        """One that stands where another was asked for says nothing of that one."""
+        records = [self.CHANGED, self.SECOND, self.THIRD]
+        answer_ = write_batch(*(records[place] for place in order))
+        look = read(build_look(LUMA, ["t-1", "t-2", "t-3"]), answer_, known=(self.FIRST, self.SECOND, self.THIRD))
+
+        assert look.unchanged == {"t-2", "t-3"}
+        assert states(look) == {"t-1": "failed"}
 
     @pytest.mark.parametrize("odd", UNREADABLE)
-    def test_a_known_record_is_not_read(self, odd: bytes) -> None:
+    @pytest.mark.parametrize("is_in_place", [True, False])
+    def test_a_known_record_is_not_read(self, odd: bytes, is_in_place: bool) -> None:  # noqa: FBT001  # a column
         """Not even whether it can be read is looked at again."""
-        look = read(BATCH_LOOK, write_batch(odd, self.SECOND), known={odd: "t-1"})
+        records = (odd, self.SECOND) if is_in_place else (self.SECOND, odd)
+        look = read(BATCH_LOOK, write_batch(*records), known=(odd, None))
 
         assert look.unchanged == {"t-1"}
         assert states(look) == {"t-2": "pending"}
         assert look.unread == 0
 
-    def test_only_what_is_new_is_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("step", [1, -1], ids=["as asked", "another order"])
+    def test_only_what_is_new_is_read(self, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
         """Of fifty records of which one has changed, one is read."""
         records = {f"t-{number}": b'{"id":"t-%d"}' % number for number in range(50)}
-        known = {record: task_id for task_id, record in records.items()}
+        known = list(records.values())
         records["t-7"] = b'{"id":"t-7","state":"failed"}'
         were_read = []
 
@@ -627,7 +646,7 @@ class TestKnownRecords:
             return read_record(spec, record)
 
         monkeypatch.setattr(answers, "read_record", count)
-        look = read(build_look(LUMA, list(records)), write_batch(*records.values()), known=known)
+        look = read(build_look(LUMA, list(records)), write_batch(*list(records.values())[::step]), known=known)
 
         assert were_read == [records["t-7"]]
         assert states(look) == {"t-7": "failed"}
@@ -636,33 +655,58 @@ class TestKnownRecords:
     @pytest.mark.parametrize("record", [b'{"id": "t-1"}', b'{"id":"t-1","state":"failed"}', b'{"id":"t-1","x":1}'])
     def test_any_other_bytes_are_news(self, record: bytes) -> None:
         """Whether the difference means anything shows when the record is read."""
-        look = read(BATCH_LOOK, write_batch(record), known={self.FIRST: "t-1"})
+        look = read(BATCH_LOOK, write_batch(record), known=(self.FIRST, None))
 
         assert look.readings.keys() == {"t-1"}
-        assert look.unchanged == frozenset()
+        assert look.unchanged == set()
 
-    @pytest.mark.parametrize("known", [None, {}])
-    def test_nothing_may_be_known(self, known: dict[bytes, str] | None) -> None:
+    @pytest.mark.parametrize("known", [(), (None, None), [None, None]])
+    def test_nothing_may_be_known(self, known: Sequence[bytes | None]) -> None:
         """Then every record is news."""
         look = read(BATCH_LOOK, write_batch(self.FIRST, self.SECOND), known=known)
 
         assert states(look) == {"t-1": "pending", "t-2": "pending"}
-        assert look.unchanged == frozenset()
+        assert look.unchanged == set()
 
     def test_what_is_left_out_is_not_unchanged(self) -> None:
         """That a record is known says nothing of a task that the answer does not have."""
-        look = read(BATCH_LOOK, write_batch(self.SECOND), known={self.FIRST: "t-1", self.SECOND: "t-2"})
+        look = read(BATCH_LOOK, write_batch(self.SECOND), known=(self.FIRST, self.SECOND))
 
-        assert look == Look({}, frozenset({"t-2"}))
+        assert look == Look({}, {"t-2"})
+
+    @pytest.mark.parametrize(
+        ("records", "unchanged", "news"),
+        [
+            ((), "", ""),
+            ((FIRST,), "t-1", ""),
+            ((SECOND, THIRD), "t-2 t-3", ""),
+            ((FIRST, THIRD), "t-1 t-3", ""),
+            ((CHANGED, THIRD), "t-3", "t-1"),
+            ((FIRST, SECOND, THIRD, FIRST, CHANGED), "t-1 t-2 t-3", ""),
+            ((STRANGER, FIRST, SECOND, THIRD), "t-1 t-2 t-3", ""),
+            ((FIRST, STRANGER, CHANGED, SECOND, STRANGER, THIRD), "t-1 t-2 t-3", ""),
+            ((SECOND, SECOND, SECOND, SECOND, CHANGED), "t-2", "t-1"),
+        ],
+    )
+    def test_records_may_be_fewer_or_more_than_were_asked_for(
+        self, records: tuple[bytes, ...], unchanged: str, news: str
+    ) -> None:
+        """Those that are left out are in neither part; what is there too often, or nobody's, adds nothing."""
+        request = build_look(LUMA, ["t-1", "t-2", "t-3"])
+        look = read(request, write_batch(*records), known=(self.FIRST, self.SECOND, self.THIRD))
+
+        assert look.unchanged == set(unchanged.split())
+        assert look.readings.keys() == set(news.split())
+        assert look.unread == 0
 
     def test_a_record_of_a_task_that_was_not_asked_for_is_passed_over(self) -> None:
-        """Known or not, a stranger's record is no news, and it counts where it cannot be read."""
-        known = {self.STRANGER: "t-3", UNREADABLE[0]: "t-4"}
-        look = read(BATCH_LOOK, write_batch(self.STRANGER, UNREADABLE[0], self.SECOND), known=known)
+        """A stranger's record is no news, wherever it stands, and it counts where it cannot be read."""
+        for records in itertools.permutations((self.STRANGER, UNREADABLE[0], self.SECOND)):
+            look = read(BATCH_LOOK, write_batch(*records), known=(self.FIRST, None))
 
-        assert states(look) == {"t-2": "pending"}
-        assert look.unchanged == frozenset()
-        assert look.unread == 1
+            assert states(look) == {"t-2": "pending"}
+            assert look.unchanged == set()
+            assert look.unread == 1
 
     @pytest.mark.parametrize(
         ("records", "is_known"),
@@ -672,31 +716,48 @@ class TestKnownRecords:
             ([FIRST, FIRST], True),
             ([FIRST, CHANGED, FIRST], True),
             ([CHANGED, FIRST, CHANGED], False),
+            ([FIRST, FIRST, CHANGED], True),
+            ([CHANGED, FIRST, FIRST], False),
+            ([CHANGED, CHANGED, FIRST], False),
+            ([FIRST, CHANGED, CHANGED], True),
         ],
-        ids=["known first", "changed first", "twice known", "changed between", "known between"],
+        ids=lambda column: (
+            "-".join("known" if b"failed" not in record else "changed" for record in column)
+            if isinstance(column, list)
+            else ""
+        ),
     )
+    @pytest.mark.parametrize("place", [0, 1, 2, 5])
     def test_the_first_record_of_a_task_counts_known_or_not(
         self,
         records: list[bytes],
         is_known: bool,  # noqa: FBT001  # a column
+        place: int,
     ) -> None:
-        """A task is news or unchanged, never both, and a service that repeats itself makes no news at each look."""
-        look = read(BATCH_LOOK, write_batch(*records), known={self.FIRST: "t-1"})
+        """A task is news or unchanged, never both, and a service that repeats itself makes no news at each look.
 
-        assert look.unchanged == ({"t-1"} if is_known else frozenset())
+        It may be the first, a later or the last of those that were asked for.
+        """
+        ids = [f"o-{number}" for number in range(6)]
+        ids[place] = "t-1"
+        known: list[bytes | None] = [None] * 6
+        known[place] = self.FIRST
+        look = read(build_look(LUMA, ids), write_batch(*records), known=known)
+
+        assert look.unchanged == ({"t-1"} if is_known else set())
         assert states(look) == ({} if is_known else {"t-1": "failed"})
 
     def test_a_single_record_is_always_read(self) -> None:
         """Where one task is asked for, nothing is saved."""
-        look = read(LOOK, self.FIRST, known={self.FIRST: "t-1"})
+        look = read(LOOK, self.FIRST, known=(self.FIRST,))
 
         assert states(look) == {"t-1": "pending"}
-        assert look.unchanged == frozenset()
+        assert look.unchanged == set()
 
     @pytest.mark.parametrize(
         "body",
         [
-            b'{"items": [ {"id": "t-1", "x": [1,  2]} , {"task_id" :"t-2"}\n]}',
+            b'{"items":[ {"id": "t-1", "x": [1,  2]} , {"task_id" :"t-2"}\n]}',
             rb'[{"id": "t-1", "request": "cut \ud83d"}, {"id": "t-2", "request": "\\ud83d \ud83d\ude00"}]',
             '{"items":[{"id":"t-1","request":"é😀"},{"id":"t-2"}],"count":2}'.encode(),
         ],
@@ -704,9 +765,10 @@ class TestKnownRecords:
     )
     def test_a_record_is_known_by_what_the_task_keeps(self, body: bytes) -> None:
         """The same answer again has nothing new, for a task keeps its record as it came."""
-        known = {reading.task.raw: task_id for task_id, reading in read(BATCH_LOOK, body).readings.items()}
+        readings = read(BATCH_LOOK, body).readings
+        known = [readings[task_id].task.raw for task_id in BATCH_LOOK.ids]
 
-        assert read(BATCH_LOOK, body, known=known) == Look({}, frozenset({"t-1", "t-2"}))
+        assert read(BATCH_LOOK, body, known=known) == Look({}, {"t-1", "t-2"})
 
     @given(
         records=st.lists(
@@ -717,7 +779,9 @@ class TestKnownRecords:
     def test_what_is_known_changes_nothing_but_the_work(self, records: list[bytes], more: list[bytes]) -> None:
         """With and without it an answer has the same tasks, and those that are unchanged are as they were."""
         before = read(BATCH_LOOK, write_batch(*records))
-        known = {reading.task.raw: task_id for task_id, reading in before.readings.items()}
+        known = [
+            before.readings[task_id].task.raw if task_id in before.readings else None for task_id in BATCH_LOOK.ids
+        ]
         plain = read(BATCH_LOOK, write_batch(*more))
         look = read(BATCH_LOOK, write_batch(*more), known=known)
 
@@ -727,7 +791,36 @@ class TestKnownRecords:
         assert all(look.readings[task_id] == plain.readings[task_id] for task_id in look.readings)
         assert look.unread == plain.unread
         again = read(BATCH_LOOK, write_batch(*records), known=known)
-        assert again == Look({}, frozenset(before.readings), before.unread)
+        assert again == Look({}, set(before.readings), before.unread)
+
+    @given(
+        ids=st.permutations(["t-1", "t-2", "t-3", "t-4"]),
+        known=st.lists(st.sampled_from([None, 0, 1]), min_size=4, max_size=4),
+        records=st.lists(st.tuples(st.integers(1, 5), st.integers(0, 1)), max_size=9),
+    )
+    def test_every_answer_is_read_as_the_simplest_reader_would(
+        self, ids: list[str], known: list[int | None], records: list[tuple[int, int]]
+    ) -> None:
+        """One after the other: the first of each task counts, and is news unless it is the one that is known."""
+
+        def write(task_id: str, progress: int) -> bytes:
+            return b'{"id":"%s","progress":%d}' % (task_id.encode(), progress)
+
+        remembered = [
+            None if progress is None else write(task_id, progress) for task_id, progress in zip(ids, known, strict=True)
+        ]
+        sent = [write(f"t-{number}", progress) for number, progress in records]
+        first = {f"t-{number}": write(f"t-{number}", progress) for number, progress in reversed(records)}
+        look = read(build_look(LUMA, ids), write_batch(*sent), known=remembered)
+
+        assert look.unchanged == {
+            task_id
+            for task_id, own in zip(ids, remembered, strict=True)
+            if own is not None and first.get(task_id) == own
+        }
+        assert {task_id: reading.raw for task_id, reading in look.readings.items()} == {
+            task_id: record for task_id, record in first.items() if task_id in ids and task_id not in look.unchanged
+        }
 
 
 class TestReadSubmission:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acetasks.arguments import check_id, check_timeout
+from acetasks.arguments import check_id, check_ids, check_timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class TestCheckId:
@@ -49,6 +54,62 @@ class TestCheckId:
             assert passed == task_id == task_id.strip()
             assert task_id.isprintable()
             assert task_id
+
+
+GOOD_IDS = ["5c231f52-1293-5d1a-ac7c-886a0ed3e9a3", "x", "a b", "ñ", "x"]
+
+
+class TestCheckIds:
+    """`check_ids`: as `check_id`, for many at once."""
+
+    def test_passes_ids_on(self) -> None:
+        """They come back as they are: in order, and those given twice are there twice."""
+        ids = [*GOOD_IDS, *map(str, range(1000))]
+
+        assert check_ids(list(ids)) == ids
+        assert check_ids([]) == []
+
+    @pytest.mark.parametrize("place", [0, 2, 5])
+    @pytest.mark.parametrize(
+        "task_id", ["", " ", " x", "x ", "x\n", "a\x00b", "\ud800", "a\u200bb", "\u2028x", "x\u3000"]
+    )
+    def test_one_that_can_be_none_refuses_the_whole(self, task_id: str, place: int) -> None:
+        """It is named, wherever it stands."""
+        ids = [*GOOD_IDS[:place], task_id, *GOOD_IDS[place:]]
+
+        with pytest.raises(ValueError, match="a task id is a text of some length") as caught:
+            check_ids(ids)
+        assert repr(task_id) in str(caught.value)
+
+    @pytest.mark.parametrize("task_id", [None, 7, b"x", ["x"], {}])
+    def test_one_that_is_no_text_refuses_the_whole(self, task_id: object) -> None:
+        """It is named, whether it could be hashed or not."""
+        with pytest.raises(TypeError, match="a task id is a string, not ") as caught:
+            check_ids([*GOOD_IDS, task_id])  # type: ignore[list-item]  # that is the point
+
+        assert repr(task_id) in str(caught.value)
+
+    def test_a_text_of_a_kind_of_its_own_is_a_text(self) -> None:
+        """An enum's member, say."""
+
+        class Name(str):
+            __slots__ = ()
+
+        assert check_ids(["x", Name("y")]) == ["x", "y"]
+
+    @given(ids=st.lists(st.text(max_size=3) | st.sampled_from(GOOD_IDS), max_size=6))
+    def test_refuses_what_check_id_refuses(self, ids: list[str]) -> None:
+        """Whatever is given, many are refused where one of them alone would be."""
+
+        def is_refused(check: Callable[[], object]) -> bool:
+            try:
+                check()
+            except ValueError:
+                return True
+            return False
+
+        one_by_one = any(is_refused(functools.partial(check_id, task_id)) for task_id in ids)
+        assert is_refused(functools.partial(check_ids, list(ids))) is one_by_one
 
 
 class TestCheckTimeout:

@@ -22,16 +22,18 @@ from acetasks import (
     TaskState,
     TransportError,
 )
-from acetasks.answers import Look, read_failure
-from acetasks.inquiry import Findings, inquire
+from acetasks.answers import Look, read_failure, read_look
+from acetasks.framing import Framing
+from acetasks.inquiry import Findings, _read, inquire
 from acetasks.providers import lookup, read_record
 from acetasks.schedule import read_retry_after
-from acetasks.wire import Response
+from acetasks.wire import Response, build_look
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
     from acetasks import AceTasksError
+    from acetasks.providers import ProviderSpec
     from acetasks.wire import Request
 
 LUMA = lookup("luma")
@@ -153,9 +155,10 @@ def assert_partition(findings: Findings, ids: Sequence[str]) -> None:
     assert {reading.task.provider for reading in findings.readings.values()} <= {LUMA.slug}
 
 
-def remember(ids: Iterable[str]) -> dict[bytes, str]:
-    """Know the records of some ids."""
-    return {record(task_id): task_id for task_id in ids}
+def remember(known: Iterable[str], ids: Sequence[str] = FIFTY) -> list[bytes | None]:
+    """Know the records of some of the ids that are asked for."""
+    known = set(known)
+    return [record(task_id) if task_id in known else None for task_id in ids]
 
 
 class TestAnswers:
@@ -320,7 +323,8 @@ class TestKnown:
         """One that could not be read makes no error where it is known."""
         desk = full_desk()
         desk.records["t-7"] = unreadable("t-7")
-        findings = await inquire(desk, LUMA, FIFTY, known={unreadable("t-7"): "t-7"})
+        known = [unreadable("t-7") if task_id == "t-7" else None for task_id in FIFTY]
+        findings = await inquire(desk, LUMA, FIFTY, known=known)
 
         assert desk.requests == [tuple(FIFTY)]
         assert findings.unchanged == {"t-7"}
@@ -355,14 +359,14 @@ class TestKnown:
     ) -> None:
         """Whether all, every second or every third is known, an answer is as short as it is."""
         ids = FIFTY[:count]
-        known = remember(ids[::share])
+        known = ids[::share]
         desk = full_desk(cut=cut)
-        findings = await inquire(desk, LUMA, ids, known=known)
+        findings = await inquire(desk, LUMA, ids, known=remember(known, ids))
 
         assert len(desk.requests) == requests
         assert findings.cuts == [cut for asked in desk.requests if len(asked) - cut > 1]
         # One that is asked for alone is read, known or not.
-        assert findings.unchanged == set(known.values()) - {ids[-1] if len(desk.requests[-1]) == 1 else ""}
+        assert findings.unchanged == set(known) - {ids[-1] if len(desk.requests[-1]) == 1 else ""}
         assert_partition(findings, ids)
 
     async def test_only_unchanged_records_in_a_later_answer_show_a_cut(self) -> None:
@@ -384,6 +388,41 @@ class TestKnown:
         assert len(findings.readings) <= 2
         assert_partition(findings, FIFTY)
 
+    async def test_known_records_are_found_in_any_order(self) -> None:
+        """A service may answer as it likes: nothing is read, and nothing asked again."""
+
+        class Reversed(Desk):
+            def choose(self, ids: Sequence[str]) -> list[bytes]:
+                return super().choose(ids)[::-1]
+
+        desk = Reversed({task_id: record(task_id) for task_id in FIFTY}, cut=30)
+        desk.records["t-7"] = unreadable("t-7")
+        known = [desk.records[task_id] for task_id in FIFTY]
+        findings = await inquire(desk, LUMA, FIFTY, known=known)
+
+        assert desk.requests == [tuple(FIFTY), tuple(FIFTY[30:])]
+        assert findings.unchanged == set(FIFTY)
+        assert_partition(findings, FIFTY)
+
+    async def test_each_id_keeps_its_own_record_however_a_batch_is_divided(self) -> None:
+        """In the halves, and in what an answer left out, what is known of an id is not taken for another's."""
+        desk = full_desk(culprits=["t-20"], cut=7)
+        desk.records["t-3"] = record("t-3", progress=50)
+        desk.records["t-40"] = record("t-40", progress=50)
+        known = remember(FIFTY[1:])
+        findings = await inquire(desk, LUMA, FIFTY, known=known)
+
+        alone = {asked[0] for asked in desk.requests if len(asked) == 1}
+        assert findings.errors == {"t-20": REJECTED}
+        assert findings.readings.keys() | {"t-20"} == {"t-0", "t-3", "t-40", "t-20"} | alone
+        assert findings.readings["t-40"].progress == 50
+        assert_partition(findings, FIFTY)
+
+    async def test_what_is_known_must_be_of_the_ids(self) -> None:
+        """A list of another length is nobody's, and no record may be taken for that of another."""
+        with pytest.raises(ValueError, match="zip"):
+            await inquire(full_desk(cut=20), LUMA, FIFTY, known=remember(FIFTY)[1:])
+
     async def test_unchanged_records_stay_found_in_trouble(self) -> None:
         """Where a later request fails, what the first one found stays."""
         error = TransportError("reset")
@@ -401,6 +440,120 @@ class TestKnown:
         assert findings.unchanged == set(FIFTY[:20])
         assert findings.errors == dict.fromkeys(FIFTY[20:], error)
         assert_partition(findings, FIFTY)
+
+
+class TestWholes:
+    """An answer with nothing new in it is told so as a whole, once it is known how the provider frames its answers."""
+
+    @pytest.fixture
+    def reads(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """Count the ids of the answers that are read in their parts."""
+        reads: list[int] = []
+
+        def read(spec: ProviderSpec, request: Request, *rest: object) -> Look:
+            reads.append(len(request.ids))
+            return read_look(spec, request, *rest)
+
+        monkeypatch.setattr("acetasks.inquiry.read_look", read)
+        return reads
+
+    async def test_the_second_answer_is_not_split(self, reads: list[int]) -> None:
+        """And it says the same."""
+        desk, framing = full_desk(), Framing()
+        first, second = [await inquire(desk, LUMA, FIFTY, known=remember(FIFTY), framing=framing) for _ in range(2)]
+
+        assert reads == [50]
+        assert first == second == Findings(unchanged=set(FIFTY))
+
+    async def test_the_look_is_the_same(self, reads: list[int]) -> None:
+        """The service's time is read either way."""
+        desk, framing = full_desk(), Framing()
+        request = build_look(LUMA, FIFTY)
+        headers = {"date": "Tue, 25 Aug 2026 12:00:00 GMT"}
+        response = msgspec.structs.replace(desk.answer(request), headers=headers)
+        known = remember(FIFTY)
+        looks = [_read(LUMA, request, known, framing, response) for _ in range(2)]
+
+        assert reads == [50]
+        assert looks == [read_look(LUMA, request, response, known)] * 2
+        assert looks[1].today is not None
+
+    async def test_findings_are_not_shared(self) -> None:
+        """Each look has its own."""
+        framing = Framing()
+        looks = [await inquire(full_desk(), LUMA, FIFTY, known=remember(FIFTY), framing=framing) for _ in range(3)]
+        looks[1].unchanged.clear()
+
+        assert looks[2].unchanged == set(FIFTY)
+
+    @pytest.mark.parametrize("place", [0, 7, 49])
+    async def test_news_is_read(self, reads: list[int], place: int) -> None:
+        """Wherever it is, also where it is as long as what was known; and what follows is told as a whole again."""
+        desk, framing = full_desk(), Framing()
+        known = remember(FIFTY)
+        await inquire(desk, LUMA, FIFTY, known=known, framing=framing)
+        task_id = FIFTY[place]
+        desk.records[task_id] = record(task_id).replace(b"1787600000", b"1787600001")
+        findings = await inquire(desk, LUMA, FIFTY, known=known, framing=framing)
+
+        assert reads == [50, 50]
+        assert list(findings.readings) == [task_id]
+        assert_partition(findings, FIFTY)
+        known[place] = desk.records[task_id]
+        findings = await inquire(desk, LUMA, FIFTY, known=known, framing=framing)
+        assert reads == [50, 50]
+        assert findings.unchanged == set(FIFTY)
+
+    async def test_one_that_is_left_out_is_noticed(self, reads: list[int]) -> None:
+        """The others say no longer what all of them did."""
+        desk, framing = full_desk(), Framing()
+        await inquire(desk, LUMA, FIFTY, known=remember(FIFTY), framing=framing)
+        del desk.records["t-3"]
+        findings = await inquire(desk, LUMA, FIFTY, known=remember(FIFTY), framing=framing)
+
+        assert findings.unchanged == {*FIFTY} - {"t-3"}
+        assert findings.readings["t-3"].state is TaskState.NOT_FOUND
+        assert_partition(findings, FIFTY)
+        assert reads == [50, 50, 1]
+
+    async def test_where_one_is_not_known_all_is_read(self, reads: list[int]) -> None:
+        """Nothing is told of it yet."""
+        framing = Framing()
+        for _ in range(3):
+            findings = await inquire(full_desk(), LUMA, FIFTY, known=remember(FIFTY[1:]), framing=framing)
+            assert list(findings.readings) == ["t-0"]
+
+        assert reads == [50] * 3
+
+    async def test_without_framing_all_is_read(self, reads: list[int]) -> None:
+        """It is for the caller to keep."""
+        for _ in range(3):
+            await inquire(full_desk(), LUMA, FIFTY, known=remember(FIFTY))
+
+        assert reads == [50] * 3
+
+    async def test_one_id_alone_is_read(self, reads: list[int]) -> None:
+        """Its answer is the record itself."""
+        framing = Framing()
+        for _ in range(3):
+            findings = await inquire(full_desk(), LUMA, ["t-1"], known=[record("t-1")], framing=framing)
+            assert list(findings.readings) == ["t-1"]
+
+        assert reads == [1] * 3
+
+    async def test_a_service_with_an_order_of_its_own_is_read(self, reads: list[int]) -> None:
+        """It says the same, in its parts."""
+
+        class Backwards(Desk):
+            def choose(self, ids: Sequence[str]) -> list[bytes]:
+                return super().choose(ids)[::-1]
+
+        desk, framing = Backwards({task_id: record(task_id) for task_id in FIFTY}), Framing()
+        for _ in range(12):
+            findings = await inquire(desk, LUMA, FIFTY, known=remember(FIFTY), framing=framing)
+            assert findings == Findings(unchanged=set(FIFTY))
+
+        assert reads == [50] * 12
 
 
 class TestRejections:
@@ -720,7 +873,7 @@ class Moody(Transport):
 async def test_every_id_gets_exactly_one_finding(count: int, data: st.DataObject) -> None:
     """Whatever a service answers, an inquiry ends, and every id is a reading, unchanged, an error or missing."""
     ids = FIFTY[:count]
-    remembered = remember(data.draw(st.sets(st.sampled_from([*ids, "stranger"]))))
+    remembered = data.draw(st.sets(st.sampled_from(ids)))
 
     def draw(asked: Sequence[str]) -> Response | AceTasksError:
         mood = data.draw(st.sampled_from(["answer"] * 6 + ["reject", "fail", "garble"]))
@@ -738,10 +891,10 @@ async def test_every_id_gets_exactly_one_finding(count: int, data: st.DataObject
         return Response(status=200, body=batch(records))
 
     desk = Moody(draw)
-    findings = await inquire(desk, LUMA, ids, known=remembered)
+    findings = await inquire(desk, LUMA, ids, known=remember(remembered, ids))
 
     assert_partition(findings, ids)
-    assert findings.unchanged <= set(remembered.values())
+    assert findings.unchanged <= remembered
     # Each request finds an id, ends its row, or halves it.
     assert len(desk.requests) <= 2 * count - 1
 

@@ -215,7 +215,24 @@ def test_the_limits_below_cover_every_number() -> None:
     """A number of a policy that no limit is tested for would be a hole."""
     fields = {(policy, field.name) for policy in (PollPolicy, RetryPolicy) for field in msgspec.structs.fields(policy)}
 
-    assert {*POSITIVE, *NOT_NEGATIVE, *COUNTS} == fields
+    assert {*POSITIVE, *NOT_NEGATIVE, *COUNTS} == fields - {(PollPolicy, "schedule")}
+
+
+@pytest.mark.parametrize("schedule", ["fixed", "proportional", "learned"])
+def test_a_schedule_is_one_of_those_documented(schedule: str) -> None:
+    """Each is taken by its name."""
+    assert PollPolicy(schedule=schedule).schedule == schedule  # type: ignore[arg-type]  # it is one of them
+
+
+@pytest.mark.parametrize("schedule", ["Learned", "", "often", None, 7, ["fixed"]])
+def test_another_schedule_is_refused(schedule: Any) -> None:  # the point of the test
+    """The message says which there are, and shows the value."""
+    with pytest.raises(
+        ValueError, match=r"PollPolicy\.schedule must be one of fixed, proportional, learned, not "
+    ) as caught:
+        PollPolicy(schedule=schedule)
+
+    assert repr(schedule) in str(caught.value)
 
 
 @pytest.mark.parametrize(("policy", "name"), POSITIVE)
@@ -276,6 +293,7 @@ def test_the_policies_defaults_are_the_documented_ones() -> None:
     """Fifty ids a batch is what the service recommends; the rest is chosen to ask few and full requests."""
     assert msgspec.structs.asdict(PollPolicy()) == {
         "interval": None,
+        "schedule": "learned",
         "jitter": 0.2,
         "batch_size": 50,
         "linger": 0.05,

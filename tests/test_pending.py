@@ -1,52 +1,103 @@
-"""Pending: every waiter is settled exactly once or has left, and nobody else is touched."""
+"""Pending: every waiter is settled exactly once for each id or has left, and nobody else is touched."""
 
 from __future__ import annotations
 
-import asyncio
+import gc
 import math
 import weakref
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from acetasks import ClientClosedError, ServiceError, Task, TaskState
-from acetasks.pending import Pending, Trouble
+from acetasks import ServiceError, Task, TaskState
+from acetasks.pending import Entry, Pending, Trouble, Waiter
+from acetasks.providers import Reading, lookup, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from acetasks import AceTasksError
-    from acetasks.pending import Entry, Key, Outcome, Waiter
+    from acetasks.pending import Key, Outcome
 
 LUMA: Key = ("luma", "t-1")
 #: The same id under another provider is another task.
 FLUX: Key = ("flux", "t-1")
+WORDS = {TaskState.PENDING: "queued", TaskState.RUNNING: "processing", TaskState.SUCCEEDED: "completed"}
+
+
+def read(key: Key, state: TaskState = TaskState.RUNNING, progress: float | None = None) -> Reading:
+    """Read a record as a look would have brought it."""
+    response = {"state": WORDS.get(state, "failed"), "progress": progress}
+    return read_record(lookup(key[0]), msgspec.json.encode({"id": key[1], "response": response}))
 
 
 def seen(key: Key, state: TaskState = TaskState.RUNNING, progress: float | None = None) -> Task:
     """Make a task as a look would have seen it."""
-    return Task(provider=key[0], id=key[1], state=state, progress=progress)
+    return read(key, state, progress).task
+
+
+def unknown(key: Key) -> Task:
+    """Make a task of which nothing is known."""
+    return Task(provider=key[0], id=key[1], state=TaskState.PENDING)
+
+
+class Listener(Waiter):
+    """A waiter that writes down what it is told."""
+
+    __slots__ = ("__weakref__", "expired", "heard", "outcomes")
+
+    def __init__(self, deadline: float = math.inf) -> None:
+        super().__init__(deadline)
+        self.outcomes: list[tuple[Entry, Outcome]] = []
+        self.heard: list[Task] = []
+        self.expired = 0
+
+    def settle(self, entry: Entry, outcome: Outcome) -> None:
+        """Write the outcome down."""
+        self.outcomes.append((entry, outcome))
+
+    def change(self, task: Task) -> None:
+        """Write the change down."""
+        self.heard.append(task)
+
+    def expire(self) -> None:
+        """Write down that the limit has passed."""
+        self.expired += 1
+
+
+class Follower(Listener):
+    """One who also wants to be told of changes."""
+
+    __slots__ = ()
+
+    follows = True
 
 
 @pytest.fixture
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """A loop that is never run: nothing here needs it to be."""
-    loop = asyncio.new_event_loop()
-    yield loop
-    loop.close()
-
-
-@pytest.fixture
-def pending(loop: asyncio.AbstractEventLoop) -> Pending:
+def pending() -> Pending:
     """Nobody waits yet."""
-    return Pending(loop.create_future)
+    return Pending()
 
 
 def keys(pending: Pending) -> list[Key]:
     """List the ids that somebody waits for."""
     return [entry.key for entry in pending]
+
+
+def register(pending: Pending, *names: Key, deadline: float = math.inf, follows: bool = False) -> Listener:
+    """Have one who is new wait for some ids, with one limit for all of them."""
+    waiter = Follower(deadline) if follows else Listener(deadline)
+    for key in names:
+        pending.register(key, waiter)
+    pending.limit(waiter)
+    return waiter
+
+
+def find(pending: Pending, key: Key = LUMA) -> Entry:
+    """Find what is known of an id that somebody waits for."""
+    entry = pending.get(key)
+    assert entry is not None
+    return entry
 
 
 def assert_empty(pending: Pending) -> None:
@@ -58,7 +109,7 @@ def assert_empty(pending: Pending) -> None:
 
 
 class TestRegister:
-    """`register`: a future for each waiter."""
+    """`register`: an entry for each id, and its waiters."""
 
     def test_nobody_waits_at_first(self, pending: Pending) -> None:
         """A new one is empty."""
@@ -67,28 +118,36 @@ class TestRegister:
         assert pending.get(LUMA) is None
 
     def test_two_waiters_of_one_id_share_its_entry(self, pending: Pending) -> None:
-        """Each waiter has a future of its own, and the id is there once."""
-        first, second = pending.register(LUMA), pending.register(LUMA)
+        """Whoever comes later is given the same entry, and the id is there once."""
+        first, second = Listener(), Listener()
+        entry = pending.register(LUMA, first)
 
-        assert first.future is not second.future
-        assert not first.future.done()
+        assert pending.register(LUMA, second) is entry is pending.get(LUMA)
         assert keys(pending) == [LUMA]
         assert LUMA in pending
         assert FLUX not in pending
-        entry = pending.get(LUMA)
-        assert entry is not None
-        assert entry.key == first.key == second.key == LUMA
-        assert entry.waiters == [first, second]
-        assert first.entry is second.entry is entry
+        assert entry.key == LUMA
+        assert entry.waiters == (first, second)
         assert repr(pending) == "<Pending 1 ids, 2 waiters>"
+
+    def test_one_waiter_can_wait_for_many_ids(self, pending: Pending) -> None:
+        """It is on each of their entries, and those whom nobody else waits for share one tuple of it."""
+        waiter = register(pending, LUMA, FLUX)
+
+        assert keys(pending) == [LUMA, FLUX]
+        assert [entry.waiters for entry in pending] == [(waiter,)] * 2
+        assert all(entry.waiters is waiter.alone for entry in pending)
+        assert repr(pending) == "<Pending 2 ids, 2 waiters>"
 
     def test_nothing_is_known_of_a_new_id(self, pending: Pending) -> None:
         """An id begins without looks, trouble, a turn or a request, as a task that is pending."""
-        entry = pending.register(LUMA).entry
+        entry = pending.register(LUMA, Listener())
 
-        assert entry.task is None
-        assert entry.last_seen == seen(LUMA, TaskState.PENDING)
-        assert (entry.trouble, entry.turn, entry.flight) == (None, None, None)
+        assert (entry.record, entry.state, entry.progress) == (None, TaskState.PENDING, None)
+        assert entry.last_seen == unknown(LUMA)
+        assert (entry.trouble, entry.fault, entry.place, entry.kind) == (None, None, None, None)
+        assert math.isnan(entry.born)
+        assert math.isnan(entry.seen_at)
 
     def test_trouble_begins_without_counts(self) -> None:
         """No look has been in vain yet."""
@@ -99,32 +158,46 @@ class TestRegister:
         assert (trouble.missing_since, trouble.faulted_at) == (math.inf, math.inf)
         assert trouble.fault is None
 
+    def test_the_fault_is_that_of_the_trouble(self, pending: Pending) -> None:
+        """Whoever's limit passes is told why nothing better is known, as it is then."""
+        entry = pending.register(LUMA, Listener())
+        entry.trouble = Trouble()
+        assert entry.fault is None
+        entry.trouble.fault = fault = ServiceError("busy")
+
+        assert entry.fault is fault
+
     def test_nothing_is_remembered_of_an_id_that_was_dropped(self, pending: Pending) -> None:
         """Whoever comes after the last has left starts anew."""
-        waiter = pending.register(LUMA)
-        entry = pending.get(LUMA)
-        assert entry is not None
-        pending.note(entry, seen(LUMA, progress=50.0))
+        waiter = Listener()
+        entry = pending.register(LUMA, waiter)
+        pending.note(entry, read(LUMA, progress=50.0))
         entry.trouble = Trouble()
-        pending.leave(waiter)
-        anew = pending.register(LUMA).entry
+        pending.leave(entry, waiter)
+        anew = pending.register(LUMA, Listener())
 
         assert anew is not entry
-        assert (anew.task, anew.trouble) == (None, None)
+        assert (anew.record, anew.trouble) == (None, None)
 
     def test_going_through_yields_what_is_known_of_each_id(self, pending: Pending) -> None:
         """Each entry comes up once, in the order in which somebody began to wait for it."""
-        first, second, _ = (pending.register(key) for key in (FLUX, LUMA, FLUX))
+        first, second, _ = (pending.register(key, Listener()) for key in (FLUX, LUMA, FLUX))
 
-        assert list(pending) == [first.entry, second.entry]
+        assert list(pending) == [first, second]
 
     def test_the_ids_can_be_settled_while_they_are_gone_through(self, pending: Pending) -> None:
         """Going through the ids is going through those that there were at its beginning."""
-        for number in range(5):
-            pending.register(("luma", f"t-{number}"))
+        waiter = register(pending, *(("luma", f"t-{number}") for number in range(5)))
 
         assert [pending.settle(entry, seen(entry.key)) for entry in pending] == [1] * 5
+        assert [entry.key[1] for entry, _ in waiter.outcomes] == [f"t-{number}" for number in range(5)]
         assert_empty(pending)
+
+    def test_many_entries_are_nothing_for_the_garbage_collector(self, pending: Pending) -> None:
+        """Hundreds of thousands that wait cost no pause of its own."""
+        entry = pending.register(LUMA, Listener())
+
+        assert not gc.is_tracked(entry)
 
 
 class TestLeave:
@@ -132,40 +205,58 @@ class TestLeave:
 
     def test_the_last_to_leave_drops_the_id(self, pending: Pending) -> None:
         """Only the last one's leaving says that the id must no longer be asked."""
-        first, second = pending.register(LUMA), pending.register(LUMA)
+        first, second = Listener(), Listener()
+        entry = pending.register(LUMA, first)
+        pending.register(LUMA, second)
 
-        assert pending.leave(first) is False
+        assert pending.leave(entry, first) is False
         assert keys(pending) == [LUMA]
-        assert not second.future.done()
-        assert pending.leave(second) is True
+        assert entry.waiters == (second,)
+        assert pending.leave(entry, second) is True
+        assert entry.waiters == ()
         assert_empty(pending)
 
-    def test_the_future_of_one_who_leaves_is_cancelled(self, pending: Pending) -> None:
-        """Nobody can wait for it by mistake."""
-        waiter = pending.register(LUMA)
-        pending.leave(waiter)
+    def test_one_who_leaves_one_id_stays_on_the_others(self, pending: Pending) -> None:
+        """Each id is left on its own."""
+        waiter = register(pending, LUMA, FLUX)
 
-        assert waiter.future.cancelled()
+        assert pending.leave(find(pending, LUMA), waiter) is True
+        assert keys(pending) == [FLUX]
+        assert find(pending, FLUX).waiters == (waiter,)
+
+    def test_who_has_left_is_told_nothing(self, pending: Pending) -> None:
+        """Neither a change nor the end."""
+        leaves, stays = (register(pending, LUMA, follows=True) for _ in range(2))
+        entry = find(pending)
+        pending.leave(entry, leaves)
+        pending.note(entry, read(LUMA))
+        pending.settle(entry, seen(LUMA))
+
+        assert (leaves.heard, leaves.outcomes) == ([], [])
+        assert (len(stays.heard), len(stays.outcomes)) == (1, 1)
 
     def test_leaving_twice_changes_nothing(self, pending: Pending) -> None:
         """The second time tells that nothing was dropped, even if somebody else waits for the id again."""
-        waiter = pending.register(LUMA)
-        assert pending.leave(waiter) is True
-        assert pending.leave(waiter) is False
-        other = pending.register(LUMA)
+        waiter, other = Listener(), Listener()
+        entry = pending.register(LUMA, waiter)
+        assert pending.leave(entry, waiter) is True
+        assert pending.leave(entry, waiter) is False
+        anew = pending.register(LUMA, other)
 
-        assert pending.leave(waiter) is False
-        assert not other.future.done()
+        assert pending.leave(entry, waiter) is False
+        assert pending.leave(anew, waiter) is False
+        assert anew.waiters == (other,)
 
     def test_leaving_after_the_end_drops_nothing(self, pending: Pending) -> None:
         """One who was given the outcome keeps it, and whoever waits for the id since then stays."""
-        waiter = pending.register(LUMA)
+        waiter = Listener()
+        entry = pending.register(LUMA, waiter)
         done = seen(LUMA, TaskState.SUCCEEDED)
-        pending.settle(waiter.entry, done)
-        pending.register(LUMA)
+        pending.settle(entry, done)
+        pending.register(LUMA, Listener())
 
-        assert pending.leave(waiter) is False
-        assert waiter.future.result() is done
+        assert pending.leave(entry, waiter) is False
+        assert waiter.outcomes == [(entry, done)]
         assert keys(pending) == [LUMA]
 
 
@@ -174,325 +265,314 @@ class TestSettle:
 
     @pytest.mark.parametrize("outcome", [seen(LUMA, TaskState.SUCCEEDED), ServiceError("busy")])
     def test_every_waiter_of_the_id_gets_the_outcome(self, pending: Pending, outcome: Outcome) -> None:
-        """A task or an error is given as a result, never as an exception, and the id is forgotten."""
-        waiters = [pending.register(LUMA) for _ in range(3)]
-        other = pending.register(FLUX)
+        """A task or an error is given as a value, never raised, and the id is forgotten."""
+        waiters = [register(pending, LUMA) for _ in range(3)]
+        other = register(pending, FLUX)
+        entry = find(pending)
 
-        assert pending.settle(waiters[0].entry, outcome) == 3
-        assert all(waiter.future.result() is outcome for waiter in waiters)
-        assert not other.future.done()
+        assert pending.settle(entry, outcome) == 3
+        assert all(waiter.outcomes == [(entry, outcome)] for waiter in waiters)
+        assert all(waiter.outcomes[0][1] is outcome for waiter in waiters)
+        assert other.outcomes == []
         assert keys(pending) == [FLUX]
+
+    def test_one_who_waits_for_many_is_told_which_of_them_it_is(self, pending: Pending) -> None:
+        """Each id's outcome comes with its entry, and the others are waited for still."""
+        waiter = register(pending, LUMA, FLUX)
+        first, second = pending
+        done = seen(FLUX, TaskState.SUCCEEDED)
+        pending.settle(second, done)
+
+        assert waiter.outcomes == [(second, done)]
+        assert keys(pending) == [LUMA]
+        assert first.waiters == (waiter,)
 
     def test_an_entry_that_nobody_waits_for_is_passed_over(self, pending: Pending) -> None:
         """There is nobody to give the outcome to, and those who wait for the id since then get none of it."""
-        waiter = pending.register(LUMA)
-        pending.leave(waiter)
-        later = pending.register(LUMA)
+        waiter, later = Listener(), Listener()
+        entry = pending.register(LUMA, waiter)
+        pending.leave(entry, waiter)
+        pending.register(LUMA, later)
 
-        assert pending.settle(waiter.entry, seen(LUMA)) == 0
-        assert not later.future.done()
+        assert pending.settle(entry, seen(LUMA)) == 0
+        assert later.outcomes == []
         assert keys(pending) == [LUMA]
 
     def test_settling_twice_gives_nothing_twice(self, pending: Pending) -> None:
         """The first outcome stands."""
-        waiter = pending.register(LUMA)
+        waiter = Listener()
+        entry = pending.register(LUMA, waiter)
         done = seen(LUMA, TaskState.SUCCEEDED)
 
-        assert pending.settle(waiter.entry, done) == 1
-        assert pending.settle(waiter.entry, ServiceError("busy")) == 0
-        assert waiter.future.result() is done
+        assert pending.settle(entry, done) == 1
+        assert pending.settle(entry, ServiceError("busy")) == 0
+        assert waiter.outcomes == [(entry, done)]
         assert_empty(pending)
 
-    def test_one_who_was_cancelled_and_has_not_left_is_given_nothing(self, pending: Pending) -> None:
-        """A cancelled future stays cancelled, and the others get theirs."""
-        cancelled, other = pending.register(LUMA), pending.register(LUMA)
-        cancelled.future.cancel()
-        pending.settle(other.entry, seen(LUMA))
+    def test_who_comes_from_within_the_settling_waits_anew(self, pending: Pending) -> None:
+        """The id is forgotten with those who were given its outcome, and not with one who comes in answer to it."""
+        entry = pending.register(LUMA, waiter := Listener())
+        pending.settle(entry, ServiceError("busy"))
+        anew = pending.register(LUMA, waiter)
 
-        assert cancelled.future.cancelled()
-        assert other.future.result() == seen(LUMA)
-        assert pending.leave(cancelled) is False
-        assert_empty(pending)
+        assert anew is not entry
+        assert anew.waiters == (waiter,)
+        assert waiter.outcomes == [(entry, waiter.outcomes[0][1])]
+
+    def test_what_was_wrong_is_forgotten_with_the_outcome(self, pending: Pending) -> None:
+        """Whoever keeps the entry until it lands has its record, and no trouble that is over."""
+        entry = pending.register(LUMA, Listener())
+        entry.trouble = Trouble()
+        pending.settle(entry, seen(LUMA))
+
+        assert entry.trouble is None
 
 
 class TestLand:
-    """`land`: an entry that nobody waits for is kept until the request that asks for it has come back."""
+    """`keep` and `land`: an entry that nobody waits for is kept until the request that asks for it has come back."""
 
-    @pytest.mark.parametrize("end", ["leave", "expire", "settle"])
+    @pytest.mark.parametrize("end", ["leave", "settle"])
     def test_who_comes_before_the_landing_finds_what_is_known(self, pending: Pending, end: str) -> None:
-        """However everybody's waiting ended, the next one takes over the entry with its task, trouble and request."""
-        waiter = pending.register(LUMA, deadline=10.0)
-        entry = waiter.entry
-        entry.flight = flight = object()
-        look = seen(LUMA, progress=50.0)
+        """However everybody's waiting ended, the next one takes over the entry with its record and request."""
+        waiter = Listener(10.0)
+        entry = pending.register(LUMA, waiter)
+        entry.place = flight = object()
+        look = read(LUMA, progress=50.0)
         pending.note(entry, look)
-        entry.trouble = trouble = Trouble()
         if end == "leave":
-            assert pending.leave(waiter) is True
-        elif end == "expire":
-            assert pending.expire(10.0) == [entry]
+            assert pending.leave(entry, waiter) is True
         else:
             assert pending.settle(entry, ServiceError("busy")) == 1
+        pending.keep(entry)
         assert_empty(pending)
         assert LUMA not in pending
         assert pending.get(LUMA) is None
-        heard: list[Task] = []
-        later = pending.register(LUMA, on_change=heard.append)
+        later = register(pending, LUMA, follows=True)
 
-        assert later.entry is entry is pending.get(LUMA)
-        assert (entry.task, entry.trouble, entry.flight) == (look, trouble, flight)
-        assert heard == [look]
-        assert entry.waiters == [later]
-        assert not later.future.done()
+        assert find(pending) is entry
+        assert (entry.record, entry.state, entry.place) == (look.raw, look.state, flight)
+        assert later.heard == [look.task]
+        assert entry.waiters == (later,)
+        assert later.outcomes == []
         pending.land(entry)
-        assert entry.flight is None
         assert keys(pending) == [LUMA]
+
+    def test_who_leaves_during_a_look_leaves_the_trouble_to_the_next(self, pending: Pending) -> None:
+        """A task that is in doubt stays so if somebody else comes while it is asked for."""
+        waiter = Listener()
+        entry = pending.register(LUMA, waiter)
+        entry.trouble = trouble = Trouble()
+        pending.leave(entry, waiter)
+        pending.keep(entry)
+
+        assert pending.register(LUMA, Listener()).trouble is trouble
 
     def test_who_comes_after_the_landing_starts_anew(self, pending: Pending) -> None:
         """Once the request has come back, nothing is kept of an entry that nobody waits for."""
-        waiter = pending.register(LUMA)
-        waiter.entry.flight = object()
-        pending.note(waiter.entry, seen(LUMA, progress=50.0))
-        pending.leave(waiter)
-        pending.land(waiter.entry)
-        later = pending.register(LUMA)
+        waiter = Listener()
+        entry = pending.register(LUMA, waiter)
+        pending.note(entry, read(LUMA, progress=50.0))
+        pending.leave(entry, waiter)
+        pending.keep(entry)
+        pending.land(entry)
+        later = pending.register(LUMA, Listener())
 
-        assert waiter.entry.flight is None
-        assert later.entry is not waiter.entry
-        assert later.entry.task is None
+        assert later is not entry
+        assert later.record is None
 
     def test_landing_takes_nobody_off(self, pending: Pending) -> None:
         """Those who wait go on waiting; only when the last one leaves is the entry dropped, and at once."""
-        first, second = pending.register(LUMA), pending.register(LUMA)
-        entry = first.entry
-        entry.flight = object()
-        pending.leave(first)
+        first, second = Listener(), Listener()
+        entry = pending.register(LUMA, first)
+        pending.register(LUMA, second)
+        pending.leave(entry, first)
         pending.land(entry)
 
-        assert entry.waiters == [second]
+        assert entry.waiters == (second,)
         assert pending.get(LUMA) is entry
-        assert pending.leave(second) is True
-        assert pending.register(LUMA).entry is not entry
+        assert pending.leave(entry, second) is True
+        assert pending.register(LUMA, Listener()) is not entry
 
     def test_another_may_leave_and_come_while_it_is_under_way(self, pending: Pending) -> None:
         """The entry is the same however often it is left and taken over before the landing, and only until then."""
-        entry = pending.register(LUMA).entry
-        entry.flight = object()
+        waiter = Listener()
+        entry = pending.register(LUMA, waiter)
         for _ in range(3):
-            (waiter,) = entry.waiters
-            assert pending.leave(waiter) is True
-            assert pending.register(LUMA).entry is entry
+            assert pending.leave(entry, waiter) is True
+            pending.keep(entry)
+            assert pending.register(LUMA, waiter) is entry
         pending.land(entry)
 
         assert keys(pending) == [LUMA]
-        (last,) = entry.waiters
-        pending.leave(last)
-        assert pending.register(LUMA).entry is not entry
+        assert pending.leave(entry, waiter) is True
+        assert pending.register(LUMA, waiter) is not entry
 
     def test_nothing_is_kept_of_what_has_landed(self, pending: Pending) -> None:
         """Thousands that are left while they are asked for leave nothing behind."""
-        futures = []
+        waiters = []
         for number in range(1000):
-            waiter = pending.register(("luma", f"t-{number}"))
-            futures.append(weakref.ref(waiter.future))
-            entry = waiter.entry
-            entry.flight = object()
-            pending.settle(entry, seen(entry.key))
+            waiter = Listener()
+            waiters.append(weakref.ref(waiter))
+            entry = pending.register(("luma", f"t-{number}"), waiter)
+            pending.settle(entry, unknown(entry.key))
+            pending.keep(entry)
             pending.land(entry)
+            # As whoever ends an entry does: it is nothing for the garbage collector to find.
+            waiter.outcomes.clear()
             del waiter, entry
+        gc.collect()  # a waiter and its own tuple
 
-        assert sum(future() is not None for future in futures) == 0
+        assert sum(waiter() is not None for waiter in waiters) == 0
         assert_empty(pending)
 
 
 class TestNote:
-    """`note`: a task as last seen, told to those who follow it."""
+    """`note`: a record as last seen, told to those who follow it."""
 
     def test_only_news_is_told(self, pending: Pending) -> None:
         """The first look, another state and another progress are news; the same again is none, and is kept."""
-        heard: list[Task] = []
-        pending.register(LUMA, on_change=heard.append)
-        pending.register(LUMA)
-        entry = pending.get(LUMA)
-        assert entry is not None
+        follower = register(pending, LUMA, follows=True)
+        register(pending, LUMA)
+        entry = find(pending)
         looks = [
-            (seen(LUMA, TaskState.PENDING), True),
-            (seen(LUMA, TaskState.PENDING), False),
-            (seen(LUMA, TaskState.RUNNING), True),
-            (seen(LUMA, TaskState.RUNNING, 10.0), True),
-            (seen(LUMA, TaskState.RUNNING, 10.0), False),
-            (seen(LUMA, TaskState.SUCCEEDED, 10.0), True),
+            (read(LUMA, TaskState.PENDING), True),
+            (read(LUMA, TaskState.PENDING), False),
+            (read(LUMA, TaskState.RUNNING), True),
+            (read(LUMA, TaskState.RUNNING, 10.0), True),
+            (read(LUMA, TaskState.RUNNING, 10.0), False),
+            (read(LUMA, TaskState.SUCCEEDED, 10.0), True),
         ]
 
         for look, is_news in looks:
             assert pending.note(entry, look) is is_news
-            assert entry.task is look
-            assert entry.last_seen is look
-        assert heard == [look for look, is_news in looks if is_news]
+            assert (entry.record, entry.state, entry.progress) == (look.raw, look.state, look.progress)
+            assert entry.last_seen == look.task
+        assert follower.heard == [look.task for look, is_news in looks if is_news]
+
+    def test_a_record_that_says_nothing_new_is_kept_all_the_same(self, pending: Pending) -> None:
+        """The last record is what the next one is compared with, byte for byte."""
+        entry = pending.register(LUMA, Listener())
+        pending.note(entry, read(LUMA))
+        longer = read_record(lookup("luma"), b'{"id": "t-1", "trace_id": "x", "response": {"state": "processing"}}')
+
+        assert pending.note(entry, longer) is False
+        assert entry.record == longer.raw
+        assert entry.last_seen.trace_id == "x"
+
+    def test_a_record_without_an_id_is_of_the_task_it_was_asked_for(self, pending: Pending) -> None:
+        """The task that is read from it on demand has the id that somebody waits for."""
+        entry = pending.register(LUMA, Listener())
+        pending.note(entry, read_record(lookup("luma"), b'{"response": {"state": "processing"}}', task_id="t-1"))
+
+        assert (entry.last_seen.id, entry.last_seen.state) == ("t-1", TaskState.RUNNING)
 
     def test_everybody_who_follows_is_told_once(self, pending: Pending) -> None:
         """Each follower of the id hears of a change once, and no follower of another id does."""
-        heard: list[list[Task]] = [[], [], []]
-        for key, ears in zip((LUMA, LUMA, FLUX), heard, strict=True):
-            pending.register(key, on_change=ears.append)
-        entry = pending.get(LUMA)
-        assert entry is not None
-        pending.note(entry, seen(LUMA))
+        followers = [register(pending, key, follows=True) for key in (LUMA, LUMA, FLUX)]
+        pending.note(find(pending), read(LUMA))
 
-        assert heard == [[seen(LUMA)], [seen(LUMA)], []]
+        assert [follower.heard for follower in followers] == [[seen(LUMA)], [seen(LUMA)], []]
 
-    def test_one_who_has_left_hears_nothing(self, pending: Pending) -> None:
-        """Leaving ends the following."""
-        heard: list[Task] = []
-        waiter = pending.register(LUMA, on_change=heard.append)
-        pending.register(LUMA)
-        pending.leave(waiter)
-        entry = pending.get(LUMA)
-        assert entry is not None
-        pending.note(entry, seen(LUMA))
+    def test_one_who_does_not_follow_is_told_of_no_change(self, pending: Pending) -> None:
+        """Neither of what comes nor of what was known before."""
+        early = register(pending, LUMA)
+        pending.note(find(pending), read(LUMA))
+        late = register(pending, LUMA)
+        pending.note(find(pending), read(LUMA, TaskState.SUCCEEDED))
 
-        assert heard == []
+        assert (early.heard, late.heard) == ([], [])
 
     def test_one_who_comes_late_is_told_what_is_known(self, pending: Pending) -> None:
-        """To one who follows a task that was seen before, the next look at it is the first, changed or not."""
-        pending.register(LUMA)
-        entry = pending.get(LUMA)
-        assert entry is not None
-        pending.note(entry, seen(LUMA, progress=50.0))
-        heard: list[Task] = []
-        pending.register(LUMA, on_change=heard.append)
+        """One who follows a task that was seen before hears of it at once, and of looks that change nothing not."""
+        register(pending, LUMA)
+        entry = find(pending)
+        pending.note(entry, read(LUMA, progress=50.0))
+        late = register(pending, LUMA, follows=True)
         for _ in range(2):
-            pending.note(entry, seen(LUMA, progress=50.0))
+            pending.note(entry, read(LUMA, progress=50.0))
 
-        assert heard == [seen(LUMA, progress=50.0)]
+        assert late.heard == [seen(LUMA, progress=50.0)]
 
 
 class TestExpire:
-    """`expire` and `next_deadline`: limits of single waiters."""
+    """`limit`, `release`, `expire` and `next_deadline`: one limit for each waiter."""
 
-    def test_one_whose_limit_has_passed_is_given_the_task_as_last_seen(self, pending: Pending) -> None:
-        """The limit is reached at its very time, and ends the waiting of that waiter only."""
-        short = pending.register(LUMA, deadline=10.0)
-        long = pending.register(LUMA, deadline=20.0)
-        endless = pending.register(LUMA)
-        entry = pending.get(LUMA)
-        assert entry is not None
-        look = seen(LUMA, progress=50.0)
-        pending.note(entry, look)
+    def test_a_limit_is_reached_at_its_very_time(self, pending: Pending) -> None:
+        """It is told to that waiter only, once, and takes it off nothing."""
+        short, long, endless = (register(pending, LUMA, deadline=deadline) for deadline in (10.0, 20.0, math.inf))
 
         assert pending.next_deadline() == 10.0
-        assert pending.expire(9.999) == []
-        assert not short.future.done()
-        assert pending.expire(10.0) == []
-        assert short.future.result() is look
-        assert not long.future.done()
-        assert not endless.future.done()
+        pending.expire(9.999, 500)
+        assert short.expired == 0
+        pending.expire(10.0, 500)
+        pending.expire(10.0, 500)
+        assert (short.expired, long.expired, endless.expired) == (1, 0, 0)
+        assert find(pending).waiters == (short, long, endless)
         assert pending.next_deadline() == 20.0
 
-    def test_a_task_that_was_never_seen_is_pending(self, pending: Pending) -> None:
-        """What one gets who waited for nothing is a task of which nothing is known."""
-        waiter = pending.register(LUMA, deadline=10.0)
-        pending.expire(10.0)
+    def test_one_who_waits_for_many_has_one_limit(self, pending: Pending) -> None:
+        """It is told once, whatever it waits for."""
+        waiter = register(pending, LUMA, FLUX, deadline=10.0)
+        pending.expire(15.0, 500)
 
-        assert waiter.future.result() == seen(LUMA, TaskState.PENDING)
+        assert waiter.expired == 1
+        assert pending.next_deadline() == math.inf
 
-    def test_one_whose_limit_has_passed_is_told_of_the_last_looks_fault(self, pending: Pending) -> None:
-        """Why nothing better is known of the task is the fault as it is at that time, each waiter's own."""
-        first, second, third = (pending.register(LUMA, deadline=deadline) for deadline in (10.0, 20.0, 30.0))
-        other = pending.register(FLUX, deadline=20.0)
-        entry = pending.get(LUMA)
-        assert entry is not None
-        pending.expire(10.0)
-        entry.trouble = Trouble()
-        entry.trouble.fault = fault = ServiceError("busy")
-        pending.expire(20.0)
-        entry.trouble.fault = None
-        pending.expire(30.0)
+    def test_no_more_than_asked_for_are_told_at_once(self, pending: Pending) -> None:
+        """The others have their turn at the next call, in the order of their limits and then of their coming."""
+        waiters = [register(pending, LUMA, deadline=float(10 - number // 2)) for number in range(6)]
+        told = []
+        while pending.next_deadline() <= 10.0:
+            before = [waiter.expired for waiter in waiters]
+            pending.expire(10.0, 2)
+            told.append([n for n, waiter in enumerate(waiters) if waiter.expired > before[n]])
 
-        assert first.fault is None
-        assert second.fault is fault
-        assert third.fault is None
-        assert other.fault is None
-
-    @pytest.mark.parametrize("end", ["leave", "settle"])
-    def test_who_is_done_before_the_limit_has_no_fault(self, pending: Pending, end: str) -> None:
-        """An outcome says all that there is to say."""
-        waiter = pending.register(LUMA, deadline=10.0)
-        entry = pending.get(LUMA)
-        assert entry is not None
-        entry.trouble = Trouble()
-        entry.trouble.fault = ServiceError("busy")
-        if end == "leave":
-            pending.leave(waiter)
-        else:
-            pending.settle(waiter.entry, seen(LUMA, TaskState.SUCCEEDED))
-        pending.expire(15.0)
-
-        assert waiter.fault is None
-
-    def test_ids_that_nobody_waits_for_any_more_are_told(self, pending: Pending) -> None:
-        """An id is dropped with its last waiter, and told once, however many of its limits pass together."""
-        entries = [pending.register(key, deadline=10.0).entry for key in (LUMA, LUMA, FLUX)]
-        stays = pending.register(FLUX, deadline=30.0)
-
-        assert pending.expire(15.0) == [entries[0]]
-        assert keys(pending) == [FLUX]
-        assert not stays.future.done()
-        assert pending.expire(15.0) == []
+        assert told == [[4, 5], [2, 3], [0, 1]]
 
     def test_there_is_no_deadline_without_limits(self, pending: Pending) -> None:
         """Infinity is for never."""
-        pending.register(LUMA)
+        waiter = register(pending, LUMA)
+        pending.expire(1e12, 500)
 
         assert pending.next_deadline() == math.inf
-        assert pending.expire(1e12) == []
+        assert waiter.expired == 0
 
-    @pytest.mark.parametrize("end", ["leave", "settle", "cancel"])
-    def test_the_limit_of_one_who_is_done_is_void(self, pending: Pending, end: str) -> None:
-        """A limit ends nothing, and wakes nobody up, once its waiter has left or has an outcome."""
-        waiter = pending.register(LUMA, deadline=10.0)
-        pending.register(FLUX, deadline=20.0)
-        if end == "leave":
-            pending.leave(waiter)
-        elif end == "settle":
-            pending.settle(waiter.entry, seen(LUMA))
-        else:
-            waiter.future.cancel()
-        later = pending.register(LUMA)
+    def test_the_limit_of_one_who_is_done_is_void(self, pending: Pending) -> None:
+        """A limit ends nothing, and wakes nobody up, once its waiter has released it; a second time changes nothing."""
+        waiter = register(pending, LUMA, deadline=10.0)
+        other = register(pending, FLUX, deadline=20.0)
+        for _ in range(2):
+            pending.release(waiter)
 
         assert pending.next_deadline() == 20.0
-        assert pending.expire(15.0) == []
-        assert not later.future.done()
+        pending.expire(15.0, 500)
+        assert waiter.expired == 0
+        pending.expire(20.0, 500)
+        assert other.expired == 1
 
-    @pytest.mark.parametrize("end", ["leave", "settle"])
-    def test_void_limits_do_not_pile_up(self, pending: Pending, end: str) -> None:
+    def test_one_that_was_told_can_release_its_limit(self, pending: Pending) -> None:
+        """Whoever leaves after its limit has passed takes off nobody else's."""
+        waiter = register(pending, LUMA, deadline=10.0)
+        register(pending, FLUX, deadline=20.0)
+        pending.expire(10.0, 500)
+        pending.release(waiter)
+
+        assert pending.next_deadline() == 20.0
+
+    def test_void_limits_do_not_pile_up(self, pending: Pending) -> None:
         """Waiting with a limit that is never reached, for ever, keeps no more than a few of the waiters."""
-        pending.register(FLUX, deadline=1.0)
-        futures = []
+        register(pending, FLUX, deadline=1.0)
+        waiters = []
         for number in range(5000):
-            waiter = pending.register(LUMA, deadline=100.0 + number)
-            futures.append(weakref.ref(waiter.future))
-            if end == "leave":
-                pending.leave(waiter)
-            else:
-                pending.settle(waiter.entry, seen(LUMA))
+            waiter = register(pending, LUMA, deadline=100.0 + number)
+            waiters.append(weakref.ref(waiter))
+            pending.leave(find(pending), waiter)
+            pending.release(waiter)
             del waiter
+        gc.collect()  # a waiter and its own tuple
 
-        assert sum(future() is not None for future in futures) < 200
+        assert sum(waiter() is not None for waiter in waiters) < 200
         assert pending.next_deadline() == 1.0
-
-
-class TestClose:
-    """`close`: the same error for everybody."""
-
-    def test_everybody_gets_the_error(self, pending: Pending) -> None:
-        """Whoever waits, for whatever, is given the error as a result."""
-        waiters = [pending.register(key, deadline=10.0) for key in (LUMA, LUMA, FLUX)]
-        error = ClientClosedError("closed")
-        pending.close(error)
-
-        assert all(waiter.future.result() is error for waiter in waiters)
-        assert_empty(pending)
 
 
 KEYS = st.sampled_from([LUMA, FLUX, ("luma", "t-2")])
@@ -502,22 +582,20 @@ Sight = tuple[TaskState, float | None]
 class Seat:
     """A waiter as it should be."""
 
-    def __init__(self, waiter: Waiter, key: Key, deadline: float, heard: list[Task], known: Task | None) -> None:
+    def __init__(self, waiter: Listener) -> None:
         self.waiter = waiter
-        self.key = key
-        self.deadline = deadline
-        self.heard = heard
-        self.known = known
-        #: `waits`, then `has an outcome` or `is cancelled`; the latter stays on its id until it leaves.
-        self.status = "waits"
-        self.outcome: Outcome | None = None
-        self.should_hear: list[Sight] = []
+        self.deadline = waiter.deadline
+        self.expired = 0
+        #: The ids that it waits for still.
+        self.present: set[Key] = set()
+        self.outcomes: list[tuple[Key, Outcome]] = []
+        self.should_hear: list[tuple[Key, Sight]] = []
 
 
 class PendingMachine(RuleBasedStateMachine):
-    """Waiters come, are cancelled, leave, run out of time and are settled in any order, while requests come and go.
+    """Waiters come, leave, run out of time and are settled in any order, while requests come and go.
 
-    Beside it stands the simplest model: for each id the seats of those who wait for it, the task last seen, and the
+    Beside it stands the simplest model: for each id the seats of those who wait for it, the record last seen, and the
     entry that is part of a request.
     """
 
@@ -525,36 +603,46 @@ class PendingMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.pending = Pending(self.loop.create_future)
+        self.pending = Pending()
         self.now = 0.0
         self.all_seats: list[Seat] = []
         self.present: dict[Key, list[Seat]] = {}
-        self.last: dict[Key, Task] = {}
+        self.last: dict[Key, Reading] = {}
         self.flying: dict[Key, Entry] = {}
+        self.ended: list[Entry] = []
 
     def teardown(self) -> None:
         """Let everybody leave: nothing may be kept then."""
         for seat in self.all_seats:
-            self.leave(seat)
-        self.loop.close()
+            for key in tuple(seat.present):
+                self.leave(seat, key)
+            self.release(seat)
         assert_empty(self.pending)
 
     # What happens.
 
-    @rule(target=seats, key=KEYS, limit=st.none() | st.integers(0, 5))
-    def register(self, key: Key, limit: int | None) -> Seat:
-        """Somebody begins to wait."""
+    @rule(target=seats, limit=st.none() | st.integers(0, 5), follows=st.booleans())
+    def come(self, limit: int | None, follows: bool) -> Seat:  # noqa: FBT001  # drawn
+        """Somebody comes, with or without a limit."""
         deadline = math.inf if limit is None else self.now + limit
-        heard: list[Task] = []
-        waiter = self.pending.register(key, deadline=deadline, on_change=heard.append)
-        assert waiter.entry is self.flying.get(key, waiter.entry)
-        known = self.last.get(key)
-        assert (waiter.entry.task, heard) == (known, [] if known is None else [known])
-        seat = Seat(waiter, key, deadline, heard, known)
+        seat = Seat(Follower(deadline) if follows else Listener(deadline))
+        self.pending.limit(seat.waiter)
         self.all_seats.append(seat)
-        self.present.setdefault(key, []).append(seat)
         return seat
+
+    @rule(seat=seats, key=KEYS)
+    def register(self, seat: Seat, key: Key) -> None:
+        """One of them begins to wait for an id, for the first time or again, whether its limit has passed or not."""
+        if key in seat.present:
+            return
+        known = self.last.get(key)
+        if seat.waiter.follows and known is not None:
+            seat.should_hear.append((key, (known.state, known.progress)))
+        entry = self.pending.register(key, seat.waiter)
+        assert entry is self.flying.get(key, entry)
+        assert entry.record == (known and known.raw)
+        seat.present.add(key)
+        self.present.setdefault(key, []).append(seat)
 
     @precondition(lambda self: self.present)
     @rule(
@@ -567,20 +655,24 @@ class PendingMachine(RuleBasedStateMachine):
         self.note(data.draw(st.sampled_from(sorted(self.present))), state, progress)
 
     @precondition(lambda self: self.present)
-    @rule(data=st.data(), state=st.sampled_from([state for state in TaskState if state.is_terminal]))
+    @rule(data=st.data(), state=st.sampled_from([TaskState.SUCCEEDED, TaskState.FAILED]))
     def finish(self, data: st.DataObject, state: TaskState) -> None:
         """A look sees the task's end."""
         key = data.draw(st.sampled_from(sorted(self.present)))
-        self.settle(key, self.note(key, state, None))
+        self.settle(key, self.note(key, state, None).task)
 
-    @rule(seat=seats)
-    def fail(self, seat: Seat) -> None:
-        """Something is final for whoever waits with one who may have left, or have its outcome, long since."""
-        entry = seat.waiter.entry
-        seats = self.present.get(seat.key, [])
-        if any(other.waiter.entry is entry for other in seats):
-            self.settle(seat.key, ServiceError("busy"))
-        else:
+    @precondition(lambda self: self.present)
+    @rule(data=st.data())
+    def fail(self, data: st.DataObject) -> None:
+        """Something is final for everybody who waits for an id."""
+        self.settle(data.draw(st.sampled_from(sorted(self.present))), ServiceError("busy"))
+
+    @precondition(lambda self: self.ended)
+    @rule(data=st.data())
+    def fail_late(self, data: st.DataObject) -> None:
+        """Something is final for an entry that nobody waits for any more."""
+        entry = data.draw(st.sampled_from(self.ended))
+        if not entry.waiters:  # it may have been taken over
             assert self.pending.settle(entry, ServiceError("busy")) == 0
 
     @precondition(lambda self: self.present.keys() - self.flying.keys())
@@ -588,10 +680,7 @@ class PendingMachine(RuleBasedStateMachine):
     def take_off(self, data: st.DataObject) -> None:
         """A request begins to ask for an id."""
         key = data.draw(st.sampled_from(sorted(self.present.keys() - self.flying.keys())))
-        entry = self.pending.get(key)
-        assert entry is not None
-        entry.flight = object()
-        self.flying[key] = entry
+        self.flying[key] = find(self.pending, key)
 
     @precondition(lambda self: self.flying)
     @rule(data=st.data())
@@ -599,144 +688,118 @@ class PendingMachine(RuleBasedStateMachine):
         """The request has come back, whether anybody still waits for the id or not."""
         key = data.draw(st.sampled_from(sorted(self.flying)))
         entry = self.flying.pop(key)
-        self.pending.land(entry)
-        assert entry.flight is None
+        if not entry.waiters:
+            self.pending.land(entry)
         self.drop_empty()
 
-    @rule(seat=seats)
-    def cancel(self, seat: Seat) -> None:
-        """The awaiting task is cancelled, and its future with it, before it comes to leave."""
-        assert seat.waiter.future.cancel() is (seat.status == "waits")
-        if seat.status == "waits":
-            seat.status = "is cancelled"
-
-    @rule(seat=seats)
-    def leave(self, seat: Seat) -> None:
-        """A waiter leaves, for the first time or again, with or without an outcome."""
-        seats = self.present.get(seat.key, [])
+    @rule(seat=seats, key=KEYS)
+    def leave(self, seat: Seat, key: Key) -> None:
+        """A waiter leaves an id, which it waits for or not."""
+        entry = self.pending.get(key)
+        seats = self.present.get(key, [])
+        assert (entry is None) is (not seats)
+        if entry is None:
+            return
         was_present = seat in seats
         if was_present:
             seats.remove(seat)
-
-        assert self.pending.leave(seat.waiter) is (was_present and not seats)
-        if was_present and seat.status == "waits":
-            seat.status = "is cancelled"
+            seat.present.remove(key)
+        assert self.pending.leave(entry, seat.waiter) is (was_present and not seats)
+        if not seats:
+            self.end(entry)
         self.drop_empty()
+
+    @rule(seat=seats)
+    def release(self, seat: Seat) -> None:
+        """A waiter gives its limit up, for the first time or again."""
+        self.pending.release(seat.waiter)
+        seat.deadline = math.inf
 
     @rule(seconds=st.integers(1, 4))
     def pass_time(self, seconds: int) -> None:
         """Time passes, and nobody looks at the clock yet."""
         self.now += seconds
 
-    @rule()
-    def expire(self) -> None:
-        """Limits have passed."""
-        before = set(self.present)
-        dropped = self.pending.expire(self.now)
-
-        for key, seats in self.present.items():
-            entry = self.pending.get(key)
-            for seat in [seat for seat in seats if seat.deadline <= self.now]:
-                if seat.status == "waits":
-                    self.give(seat, self.last.get(key) or seen(key, TaskState.PENDING))
-                    seats.remove(seat)
-                elif entry is None or seat.waiter not in entry.waiters:
-                    # One who was cancelled, and is on the way out, may be taken off or left to leave.
-                    seats.remove(seat)
-        self.drop_empty()
-        assert sorted(entry.key for entry in dropped) == sorted(before - set(self.present))
-        assert not any(entry.waiters for entry in dropped)
-
-    @rule()
-    def close(self) -> None:
-        """The client is closed."""
-        error = ClientClosedError("closed")
-        for key in list(self.present):
-            for seat in self.present[key]:
-                self.give(seat, error)
-            self.present[key].clear()
-        self.drop_empty()
-        self.pending.close(error)
+    @rule(most=st.integers(1, 3))
+    def expire(self, most: int) -> None:
+        """Limits have passed, and so many are told of it."""
+        due = sorted((seat for seat in self.all_seats if seat.deadline <= self.now), key=lambda seat: seat.deadline)
+        for seat in due[:most]:
+            seat.expired += 1
+            seat.deadline = math.inf
+        self.pending.expire(self.now, most)
 
     # What should come of it.
 
-    def note(self, key: Key, state: TaskState, progress: float | None) -> Task:
+    def note(self, key: Key, state: TaskState, progress: float | None) -> Reading:
         """Have a look noted, in both."""
-        look = seen(key, state, progress)
+        look = read(key, state, progress)
         last = self.last.get(key)
         is_news = last is None or (last.state, last.progress) != (state, progress)
         self.last[key] = look
         if is_news:
             for seat in self.present[key]:
-                seat.should_hear.append((state, progress))
-        entry = self.pending.get(key)
-        assert entry is not None
-        assert self.pending.note(entry, look) is is_news
+                if seat.waiter.follows:
+                    seat.should_hear.append((key, (state, progress)))
+        assert self.pending.note(find(self.pending, key), look) is is_news
         return look
 
-    def settle(self, key: Key, outcome: Task | AceTasksError) -> None:
+    def settle(self, key: Key, outcome: Outcome) -> None:
         """Have an id settled, in both."""
-        entry = self.pending.get(key)
-        assert entry is not None
+        entry = find(self.pending, key)
         seats = self.present.pop(key)
         for seat in seats:
-            self.give(seat, outcome)
-        self.drop_empty()
+            seat.present.remove(key)
+            seat.outcomes.append((key, outcome))
         assert self.pending.settle(entry, outcome) == len(seats)
+        self.end(entry)
+        self.drop_empty()
 
-    @staticmethod
-    def give(seat: Seat, outcome: Outcome) -> None:
-        """Give a waiter its outcome, unless it was cancelled."""
-        if seat.status == "waits":
-            seat.status = "has an outcome"
-            seat.outcome = outcome
+    def end(self, entry: Entry) -> None:
+        """Do as the poller does with an entry that nobody waits for any more."""
+        self.ended.append(entry)
+        if entry.key in self.flying:
+            self.pending.keep(entry)
 
     def drop_empty(self) -> None:
         """Forget the ids that nobody waits for; what is known of those that are being asked for is kept."""
         self.present = {key: seats for key, seats in self.present.items() if seats}
         kept = self.present.keys() | self.flying.keys()
-        self.last = {key: task for key, task in self.last.items() if key in kept}
+        self.last = {key: look for key, look in self.last.items() if key in kept}
 
     @invariant()
-    def futures_are_right(self) -> None:
-        """Every waiter waits, has exactly the outcome that it was given, or was cancelled; no other is touched."""
+    def outcomes_are_right(self) -> None:
+        """Every waiter was told exactly the ends of what it waited for, and of its limit once; no other is touched."""
         for seat in self.all_seats:
-            future = seat.waiter.future
-            assert future.done() is (seat.status != "waits")
-            assert future.cancelled() is (seat.status == "is cancelled")
-            if seat.status == "has an outcome":
-                assert future.result() == seat.outcome
+            assert [(entry.key, outcome) for entry, outcome in seat.waiter.outcomes] == seat.outcomes
+            assert seat.waiter.expired == seat.expired
 
     @invariant()
     def changes_were_heard_once(self) -> None:
-        """Each waiter heard every change since it came, once; it may have been told first what was known then."""
+        """Each who follows heard what was known when it came, and every change since then, once."""
         for seat in self.all_seats:
-            heard = [(task.state, task.progress) for task in seat.heard]
-            if seat.known is not None and len(heard) > len(seat.should_hear):
-                assert heard.pop(0) == (seat.known.state, seat.known.progress)
+            heard = [((task.provider, task.id), (task.state, task.progress)) for task in seat.waiter.heard]
             assert heard == seat.should_hear
 
     @invariant()
     def ids_are_right(self) -> None:
         """What is kept is exactly the ids that somebody waits for, each with those who do and the task last seen."""
-        assert sorted(entry.key for entry in self.pending) == sorted(self.present)
+        assert sorted(keys(self.pending)) == sorted(self.present)
         assert len(self.pending) == len(self.present)
         for key, seats in self.present.items():
-            entry = self.pending.get(key)
+            entry = find(self.pending, key)
             assert key in self.pending
-            assert entry is not None
-            assert entry.waiters == [seat.waiter for seat in seats]
-            assert all(seat.waiter.entry is entry for seat in seats)
+            assert entry.waiters == tuple(seat.waiter for seat in seats)
             assert entry is self.flying.get(key, entry)
-            assert entry.last_seen == self.last.get(key, seen(key, TaskState.PENDING))
+            last = self.last.get(key)
+            assert entry.last_seen == (unknown(key) if last is None else last.task)
         waiters = sum(map(len, self.present.values()))
         assert repr(self.pending) == f"<Pending {len(self.present)} ids, {waiters} waiters>"
 
     @invariant()
     def next_deadline_is_right(self) -> None:
-        """The next limit is that of one who waits; with nobody waiting there is none."""
-        deadlines = [seat.deadline for seat in self.all_seats if seat.status == "waits"]
-        assert self.pending.next_deadline() == min(deadlines, default=math.inf)
+        """The next limit is that of one who was not told of it, nor has given it up; without one there is none."""
+        assert self.pending.next_deadline() == min((seat.deadline for seat in self.all_seats), default=math.inf)
 
 
 TestPending = PendingMachine.TestCase

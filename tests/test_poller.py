@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
+import statistics
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,10 +15,12 @@ import pytest
 
 import acetasks
 from acetasks import PollPolicy, RetryPolicy, TaskState
+from acetasks.batching import Worth
+from acetasks.durations import Durations
 from acetasks.poller import Poller
 from acetasks.providers import lookup
 from acetasks.testing.clock import VirtualClockDeadlockError, run
-from acetasks.waiting import Wanted, wait_for
+from acetasks.waiting import FutureWaiter, wait_for
 from acetasks.wire import Request, Response
 
 if TYPE_CHECKING:
@@ -83,22 +87,31 @@ class Service:
         self.rests += 1
 
 
-def new_poller(service: Service, policy: PollPolicy = EXACT, retry: RetryPolicy | None = None) -> Poller:
+def new_poller(
+    service: Service,
+    policy: PollPolicy = EXACT,
+    retry: RetryPolicy | None = None,
+    *,
+    emit: Callable[[acetasks.Event], object] = lambda _: None,
+    is_watched: bool = True,
+) -> Poller:
     """Make a poller of the service."""
     loop = asyncio.get_running_loop()
     return Poller(
         service,
         policy=policy,
         retry=retry or RetryPolicy(),
+        durations=Durations(),
         rng=random.Random(0),
         clock=loop.time,
-        emit=lambda _: None,
+        emit=emit,
+        is_watched=is_watched,
     )
 
 
 async def wait(poller: Poller, task_id: str, timeout: float | None = None, spec=LUMA) -> acetasks.Task:
     """Wait as a client does."""
-    return await wait_for(poller, Wanted(spec, task_id), timeout)
+    return await wait_for(poller, (spec.slug, task_id), timeout)
 
 
 def until(seconds: float, then: object, before: Callable[[str], object] = record) -> Callable[[str], object]:
@@ -200,11 +213,14 @@ class TestTiming:
         """An id whose request was just cancelled under it gets a request of its own at once."""
         service = Service(done, latency=2)
         poller = new_poller(service)
-        first = poller.register(LUMA, "t")
+        first, second = FutureWaiter(math.inf), FutureWaiter(math.inf)
+        poller.register(first, [("luma", "t")])
         await asyncio.sleep(1)
-        poller.leave(first)
-        second = poller.register(LUMA, "t")
-        assert (await second.future).state is TaskState.SUCCEEDED
+        poller.leave(first, [("luma", "t")])
+        poller.register(second, [("luma", "t")])
+        await second.over
+        assert isinstance(second.outcome, acetasks.Task)
+        assert second.outcome.state is TaskState.SUCCEEDED
         assert service.cancelled == 1
         assert now() == pytest.approx(3)
 
@@ -442,7 +458,7 @@ class TestLifetime:
         assert {type(outcome) for outcome in outcomes} == {acetasks.ClientClosedError}
         assert service.cancelled == 3
         with pytest.raises(acetasks.ClientClosedError):
-            poller.register(LUMA, "t")
+            poller.register(FutureWaiter(math.inf), [("luma", "t")])
 
     async def test_waits_end_under_scopes_of_any_kind(self):
         """Cancellation by anyio's scopes, asyncio's limits and task groups drops the id each time."""
@@ -458,3 +474,116 @@ class TestLifetime:
         await asyncio.sleep(0.01)
         assert now() == pytest.approx(9.01)
         assert poller.is_idle
+
+
+class TestEvents:
+    """What is told of tasks, and what of them nobody wants to hear."""
+
+    @staticmethod
+    async def follow(*, is_watched: bool) -> list[acetasks.Event]:
+        """Wait for a task that ends, for one that is in an odd state first, and for one that is not there."""
+        events: list[acetasks.Event] = []
+
+        def answer(task_id: str) -> object:
+            if task_id == "lost":
+                return None
+            odd = "dreaming" if task_id == "odd" else "processing"
+            return record(task_id, odd if now() < 12.0 else "completed")
+
+        poller = new_poller(Service(answer), emit=events.append, is_watched=is_watched)
+        ended = await asyncio.gather(*(wait(poller, name) for name in ("odd", "good", "lost")), return_exceptions=True)
+        assert [getattr(end, "state", type(end)) for end in ended] == [
+            TaskState.SUCCEEDED,
+            TaskState.SUCCEEDED,
+            acetasks.TaskNotFoundError,
+        ]
+        await poller.close()
+        return events
+
+    @staticmethod
+    def tell(events: list[acetasks.Event]) -> list[tuple[str, str, str | None]]:
+        """Tell of whom they are, and of which words."""
+        return [
+            (type(event).__name__, event.task.id, getattr(event, "unknown_word", None))
+            for event in events
+            if isinstance(event, acetasks.TaskChanged | acetasks.TaskSettled)
+        ]
+
+    async def test_changes_and_ends_are_told(self):
+        """Each once; one that is not there is in a state as well."""
+        told = self.tell(await self.follow(is_watched=True))
+
+        assert sorted(told, key=repr) == sorted(
+            [
+                ("TaskChanged", "good", None),
+                ("TaskChanged", "good", None),
+                ("TaskChanged", "lost", None),
+                ("TaskChanged", "odd", "dreaming"),
+                ("TaskChanged", "odd", None),
+                ("TaskSettled", "good", None),
+                ("TaskSettled", "lost", None),
+                ("TaskSettled", "odd", None),
+            ],
+            key=repr,
+        )
+
+    async def test_undocumented_words_alone_are_told_where_nobody_watches(self):
+        """They are for the log."""
+        assert self.tell(await self.follow(is_watched=False)) == [("TaskChanged", "odd", "dreaming")]
+
+
+class TestBudget:
+    """Under `max_rate`, requests go where they are worth most."""
+
+    RATE = 1.0
+
+    async def wait_for_all(self, server, client) -> tuple[dict[str, list[float]], float]:
+        """Wait for tasks of minutes and, meanwhile, for some of seconds, and keep to the rate.
+
+        Returns:
+            The latenesses of each provider's, and the longest time that one of them went without a look.
+        """
+        rng = random.Random(5)
+        late: dict[str, list[float]] = {"flux": [], "veo": []}
+        wanted_at: dict[str, float] = {}
+
+        async def wait_for_some(provider: str, count: int, least: float, most: float) -> None:
+            ids = [server.add(provider, after=rng.uniform(least, most)) for _ in range(count)]
+            wanted_at.update(dict.fromkeys(ids, now()))
+            async for task in client.as_completed(provider, ids):
+                assert task.state is TaskState.SUCCEEDED
+                late[provider].append(now() - server.tasks[task.id].finishes_at)
+
+        server.clear_requests()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(wait_for_some("veo", 1500, 60.0, 180.0))
+            for _ in range(12):
+                group.create_task(wait_for_some("flux", 25, 5.0, 15.0))
+                await asyncio.sleep(5.0)
+        assert (len(late["flux"]), len(late["veo"])) == (300, 1500)
+        assert min(map(min, late.values())) >= 0.0
+
+        times = [request.time for request in server.requests]
+        assert all(later - earlier >= 1 / self.RATE - 1e-6 for earlier, later in itertools.pairwise(times))
+        longest = 0.0
+        last = dict(wanted_at)
+        for request in server.requests:
+            for task_id in request.ids:
+                longest = max(longest, request.time - last[task_id])
+                last[task_id] = request.time
+        return late, longest
+
+    async def test_tasks_of_seconds_are_not_kept_waiting_by_tasks_of_minutes(self, server, new_client, monkeypatch):
+        """The budget is never exceeded, nobody starves, and all together wait clearly less than in order of age."""
+        async with new_client(policy=PollPolicy(max_rate=self.RATE, schedule="fixed")) as client:
+            by_worth, longest = await self.wait_for_all(server, client)
+        monkeypatch.setattr(Worth, "urgency", 0)
+        monkeypatch.setattr(Worth, "at", lambda worth, at: at - worth.seen_at)
+        async with new_client(policy=PollPolicy(max_rate=self.RATE, schedule="fixed")) as client:
+            by_age, _ = await self.wait_for_all(server, client)
+
+        # Thirty batches of the slow, and up to seven of the quick: in turn, each is asked once in so many requests.
+        assert longest < 1.5 * 37 / self.RATE
+        assert statistics.mean(by_worth["flux"]) < 0.5 * statistics.mean(by_age["flux"])
+        assert statistics.mean(by_worth["veo"]) < 1.1 * statistics.mean(by_age["veo"])
+        assert sum(map(sum, by_worth.values())) < 0.9 * sum(map(sum, by_age.values()))

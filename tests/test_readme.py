@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pathlib
 import re
 import sys
-from pathlib import Path
+import textwrap
 
 import pytest
 
 import acetasks
 from acetasks.testing.server import AceServer
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+README = (pathlib.Path(__file__).parents[1] / "README.md").read_text("utf-8")
 PROGRAMS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
@@ -47,17 +48,32 @@ async def test_the_tour_runs_as_printed(server, client):
     assert [task.state.value for task in await values["tour"]()] == ["failed", "succeeded"]
 
 
+async def test_what_was_learned_is_kept_as_printed(server, tmp_path, monkeypatch):
+    """The first run begins with nothing, and the second with what the first has learned."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACEDATACLOUD_API_BASE_URL", server.url)
+    monkeypatch.setenv("ACEDATACLOUD_API_TOKEN", server.token)
+    body = PROGRAMS[2].replace("    ...", '    await client.wait("luma", add())')
+    values = {"acetasks": acetasks, "pathlib": pathlib, "add": lambda: server.add("luma", after=10)}
+    code = "async def keep():\n" + textwrap.indent(body, "    ")
+    exec(compile(code, "keep", "exec"), values)  # noqa: S102  # README's own program
+    for runs in (1, 2):
+        await values["keep"]()
+        durations = acetasks.Durations.from_json((tmp_path / "durations.json").read_bytes())
+        assert durations.law("luma").evidence == runs
+
+
 async def test_the_test_of_a_trailer_runs_as_printed():
     """The example of a test is a test."""
     values: dict[str, object] = {}
-    exec(compile(PROGRAMS[2], "trailer", "exec"), values)  # noqa: S102  # README's own program
+    exec(compile(PROGRAMS[3], "trailer", "exec"), values)  # noqa: S102  # README's own program
     await values["test_a_trailer_of_ten_minutes"]()
 
 
 async def test_the_test_of_trouble_runs_as_printed():
     """The example of a test of trouble is a test."""
     values: dict[str, object] = {}
-    exec(compile(PROGRAMS[2] + PROGRAMS[3], "trouble", "exec"), values)  # noqa: S102  # README's own program
+    exec(compile(PROGRAMS[3] + PROGRAMS[4], "trouble", "exec"), values)  # noqa: S102  # README's own program
     await values["test_an_evening_with_a_tired_service"]()
 
 

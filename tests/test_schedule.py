@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import email.utils
+import itertools
 import math
 import time
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acetasks.schedule import is_gone, plan_next_look, plan_retry, read_retry_after
+from acetasks.schedule import is_gone, plan_at_tick, plan_next_look, plan_retry, read_date, read_retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,85 +27,88 @@ SENT = "Sun, 06 Nov 1994 08:49:37 GMT"
 
 
 class TestPlanNextLook:
-    """`plan_next_look`: the interval, stretched by a random part of its jitter, at a tick."""
+    """`plan_next_look`: the interval, stretched by a part of its jitter, at a tick."""
 
-    @given(
-        now=st.floats(0, 1e9),
-        interval=st.floats(0.01, 1e5),
-        jitter=st.floats(0, 5),
-        draw=DRAWS,
-        anchor=st.floats(-1e9, 1e9),
-    )
+    @given(now=st.floats(0, 1e9), interval=st.floats(0.01, 1e5), jitter=st.floats(0, 5), anchor=st.floats(-1e9, 1e9))
     def test_is_never_early_and_within_the_jitter(
-        self, now: float, interval: float, jitter: float, draw: float, anchor: float
+        self, now: float, interval: float, jitter: float, anchor: float
     ) -> None:
         """A look comes no sooner than the interval and no later than the interval with its whole jitter."""
-        due = plan_next_look(now, interval, jitter, draw, anchor)
+        due = plan_next_look(now, interval, jitter, anchor)
 
         assert now + interval <= due <= now + interval * (1 + jitter)
 
-    @given(now=st.floats(0, 1e9), interval=st.floats(0.01, 1e5), draw=DRAWS, anchor=st.floats(-1e9, 1e9))
-    def test_is_exact_without_jitter(self, now: float, interval: float, draw: float, anchor: float) -> None:
-        """Without jitter neither the draw nor the ticks matter."""
-        assert plan_next_look(now, interval, 0, draw, anchor) == now + interval
+    @given(now=st.floats(0, 1e9), interval=st.floats(0.01, 1e5), anchor=st.floats(-1e9, 1e9))
+    def test_is_exact_without_jitter(self, now: float, interval: float, anchor: float) -> None:
+        """Without jitter the ticks do not matter."""
+        assert plan_next_look(now, interval, 0, anchor) == now + interval
 
-    @given(
-        now=st.floats(0, 1e6),
-        interval=st.floats(0.1, 600),
-        jitter=st.floats(0.01, 5),
-        draw=DRAWS,
-        anchor=st.floats(-1e6, 1e6),
-    )
-    def test_is_at_a_tick_or_a_bound(
-        self, now: float, interval: float, jitter: float, draw: float, anchor: float
-    ) -> None:
-        """The ticks are half the jitter apart, one of them at the anchor; only the bounds may cut one off."""
-        earliest, latest = now + interval, now + interval * (1 + jitter)
-        tick = (latest - earliest) / 2
-        due = plan_next_look(now, interval, jitter, draw, anchor)
-        nearest = anchor + round((due - anchor) / tick) * tick
+    @given(looks=st.lists(st.floats(0, 1000), min_size=200, max_size=200), anchor=st.floats(0, 10))
+    def test_looks_of_different_times_meet_at_the_same_ticks(self, looks: list[float], anchor: float) -> None:
+        """Whenever they were asked, after two rounds tasks are asked again at five times in an interval, or nearly."""
+        dues = set()
+        for look in looks:
+            due = look
+            while due < 1200:
+                due = plan_next_look(due, 10.0, 0.2, anchor)
+            dues.add(round(due, 6))
 
-        assert due in {earliest, latest} or abs(due - nearest) <= 4 * math.ulp(2e6)
-        # A tick is never further from the draw than half of the way to the next.
-        assert abs(due - (earliest + draw * (latest - earliest))) <= tick / 2 + 4 * math.ulp(2e6)
+        assert len(dues) <= 7
 
-    @given(now=st.floats(0, 1e6), interval=st.floats(0.1, 600), jitter=st.floats(0.01, 5), anchor=st.floats(-1e6, 1e6))
-    def test_draws_spread_over_some_ticks(self, now: float, interval: float, jitter: float, anchor: float) -> None:
-        """Looks that came back at once are not all due at once, and are due at few different times."""
-        dues = [plan_next_look(now, interval, jitter, number / 100, anchor) for number in range(100)]
+    def test_intervals_vary_within_the_jitter(self) -> None:
+        """From tick to tick a task is asked at all sorts of intervals, of which none is short or long for ever."""
+        times = [0.0]
+        for _ in range(200):
+            times.append(plan_next_look(times[-1], 10.0, 0.2, 3.3))
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
 
-        assert dues == sorted(dues)
-        assert 2 <= len(set(dues)) <= 4
-        assert dues[-1] - dues[0] >= interval * jitter / 2 * 0.99
+        assert 10 <= min(gaps) < 10.3
+        assert 11.7 < max(gaps) <= 12
+        assert 10.8 < sum(gaps) / 200 < 11.3
 
-    @given(
-        looks=st.lists(st.tuples(st.floats(0, 1), DRAWS), min_size=2, max_size=40),
-        anchor=st.floats(0, 10),
-    )
-    def test_looks_of_different_times_meet_at_the_same_ticks(
-        self, looks: list[tuple[float, float]], anchor: float
-    ) -> None:
-        """What was asked within a second is asked again at a handful of times, but for looks at their bounds."""
-        dues = {(round(plan_next_look(100.0 + now, 10.0, 0.2, draw, anchor) - anchor, 6), now) for now, draw in looks}
-        at_ticks = {
-            due for due, now in dues if min(abs(due + anchor - 110 - now), abs(due + anchor - 112 - now)) > 1e-5
-        }
+    def test_clients_do_not_ask_in_step(self) -> None:
+        """Another anchor is another time."""
+        dues = {round(plan_next_look(100.0, 10.0, 0.2, anchor / 7), 3) for anchor in range(20)}
 
-        assert len(at_ticks) <= 4
-        assert all(due == round(due) for due in at_ticks)
+        assert len(dues) > 15
+
+
+class TestPlanAtTick:
+    """`plan_at_tick`: a step from now, at a tick."""
+
+    @given(now=st.floats(0, 1e6), step=st.floats(0.1, 1e4), tick=st.floats(0.01, 1e3), anchor=st.floats(-1e6, 1e6))
+    def test_is_at_a_tick_and_near_the_step(self, now: float, step: float, tick: float, anchor: float) -> None:
+        """No tick is nearer, unless it is before half of the step: then it is the first that is not."""
+        due = plan_at_tick(now, step, tick, anchor)
+        least = 8 * math.ulp(3e6)
+
+        assert abs(due - anchor - round((due - anchor) / tick) * tick) <= least
+        assert due >= now + step / 2
+        assert abs(due - now - step) <= tick / 2 + least or due - tick < now + step / 2
+        assert due <= now + step + tick
+
+    @given(now=st.floats(0, 1e9), step=st.floats(0.1, 1e5), anchor=st.floats(-1e9, 1e9))
+    def test_is_exact_without_ticks(self, now: float, step: float, anchor: float) -> None:
+        """Without jitter there are no ticks."""
+        assert plan_at_tick(now, step, 0.0, anchor) == now + step
+
+    def test_ticks_closer_than_the_clock_can_tell_are_none(self) -> None:
+        """A jitter of next to nothing is no reason to fail."""
+        for tick in (5e-324, 1e-300, math.ulp(100.0)):
+            assert plan_at_tick(100.0, 10.0, tick, -7.3) == 110.0
 
     @pytest.mark.parametrize(
-        ("anchor", "draw", "due"),
+        ("step", "tick", "anchor", "due"),
         [
-            *((0.0, 0.0, 110.0), (0.0, 0.2, 110.0), (0.0, 0.3, 111.0), (0.0, 0.7, 111.0), (0.0, 0.8, 112.0)),
-            *((0.3, 0.0, 110.3), (0.3, 0.2, 110.3), (0.3, 0.5, 111.3), (0.3, 0.8, 111.3), (0.3, 0.99, 112.0)),
-            *((0.7, 0.0, 110.0), (0.7, 0.2, 110.7), (0.7, 0.5, 110.7), (0.7, 0.8, 111.7), (0.7, 0.99, 111.7)),
-            *((-6.7, 0.2, 110.3), (1000.3, 0.2, 110.3)),
+            *((10.0, 1.0, 0.0, 110.0), (10.4, 1.0, 0.0, 110.0), (10.6, 1.0, 0.0, 111.0), (0.6, 1.0, 0.0, 101.0)),
+            *((10.0, 1.0, 0.3, 110.3), (10.0, 1.0, 0.7, 109.7), (10.0, 1.0, -1000.3, 109.7)),
+            # A tick that is too soon is passed over.
+            *((0.4, 1.0, 0.0, 101.0), (3.0, 8.0, 101.0, 101.0 + 8.0), (3.0, 8.0, 101.6, 101.6)),
         ],
     )
-    def test_goes_to_the_nearest_tick(self, anchor: float, draw: float, due: float) -> None:
-        """The draw chooses a place between the ends, in proportion, and the nearest tick is taken."""
-        assert plan_next_look(100.0, 10.0, 0.2, draw, anchor) == pytest.approx(due)
+    def test_goes_to_the_nearest_tick(self, step: float, tick: float, anchor: float, due: float) -> None:
+        """Before or after the step; but never at once."""
+        assert plan_at_tick(100.0, step, tick, anchor) == pytest.approx(due)
 
 
 class TestPlanRetry:
@@ -292,5 +296,40 @@ class TestReadRetryAfter:
     def test_a_pause_has_an_end(self) -> None:
         """A number that is too large for any clock does not become a pause for ever."""
         seconds = read_retry_after({"retry-after": "9" * 400})
+
+        assert seconds is None or math.isfinite(seconds)
+
+
+class TestReadDate:
+    """`read_date`: seconds since the epoch."""
+
+    @pytest.mark.parametrize("write", FORMATS)
+    @given(moment=MOMENTS)
+    def test_reads_the_documented_formats(self, write: Callable[[dt.datetime], str], moment: dt.datetime) -> None:
+        """To the second, which is all that they say."""
+        assert read_date(write(moment)) == moment.timestamp()
+
+    @pytest.mark.parametrize(
+        ("text", "seconds"),
+        [
+            ("Sun, 06 Nov 1994 08:49:37 GMT", 784111777.0),
+            ("Sun Nov  6 08:49:37 1994", 784111777.0),
+            ("Sun, 06 Nov 1994 09:49:37 +0100", 784111777.0),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ],
+    )
+    def test_reads_a_zone_and_takes_none_for_utc(self, text: str, seconds: float) -> None:
+        """Where the client runs makes no difference."""
+        assert read_date(text) == seconds
+
+    @pytest.mark.parametrize("text", ["", "today", "784111777", "Sun, 06 Nov 1994", "Sun, 36 Nov 1994 08:49:37 GMT"])
+    def test_takes_garbage_for_nothing(self, text: str) -> None:
+        """An answer without a date that can be read has none."""
+        assert read_date(text) is None
+
+    @given(text=st.text() | st.from_regex(r"\A\w{3}, \d+ (Jan|Nov) \d+ \d+:\d+:\d+ ([+-]\d+|GMT|\w*)\Z"))
+    def test_never_fails(self, text: str) -> None:
+        """Whatever a service sends, it is a number or None."""
+        seconds = read_date(text)
 
         assert seconds is None or math.isfinite(seconds)

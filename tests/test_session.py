@@ -157,6 +157,7 @@ async def new_session() -> AsyncIterator[Callable[..., Session]]:
         *,
         token: Secret | TokenProvider | None = Secret(TOKEN),  # noqa: B008  # it never changes
         http: aiohttp.ClientSession | None = None,
+        is_watched: bool = True,
         **retry: float,
     ) -> Session:
         endpoint = Endpoint(base_url=base_url, token=token, token_variable="ACEDATACLOUD_API_TOKEN")
@@ -167,6 +168,7 @@ async def new_session() -> AsyncIterator[Callable[..., Session]]:
             rng=random.Random(0),
             clock=asyncio.get_running_loop().time,
             emit=events.append,
+            is_watched=is_watched,
         )
         sessions.append(session)
         return session
@@ -319,6 +321,21 @@ class TestSending:
         assert (failed.time, type(failed.error)) == (0.0, acetasks.ServiceError)
         assert again == acetasks.RequestSent(time=FIRST_PAUSE, provider="luma", ids=1)
         assert answered == acetasks.RequestAnswered(time=FIRST_PAUSE, provider="luma", ids=1, status=200, seconds=0.0)
+
+    async def test_tells_of_failures_alone_where_nobody_watches(self, new_session, http):
+        """They are for the log; what goes well is not worth an event then."""
+        http.post(URL, status=500, response_class=Answer)
+        http.post(URL, body="<html>", response_class=Answer)
+        http.post(URL, payload={}, response_class=Answer)
+        session = new_session(is_watched=False)
+        with pytest.raises(acetasks.ServiceError):
+            await session.send(LOOK, take)
+        with pytest.raises(acetasks.ProtocolError):
+            await session.send(LOOK, READERS[LOOK.path])
+        assert (await session.send(LOOK, take)).status == 200
+        failed, unread = new_session.events
+        assert (failed.ids, type(failed), type(failed.error)) == (1, acetasks.RequestFailed, acetasks.ServiceError)
+        assert (unread.ids, type(unread), type(unread.error)) == (1, acetasks.RequestFailed, acetasks.ProtocolError)
 
     async def test_times_an_answer_to_its_last_byte(self, new_session, serve):
         """How long a request took counts from its sending, not from its admission or first attempt."""

@@ -10,21 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acetasks import ClientClosedError, Task, TaskHandle, TaskState, UnknownProviderError
-from acetasks.providers import lookup
-from acetasks.targets import read_target, read_targets
+from acetasks.targets import read_targets
 from acetasks.waiting import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
+    from acetasks.pending import Key
     from acetasks.poller import Poller
 
 DONE = Task(provider="luma", id="t-1", state=TaskState.SUCCEEDED, raw=b'{"id":"t-1"}')
 
 
-def no_poller(wanted: Sequence[Wanted]) -> Poller:
+def no_poller(keys: Iterable[Key]) -> Poller:
     """Stand in for a client whose poller is not needed."""
-    raise AssertionError(f"nobody should be polled for {wanted!r}")
+    raise AssertionError(f"nobody should be polled for {keys!r}")
 
 
 class TestHandle:
@@ -100,68 +100,65 @@ class TestHandle:
     @pytest.mark.parametrize(("timeout", "kind"), [(-1, ValueError), (float("nan"), ValueError), ("10", TypeError)])
     async def test_a_limit_that_can_be_none_is_refused(self, timeout: float, kind: type[Exception]) -> None:
         """It is refused before anything is waited for."""
-
-        def some_poller(wanted: Sequence[Wanted]) -> Poller:
-            del wanted
-            return None  # type: ignore[return-value]  # it must not be used
-
         with pytest.raises(kind, match="a timeout is"):
-            await TaskHandle("luma", "t-1", poller_for=some_poller).wait(timeout=timeout)
+            await TaskHandle("luma", "t-1", poller_for=no_poller).wait(timeout=timeout)
+        with pytest.raises(kind, match="a timeout is"):
+            await TaskHandle("luma", "t-1", DONE, poller_for=no_poller).wait(timeout=timeout)
 
     async def test_a_finished_task_needs_no_polling(self) -> None:
-        """The end that came with the submission is returned and yielded at once."""
+        """The end that came with the submission is returned and yielded at once, by an unpickled handle too."""
+        handle = TaskHandle("luma", "t-1", DONE, poller_for=no_poller)
 
-        def some_poller(wanted: Sequence[Wanted]) -> Poller:
-            assert [one.finished for one in wanted] == [DONE]
-            return None  # type: ignore[return-value]  # it must not be used
-
-        handle = TaskHandle("luma", "t-1", DONE, poller_for=some_poller)
-
+        for finished in (handle, pickle.loads(pickle.dumps(handle))):
+            assert await finished.wait() == DONE
+            assert [task async for task in finished.updates()] == [DONE]
         assert await handle.wait() is DONE
-        assert [task async for task in handle.updates()] == [DONE]
+
+    async def test_the_client_is_asked_for_what_is_wanted(self) -> None:
+        """It is given the task's key, and may refuse."""
+        asked: list[Key] = []
+
+        def refuse(keys: Iterable[Key]) -> Poller:
+            asked.extend(keys)
+            raise ClientClosedError("closed")
+
+        handle = TaskHandle("luma", "t-1", poller_for=refuse)
+        with pytest.raises(ClientClosedError):
+            await handle.wait()
+        with pytest.raises(ClientClosedError):
+            await anext(handle.updates())
+        assert asked == [("luma", "t-1")] * 2
 
 
-class TestReadTarget:
-    """`read_target`: which task is meant."""
+class TestKey:
+    """`TaskHandle.key`: what tells its task from others."""
 
-    @pytest.mark.parametrize("target", [("luma", "t-1"), ["luma", "t-1"], TaskHandle("luma", "t-1")])
-    def test_reads_pairs_and_handles(self, target: tuple[str, str]) -> None:
-        """A pair and a handle of the same task mean the same."""
-        assert read_target(target) == Wanted(lookup("luma"), "t-1")
+    def test_is_the_provider_and_id(self) -> None:
+        """A handle of the same task has the same key, whether its end is known or not."""
+        assert TaskHandle("luma", "t-1").key == TaskHandle("luma", "t-1", DONE).key == ("luma", "t-1")
 
-    def test_a_finished_handle_brings_its_task(self) -> None:
-        """A known end is not asked for again, and needs no id."""
-        assert read_target(TaskHandle("luma", "t-1", DONE)) == Wanted(lookup("luma"), "t-1", DONE)
-        assert read_target(TaskHandle("luma", "", DONE)) == Wanted(lookup("luma"), "", DONE)
+    def test_results_without_an_id_are_told_by_their_trace_id_or_record(self) -> None:
+        """A service may answer a submission with a result that names no task; the same result has the same key."""
 
-    @pytest.mark.parametrize("target", ["luma", "t1", 7, None, (), ("luma",), ("luma", "t-1", "t-2"), {"luma": "t-1"}])
-    def test_refuses_what_is_neither(self, target: object) -> None:
-        """What is no pair is refused with its value, a text of two letters included."""
-        with pytest.raises(
-            TypeError, match="a task is given as a pair of provider and id, or as a handle, not"
-        ) as caught:
-            read_target(target)  # type: ignore[arg-type]  # that is the point
+        def key(**parts: object) -> Key:
+            task = Task(provider="fish", id="", state=TaskState.SUCCEEDED, **parts)  # type: ignore[arg-type]  # drawn
+            return TaskHandle("fish", "", task).key
 
-        assert repr(target) in str(caught.value)
+        assert key(trace_id="x", raw=b"1") == key(trace_id="x", raw=b"2")
+        assert key(raw=b"1") == key(raw=b"1")
+        assert len({key(trace_id="x"), key(trace_id="y"), key(raw=b"1"), key(raw=b"2")}) == 4
+        assert key(trace_id="x")[1]  # no id that a service could know
 
-    @pytest.mark.parametrize("target", [("luma", ""), ("luma", " t-1"), TaskHandle("luma", "")])
-    def test_refuses_an_id_that_can_be_none(self, target: tuple[str, str]) -> None:
+    @pytest.mark.parametrize("task_id", ["", " t-1"])
+    def test_an_id_that_can_be_none_is_refused(self, task_id: str) -> None:
         """An id is checked wherever it comes from."""
         with pytest.raises(ValueError, match="a task id is a text"):
-            read_target(target)
+            _ = TaskHandle("luma", task_id).key
 
-    def test_refuses_an_id_that_is_no_text(self) -> None:
-        """A number is not taken for its digits."""
-        with pytest.raises(TypeError, match="a task id is a string, not 7"):
-            read_target(("luma", 7))  # type: ignore[arg-type]  # that is the point
-
-    @pytest.mark.parametrize("provider", ["Luma", "", "a/b", "../luma", 7, None])
-    def test_refuses_a_provider_that_can_be_none(self, provider: str) -> None:
-        """A name that cannot stand in a path is refused with its value."""
-        with pytest.raises(UnknownProviderError) as caught:
-            read_target((provider, "t-1"))
-
-        assert caught.value.provider == provider
+    def test_a_provider_that_can_be_none_is_refused(self) -> None:
+        """So is the provider."""
+        with pytest.raises(UnknownProviderError):
+            _ = TaskHandle("Luma", "t-1").key
 
 
 class TestReadTargets:
@@ -169,19 +166,69 @@ class TestReadTargets:
 
     def test_reads_a_provider_and_its_ids(self) -> None:
         """Any iterable of ids will do; order and repetition are kept."""
-        luma = lookup("luma")
-        expected = [Wanted(luma, "b"), Wanted(luma, "a"), Wanted(luma, "b")]
+        expected = Wanted([("luma", "b"), ("luma", "a"), ("luma", "b")], {})
 
         assert read_targets("luma", ["b", "a", "b"]) == expected
         assert read_targets("luma", iter(("b", "a", "b"))) == expected
 
-    def test_reads_pairs_and_handles(self) -> None:
-        """Providers may be mixed, and so may pairs and handles."""
-        targets = [("luma", "a"), TaskHandle("flux", "b"), TaskHandle("luma", "t-1", DONE)]
-        expected = [Wanted(lookup("luma"), "a"), Wanted(lookup("flux"), "b"), Wanted(lookup("luma"), "t-1", DONE)]
+    @pytest.mark.parametrize("target", [("luma", "t-1"), ["luma", "t-1"], TaskHandle("luma", "t-1")])
+    def test_a_pair_and_a_handle_mean_the_same(self, target: tuple[str, str]) -> None:
+        """Whether the pair is a tuple or a list."""
+        assert read_targets([target], None) == Wanted([("luma", "t-1")], {})
 
-        assert read_targets(targets, None) == expected
-        assert read_targets(iter(targets), None) == expected
+    def test_reads_pairs_and_handles(self) -> None:
+        """Providers may be mixed, and so may pairs and handles; a known end is not asked for again."""
+        targets = [("luma", "a"), TaskHandle("flux", "b"), TaskHandle("luma", "t-1", DONE)]
+        expected = Wanted([("luma", "a"), ("flux", "b"), ("luma", "t-1")], {("luma", "t-1"): DONE})
+
+        assert read_targets(targets, None) == read_targets(iter(targets), None) == expected
+        assert expected.unfinished == [("luma", "a"), ("flux", "b")]
+
+    def test_a_task_whose_end_is_known_is_finished_wherever_it_is_named(self) -> None:
+        """A pair of the same task needs no asking either."""
+        for targets in ([("luma", "t-1"), TaskHandle("luma", "t-1", DONE)], [TaskHandle("luma", "t-1", DONE)] * 2):
+            wanted = read_targets(targets, None)
+
+            assert wanted == Wanted([("luma", "t-1")] * 2, {("luma", "t-1"): DONE})
+            assert wanted.unfinished == []
+
+    def test_a_finished_handle_needs_no_id(self) -> None:
+        """Each result without one stands at its own place."""
+        results = [Task(provider="fish", id="", state=TaskState.SUCCEEDED, raw=raw) for raw in (b"1", b"2")]
+        wanted = read_targets([TaskHandle("fish", "", result) for result in results], None)
+
+        assert [wanted.finished[key] for key in wanted.keys] == results
+        assert len(set(wanted.keys)) == 2
+
+    @pytest.mark.parametrize("target", ["luma", "t1", 7, None, (), ("luma",), ("luma", "t-1", "t-2"), {"luma": "t-1"}])
+    def test_refuses_what_is_neither(self, target: object) -> None:
+        """What is no pair is refused with its value, a text of two letters included."""
+        with pytest.raises(
+            TypeError, match="a task is given as a pair of provider and id, or as a handle, not"
+        ) as caught:
+            read_targets([("luma", "t-1"), target], None)  # type: ignore[list-item]  # that is the point
+
+        assert repr(target) in str(caught.value)
+
+    @pytest.mark.parametrize("target", [("luma", ""), ("luma", " t-1"), TaskHandle("luma", "")])
+    def test_refuses_an_id_that_can_be_none(self, target: tuple[str, str]) -> None:
+        """An id is checked wherever it comes from."""
+        with pytest.raises(ValueError, match="a task id is a text"):
+            read_targets([("luma", "t-1"), target], None)
+
+    def test_refuses_an_id_that_is_no_text(self) -> None:
+        """A number is not taken for its digits."""
+        with pytest.raises(TypeError, match="a task id is a string, not 7"):
+            read_targets([("luma", 7)], None)  # type: ignore[list-item]  # that is the point
+        with pytest.raises(TypeError, match="a task id is a string, not 7"):
+            read_targets("luma", ["a", 7])  # type: ignore[list-item]  # that is the point
+
+    @pytest.mark.parametrize("provider", ["Luma", "", "a/b", "../luma", 7, None])
+    def test_refuses_a_provider_that_can_be_none(self, provider: str) -> None:
+        """A name that cannot stand in a path is refused with its value."""
+        with pytest.raises(UnknownProviderError) as caught:
+            read_targets([(provider, "t-1")], None)
+        assert caught.value.provider == provider
 
     @pytest.mark.parametrize(("first", "ids"), [("luma", []), ([], None), (iter(()), None)])
     def test_refuses_nothing(self, first: str, ids: list[str] | None) -> None:

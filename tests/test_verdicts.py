@@ -65,7 +65,7 @@ def entry() -> Entry:
 
 def new_judge(holds: Holds, policy: PollPolicy = POLICY) -> Judge:
     """Make a judge."""
-    return Judge(policy, holds, 0.0)
+    return Judge(policy, holds)
 
 
 def at(now: float) -> Moment:
@@ -117,52 +117,36 @@ def trouble(**parts: object) -> Trouble:
     return made
 
 
-class TestBegin:
-    """`begin`: one plan for all tasks of a look."""
+def assert_failed(verdict: Verdict) -> None:
+    """Check that a record that seemed to be of a failure is believed."""
+    outcome = verdict.outcome
+    assert isinstance(outcome, Task)
+    assert (outcome.state, outcome.id) == (TaskState.FAILED, "t-1")
+    assert outcome.error is not None
+    assert outcome.error.message == "temporary"
+    assert verdict.reading is not None
+    assert verdict.reading.task is outcome
+    assert (verdict.reading.state, verdict.reading.unconfirmed) == (TaskState.FAILED, False)
 
-    def test_the_draws_are_used(self, holds: Holds) -> None:
-        """The first is the interval's, and the second is kept for the delays after faults."""
-        judge = new_judge(holds, PollPolicy(interval=10.0, jitter=0.2))
 
-        assert judge.begin(LUMA, 100.0, (0.0, 0.7)) == Moment(100.0, 110.0, 0.7)
-        assert judge.begin(LUMA, 100.0, (0.5, 0.25)) == Moment(100.0, 111.0, 0.25)
-        assert judge.begin(LUMA, 100.0, (0.99, 0.0)) == Moment(100.0, 112.0, 0.0)
-
-    def test_the_ticks_are_the_clients_own(self, holds: Holds) -> None:
-        """Clients that begin at different times look at different times."""
-        policy = PollPolicy(interval=10.0, jitter=0.2)
-        dues = [Judge(policy, holds, anchor).begin(LUMA, 100.0, (0.5, 0.0)).due for anchor in (0.25, 7.25, 0.0, -0.25)]
-
-        assert dues == [111.25, 111.25, 111.0, 110.75]
-
-    @given(
-        interval=st.none() | st.floats(0.1, 60.0),
-        jitter=st.floats(0.0, 1.0),
-        draw=st.floats(0.0, 1.0, exclude_max=True),
-        anchor=st.floats(-1000.0, 1000.0),
-    )
-    def test_intervals_are_jittered_and_a_minimum_is_kept(
-        self, interval: float | None, jitter: float, draw: float, anchor: float
-    ) -> None:
-        """From one look to the next pass at least the interval and what a provider asks for, and no more than that."""
-        policy = PollPolicy(interval=interval, jitter=jitter)
-        judge = Judge(policy, Holds(policy, RETRY), anchor)
-        for spec in (LUMA, USEAPI):
-            least = spec.poll_interval(interval)
-            due = judge.begin(spec, 0.0, (draw, 0.5)).due
-
-            assert max(least, spec.min_interval) <= due <= least * (1.0 + jitter)
+def keep(entry: Entry, verdict: Verdict) -> None:
+    """Keep the record that a verdict brings, as the poller does."""
+    if verdict.reading is not None:
+        entry.record = verdict.reading.raw
 
 
 class TestReadings:
     """`judge_reading`: the service has a record of the task."""
 
-    def test_a_task_at_work_is_asked_for_again_after_its_interval(self, judge: Judge, entry: Entry) -> None:
-        """It has no outcome yet."""
+    def test_a_task_at_work_is_asked_for_again_as_the_schedule_says(self, judge: Judge, entry: Entry) -> None:
+        """It has no outcome yet, and when to look again is not for the judge to say."""
         seen = reading()
+        verdict = judge.judge_reading(entry, LUMA, seen, at(100.0))
 
-        assert judge.judge_reading(entry, LUMA, seen, at(100.0)) == Verdict(task=seen.task, due=105.0)
-        assert seen.task.state is TaskState.RUNNING
+        assert verdict == Verdict(reading=seen)
+        assert verdict.reading is seen
+        assert (verdict.outcome, verdict.due, verdict.scope) == (None, None, Scope.TASK)
+        assert seen.state is TaskState.RUNNING
 
     @pytest.mark.parametrize("state", ["completed", "failed"])
     def test_a_task_that_has_ended_is_its_outcome(self, judge: Judge, entry: Entry, state: str) -> None:
@@ -170,27 +154,24 @@ class TestReadings:
         seen = reading(state)
         verdict = judge.judge_reading(entry, LUMA, seen, at(100.0))
 
-        assert verdict.task is verdict.outcome is seen.task
+        assert verdict.reading is seen
+        assert verdict.outcome is seen.task
         assert verdict.scope is Scope.TASK
 
     def test_an_undocumented_word_is_passed_on(self, judge: Judge, entry: Entry) -> None:
         """Whoever watches is told of it; the task is asked for again."""
         verdict = judge.judge_reading(entry, LUMA, reading("warming_up"), at(100.0))
 
-        assert (verdict.unknown_word, verdict.outcome) == ("warming_up", None)
+        assert verdict.reading is not None
+        assert (verdict.reading.unknown_word, verdict.outcome) == ("warming_up", None)
 
     def test_a_failure_that_is_not_sure_is_believed_after_a_while(self, judge: Judge, entry: Entry) -> None:
         """Until it has said so often enough in a row, the task is waited for."""
         verdicts = [judge.judge_reading(entry, LUMA, LOOSE, at(now)) for now in (0.0, 5.0, 10.0, 15.0)]
 
         assert [verdict.outcome for verdict in verdicts[:3]] == [None] * 3
-        assert [verdict.due for verdict in verdicts[:3]] == [5.0, 10.0, 15.0]
-        outcome = verdicts[3].outcome
-        assert isinstance(outcome, Task)
-        assert (outcome.state, outcome.id) == (TaskState.FAILED, "t-1")
-        assert outcome.error is not None
-        assert outcome.error.message == "temporary"
-        assert verdicts[3].task is outcome
+        assert {verdict.due for verdict in verdicts} == {None}
+        assert_failed(verdicts[3])
 
     def test_a_failure_that_is_taken_back_is_none(self, judge: Judge, entry: Entry) -> None:
         """A record of a task at work begins the row anew."""
@@ -220,23 +201,23 @@ class TestUnchanged:
     """`judge_unchanged`: the service has the same record of the task as before."""
 
     def test_nothing_is_news(self, judge: Judge, entry: Entry) -> None:
-        """The task is asked for again after its interval."""
-        entry.task = reading().task
+        """The task is asked for again as the schedule says."""
+        entry.record = reading().raw
 
-        assert judge.judge_unchanged(entry, LUMA, at(100.0)) == Verdict(due=105.0)
+        assert judge.judge_unchanged(entry, LUMA, at(100.0)) == Verdict()
         assert entry.trouble is None
 
     def test_it_ends_every_doubt_but_one(self, judge: Judge, entry: Entry) -> None:
         """Misses, faults, unreadable records and suspicion are of looks in a row, and this look has found the task."""
-        entry.task = reading().task
+        entry.record = reading().raw
         entry.trouble = trouble(misses=2, unreadable=2, faults=2, suspicion=2, fault=RESET)
 
-        assert judge.judge_unchanged(entry, LUMA, at(100.0)) == Verdict(due=105.0)
+        assert judge.judge_unchanged(entry, LUMA, at(100.0)) == Verdict()
         assert entry.trouble is None
 
     def test_a_task_in_between_begins_the_grace_anew(self, judge: Judge, entry: Entry) -> None:
         """A task that the service still has is not gone for having been missing before."""
-        entry.task = reading().task
+        entry.record = reading().raw
         for now in (0.0, 10.0):
             judge.judge_miss(entry, LUMA, at(now))
         judge.judge_unchanged(entry, LUMA, at(20.0))
@@ -247,20 +228,15 @@ class TestUnchanged:
     def test_a_failure_that_is_not_sure_counts_on_until_it_is_believed(self, judge: Judge, entry: Entry) -> None:
         """A record that stays says the same once more at each look."""
         first = judge.judge_reading(entry, LUMA, LOOSE, at(0.0))
-        entry.task = first.task
+        keep(entry, first)
         verdicts = []
         for count, now in enumerate((5.0, 10.0, 15.0), start=2):
             verdicts.append(judge.judge_unchanged(entry, LUMA, at(now)))
             assert counts(entry) == {"unconfirmed": count}
 
         assert [verdict.outcome for verdict in (first, *verdicts[:2])] == [None] * 3
-        assert [verdict.due for verdict in verdicts[:2]] == [10.0, 15.0]
-        outcome = verdicts[2].outcome
-        assert isinstance(outcome, Task)
-        assert (outcome.state, outcome.id) == (TaskState.FAILED, "t-1")
-        assert outcome.error is not None
-        assert outcome.error.message == "temporary"
-        assert verdicts[2].task is outcome
+        assert {verdict.due for verdict in verdicts} == {None}
+        assert_failed(verdicts[2])
 
     def test_new_and_unchanged_records_count_alike(self, judge: Judge, entry: Entry) -> None:
         """Whether a record is read again or known makes no difference to when it is believed."""
@@ -272,7 +248,7 @@ class TestUnchanged:
                 if is_known
                 else judge.judge_reading(entry, LUMA, LOOSE, at(now))
             )
-            entry.task = verdict.task
+            keep(entry, verdict)
             outcomes.append(verdict.outcome)
 
         assert outcomes[:3] == [None] * 3
@@ -281,7 +257,7 @@ class TestUnchanged:
 
     def test_a_fault_in_between_takes_nothing_back(self, judge: Judge, entry: Entry) -> None:
         """A look that failed says nothing of the record; the next one that finds it unchanged counts on."""
-        entry.task = judge.judge_reading(entry, LUMA, LOOSE, at(0.0)).task
+        keep(entry, judge.judge_reading(entry, LUMA, LOOSE, at(0.0)))
         judge.judge_error(entry, LUMA, RESET, at(5.0))
         assert counts(entry) == {"unconfirmed": 1, "faults": 1}
 
@@ -291,11 +267,12 @@ class TestUnchanged:
 
     def test_an_undocumented_word_is_passed_on_once(self, judge: Judge, entry: Entry) -> None:
         """That the word still stands there is no news."""
-        seen = judge.judge_reading(entry, LUMA, reading("warming_up"), at(0.0))
-        entry.task = seen.task
+        first = judge.judge_reading(entry, LUMA, reading("warming_up"), at(0.0))
+        keep(entry, first)
 
-        assert seen.unknown_word == "warming_up"
-        assert judge.judge_unchanged(entry, LUMA, at(5.0)).unknown_word is None
+        assert first.reading is not None
+        assert first.reading.unknown_word == "warming_up"
+        assert judge.judge_unchanged(entry, LUMA, at(5.0)) == Verdict()
 
 
 class TestMisses:
@@ -306,7 +283,7 @@ class TestMisses:
         verdicts = [judge.judge_miss(entry, LUMA, at(now)) for now in (0.0, 5.0, 10.0, 11.999, 12.0)]
 
         assert verdicts[:4] == [Verdict(due=now + 5.0) for now in (0.0, 5.0, 10.0, 11.999)]
-        assert verdicts[4] == Verdict(task=GONE, outcome=GONE)
+        assert verdicts[4] == Verdict(reading=read_record(LUMA, b"{}", task_id="t-1"), outcome=GONE)
 
     def test_the_seconds_alone_are_not_enough(self, judge: Judge, entry: Entry) -> None:
         """Two looks that are far apart are two looks."""
@@ -546,7 +523,7 @@ def test_every_doubt_is_bounded(looks: list[tuple[str, float, bool]]) -> None:
             list(holds.note_look(LUMA, [], is_answered=True, sent_at=now, now=now, draw=0.5))
         if look in {"record", "loose"}:
             verdict = judge.judge_reading(entry, LUMA, reading() if look == "record" else LOOSE, at(now))
-            entry.task = verdict.task
+            keep(entry, verdict)
         elif look == "unchanged":
             verdict = judge.judge_unchanged(entry, LUMA, at(now))
         elif look == "miss":
@@ -563,7 +540,9 @@ def test_every_doubt_is_bounded(looks: list[tuple[str, float, bool]]) -> None:
         assert verdict.scope is Scope.TASK
         if verdict.outcome is not None:
             return
-        assert verdict.due >= now
+        # An unfinished record leaves the next look to the schedule; whatever else is found has a time of its own.
+        assert (verdict.due is None) is (look in {"record", "loose", "unchanged"})
+        assert verdict.due is None or verdict.due >= now
         assert max(known.unconfirmed, known.unreadable) < 4
         assert 0 <= known.suspicion <= 5
         assert (known.fault is None) is (look in {"record", "loose", "unchanged", "miss"})

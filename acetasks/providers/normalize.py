@@ -15,7 +15,7 @@ from acetasks.models import Task, TaskState
 from acetasks.providers.reading import find_error, is_missing
 from acetasks.providers.spec import ProviderSpec, Word
 from acetasks.providers.table import lookup
-from acetasks.providers.view import WAITING, Reading, RecordView
+from acetasks.providers.view import Reading, RecordView, is_waiting
 from acetasks.records import excerpt, is_empty, read_head, shorten
 
 
@@ -50,13 +50,13 @@ def read_record(
 
     Args:
         spec: The provider's row.
-        raw: The record's JSON. What is kept of it is copied.
+        raw: The record's JSON. The reading shares its memory; the record and the task that it gives are copies.
         task_id: The id that was asked, for records that do not repeat it.
         http_status: The status of the answer that the record came in.
         confirmed: Whether an unconfirmed failure has stood long enough to be final.
 
     Returns:
-        The task and how sure its state is.
+        What it says, and how sure its state is.
 
     Raises:
         ProtocolError: It is no task record.
@@ -68,37 +68,36 @@ def read_record(
     if http_status >= 400:  # noqa: PLR2004  # where HTTP's errors begin
         return _read_http_error(view, http_status)
     # 1. An empty object: the service knows no such task.
-    if is_empty(view.raw):
-        return Reading(view.build(TaskState.NOT_FOUND))
+    if head.id is None and is_empty(view.raw):
+        return view.missing()
     return _decide(view, confirmed=confirmed)
 
 
 def _decide(view: RecordView, *, confirmed: bool) -> Reading:  # noqa: PLR0911  # one return for each question
     """Ask the questions that tell a record's state, in the order that matters; the first yes decides."""
-    response_words, item_words = view.response_words, view.item_words
     # 2. A number of 400 or more as the response's status, and nothing made: failed (fish).
-    if (view.numeric_status or 0) >= 400 and not view.document.has_main:  # noqa: PLR2004  # HTTP's errors
+    if view.has_error_status and not view.document.has_main:
         return view.failed()
     # 3. A failed word at the top or in the response, or an error object: failed, whatever else is said.
-    if Word.FAILED in view.top_words or Word.FAILED in response_words or view.error_object:
+    if view.is_failed:
         return view.failed()
     # 4. A waiting word there: not done. It outranks `finished_at` and `success`.
-    if not WAITING.isdisjoint(view.top_words) or not WAITING.isdisjoint(response_words):
+    if view.is_waiting:
         return view.waiting()
     # 5. Items: done only when every one of them is; some failed and the rest done is partial.
-    if any(not WAITING.isdisjoint(words) for words in item_words):
+    items = view.item_words
+    if any(map(is_waiting, items)):
         return view.waiting()
-    failed_items = sum(Word.FAILED in words for words in item_words)
-    if failed_items and (failed_items == len(item_words) or view.unknown_word is None or view.finished_at is not None):
+    failed_items = sum(Word.FAILED in words for words in items) if items else 0
+    finished_at = view.finished_at
+    if failed_items and (failed_items == len(items) or view.unknown_word is None or finished_at is not None):
         return view.failed()
     # 6. `success: false`, or a bare text as error: final only if the task is finished.
     if view.has_loose_failure:
-        if view.finished_at is not None or confirmed:
-            return view.failed()
-        return Reading(view.waiting().task, unconfirmed=True, unknown_word=view.unknown_word)
+        return view.failed() if finished_at is not None or confirmed else view.waiting(unconfirmed=True)
     # 7. Words, and all of them done.   8. A time of finishing.
-    has_words = bool(view.top_words or response_words or any(item_words))
-    if (has_words and view.unknown_word is None) or view.finished_at is not None:
+    has_words = view.top_words or view.response_words or any(items)
+    if (has_words and view.unknown_word is None) or finished_at is not None:
         return view.succeeded()
     # 9. A word nobody documented, or a progress short of the end: not done.
     if view.unknown_word is not None or (view.progress is not None and view.progress < 100):  # noqa: PLR2004
@@ -110,12 +109,12 @@ def _decide(view: RecordView, *, confirmed: bool) -> Reading:  # noqa: PLR0911  
 def _read_http_error(view: RecordView, http_status: int) -> Reading:
     """Read an HTTP error that speaks of the task itself, not of the request."""
     if http_status == 404 and is_missing(view.head):  # noqa: PLR2004  # HTTP's "not found"
-        return Reading(view.build(TaskState.NOT_FOUND))
+        return view.missing()
     if http_status in view.spec.failed_statuses:
-        return Reading(view.build(TaskState.FAILED, error=find_error(view.response, view.head)))
+        return view.ended(TaskState.FAILED, error=find_error(view.response, view.head))
     if http_status in view.spec.task_statuses:
         reading = _decide(view, confirmed=False)
-        if reading.task.state.is_terminal:
+        if reading.state.is_terminal:
             return reading
     raise ProtocolError(f"an HTTP {http_status} answer says nothing of a task", excerpt=excerpt(view.raw))
 

@@ -7,19 +7,18 @@ elsewhere, in `acetasks.providers.normalize`.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import math
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import msgspec
-
 from acetasks.errors import ECHO_LIMIT
 from acetasks.models import Artifact, TaskError
-from acetasks.records import DECODE_ERRORS, RecordHead, ResponseHead, read_sections, unreadable
+from acetasks.records import DECODE_ERRORS, RecordHead, ResponseHead, read_response, unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection
 
     from acetasks.providers.spec import ArtifactField, ProviderSpec
 
@@ -37,6 +36,9 @@ _MOST_PIXELS = 2**31 - 1
 
 #: What an image sent as base64 text is taken for; the service's image models answer so.
 _BASE64_TYPE = "image/png"
+
+#: Values found in a response, each with the object it stands in.
+_Spots = list[tuple[object, dict[str, object] | None]]
 
 
 def read_text(value: object) -> str | None:
@@ -56,14 +58,19 @@ def read_progress(value: object, *, most: float | None = 100.0) -> float | None:
     Returns:
         The number, or None where there is no sensible one.
     """
-    if isinstance(value, dict):
-        value = value.get("percent")
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if value is None:  # as in most records
         return None
-    try:
-        number = float(value.strip().removesuffix("%") if isinstance(value, str) else value)
-    except (ValueError, OverflowError):
-        return None
+    if isinstance(value, float):
+        number = value
+    else:
+        if isinstance(value, dict):
+            value = value.get("percent")
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            return None
+        try:
+            number = float(value.strip().removesuffix("%") if isinstance(value, str) else value)
+        except (ValueError, OverflowError):
+            return None
     return number if 0 <= number < math.inf and (most is None or number <= most) else None
 
 
@@ -91,7 +98,7 @@ def read_epoch(value: object, utc_offset: float = 0.0) -> float | None:
 def find_error_object(*errors: object) -> dict[str, object] | None:
     """Find the first error object that says anything; `{}` and objects of nulls are sent for "no error"."""
     for error in errors:
-        if isinstance(error, dict) and any(value is not None for value in error.values()):
+        if error and isinstance(error, dict) and any(value is not None for value in error.values()):
             return error
     return None
 
@@ -141,13 +148,18 @@ def is_missing(head: RecordHead) -> bool:
 class Document:
     """A response, wholly decoded: what the task made, and the times that stand deep within it."""
 
-    def __init__(self, spec: ProviderSpec, raw: bytes, unfinished_items: set[int]) -> None:
+    __slots__ = ("_root", "_spec", "_unfinished", "artifacts", "has_main")
+
+    def __init__(
+        self, spec: ProviderSpec, raw: bytes, unfinished_items: Collection[int] = (), *, is_flat: bool = False
+    ) -> None:
         """Decode the response of a record.
 
         Args:
             spec: The provider's row.
             raw: The record's JSON.
             unfinished_items: Positions in `data` whose artifacts do not count.
+            is_flat: Whether the record is its own response.
 
         Raises:
             ProtocolError: The response is malformed.
@@ -155,21 +167,14 @@ class Document:
         self._spec = spec
         self._unfinished = unfinished_items
         try:
-            # It was read before, but from a frame less deep in the stack: at the edge, its nesting is too deep here.
-            response = read_sections(raw)[1]
-            self._root: object = None if response is None else msgspec.json.decode(response)
+            # It was passed over before, not decoded; and from a frame less deep in the stack, where more nests.
+            self._root = read_response(raw, is_flat=is_flat)
         except DECODE_ERRORS as error:
             raise unreadable("a response", raw, error) from error
-        # headshots sends one URL for several images, midjourney for two roles: the first place counts.
-        found: dict[str, Artifact] = {}
-        for artifact in self._collect():
-            found.setdefault(artifact.url, artifact)
-        self.artifacts = tuple(found.values())
-
-    @property
-    def has_main(self) -> bool:
-        """Whether something that was asked for has been made."""
-        return any(artifact.role == "main" for artifact in self.artifacts)
+        #: What the task made. headshots sends one URL for several images, midjourney for two roles: the first counts.
+        self.artifacts = tuple(self._collect().values())
+        #: Whether something that was asked for has been made.
+        self.has_main = any(artifact.role == "main" for artifact in self.artifacts)
 
     @property
     def finished_at(self) -> float | None:
@@ -177,18 +182,20 @@ class Document:
         times = [read_epoch(value, self._spec.utc_offset) for value, _ in self._find(self._spec.finished_path)]
         return max(filter(None, times), default=None)
 
-    def _collect(self) -> Iterator[Artifact]:
-        """Find the artifacts of finished items, in the order of the row's fields."""
+    def _collect(self) -> dict[str, Artifact]:
+        """Find the artifacts of finished items by their URLs, in the order of the row's fields."""
+        found: dict[str, Artifact] = {}
         for field in self._spec.artifacts:
             for value, owner in self._find(field.path):
-                if isinstance(value, str) and (url := self._usable_url(field, value)):
-                    yield Artifact(
+                if isinstance(value, str) and (url := self._usable_url(field, value)) and url not in found:
+                    found[url] = Artifact(
                         url=url,
                         kind=field.kind,
-                        role="cover" if self._has(field.cover_of) else field.role,
+                        role="cover" if field.cover_of and self._has(field.cover_of) else field.role,
                         width=_read_pixels(owner, field.size, "width"),
                         height=_read_pixels(owner, field.size, "height"),
                     )
+        return found
 
     def _has(self, path: str) -> bool:
         return any(isinstance(value, str) and value for value, _ in self._find(path))
@@ -199,37 +206,50 @@ class Document:
             return None
         if field.path.endswith("b64_json"):
             return f"data:{_BASE64_TYPE};base64,{value}"
+        if not self._spec.preview_hosts:
+            return value
         try:
             host = urlsplit(value).hostname or ""
         except ValueError:
             return value
         return None if host.startswith(self._spec.preview_hosts) else value
 
-    def _find(self, path: str) -> Iterator[tuple[object, dict[str, object] | None]]:
-        """Yield what stands at a path, each with the object it stands in; nothing where the path does not lead."""
-        if path:
-            yield from self._walk(self._root, path.split("."), None, in_data=False)
+    def _find(self, path: str) -> _Spots:
+        """Find what stands at a path, each with the object it stands in; nothing where the path does not lead."""
+        found: _Spots = [(self._root, None)] if path else []
+        in_data = False
+        for key in _split(path):
+            if key == "*":
+                found = [spot for node, owner in found for spot in self._spread(node, owner, in_data=in_data)]
+                in_data = False
+            else:
+                # The response's own `data` holds the items, some of which may not count.
+                in_data = key == "data" and found[0][1] is None
+                found = [
+                    (node[key], node)
+                    for node, _ in found
+                    if isinstance(node, dict)
+                    and key in node
+                    and not (in_data and 0 in self._unfinished and isinstance(node[key], dict))
+                ]
+            if not found:
+                break
+        return found
 
-    def _walk(
-        self, node: object, keys: list[str], owner: dict[str, object] | None, *, in_data: bool
-    ) -> Iterator[tuple[object, dict[str, object] | None]]:
-        if not keys:
-            yield node, owner
-        elif keys[0] == "*" and isinstance(node, list):
-            for index, entry in enumerate(self._objects(node) if in_data else node):
-                if not in_data or index not in self._unfinished:
-                    yield from self._walk(entry, keys[1:], owner, in_data=False)
-        elif keys[0] == "*":
-            yield from self._walk(node, keys[1:], owner, in_data=False)
-        elif isinstance(node, dict) and keys[0] in node:
-            is_data = keys[0] == "data" and owner is None
-            if not (is_data and isinstance(node["data"], dict) and 0 in self._unfinished):
-                yield from self._walk(node[keys[0]], keys[1:], node, in_data=is_data)
+    def _spread(self, node: object, owner: dict[str, object] | None, *, in_data: bool) -> _Spots:
+        """Find the entries of a list, or the node itself where a provider sends one object in the list's place."""
+        if not isinstance(node, list):
+            return [(node, owner)]
+        if in_data:  # what is no object is left out, so that positions are those of the record's items
+            items = [entry for entry in node if isinstance(entry, dict)]
+            return [(entry, owner) for index, entry in enumerate(items) if index not in self._unfinished]
+        return [(entry, owner) for entry in node]
 
-    @staticmethod
-    def _objects(entries: list[object]) -> list[object]:
-        """Leave out what is no object, so that positions are those of the record's items."""
-        return [entry for entry in entries if isinstance(entry, dict)]
+
+@functools.lru_cache(maxsize=1024)
+def _split(path: str) -> tuple[str, ...]:
+    """Split a path of a row into its keys."""
+    return tuple(path.split("."))
 
 
 def _read_pixels(owner: dict[str, object] | None, prefix: str | None, side: str) -> int | None:

@@ -6,6 +6,7 @@ says, and how a task is made of it once its state is known.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from acetasks.models import Artifact, Task, TaskError, TaskState
 from acetasks.providers.reading import Document, find_error, find_error_object, read_epoch, read_progress, read_text
 from acetasks.providers.spec import Word
-from acetasks.records import ItemHead, RecordHead, ResponseHead
+from acetasks.records import ItemHead, RecordHead, ResponseHead, read_kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,35 +35,89 @@ WORDS: Mapping[str, Word] = {
         Word.FAILED,
     ),
 }
-#: Words of a task that is not done.
-WAITING = frozenset({Word.QUEUED, Word.RUNNING})
+#: Looking a member up in its class takes longer than all else that is asked of a word.
+_QUEUED, _RUNNING, _DONE, _FAILED = Word
+#: What a record without a response says in it.
+_NO_RESPONSE = ResponseHead()
 
 
-class Reading(msgspec.Struct, frozen=True, gc=False):
-    """A task, and how sure the reading of its state is.
+class Reading(msgspec.Struct, gc=False, eq=False):
+    """What a record says, and how sure the reading of its state is.
+
+    Most looks find a task as they found it before, and then nobody asks for more than the first four attributes: so
+    the task of an unfinished record is built at first use. A finished one's is there from the start, because its
+    response may turn out to be unreadable. To be dropped soon: it holds the whole answer that the record came in.
 
     Attributes:
-        task: What the record says.
+        id: The task's id; empty where the record has none.
+        state: Where the task stands.
+        progress: In percent from 0 to 100, where the service says so.
+        raw: The record, as JSON.
         unconfirmed: The record looks failed but does not say for sure that it is final; the task is given as
             pending, to be settled as failed if it stays so.
         unknown_word: A state word that nobody has documented, if the record has one; the task is given as running.
     """
 
-    task: Task
+    _view: RecordView
+    id: str
+    state: TaskState
+    progress: float | None
+    raw: bytes
     unconfirmed: bool = False
     unknown_word: str | None = None
+    _task: Task | None = None
+
+    @property
+    def task(self) -> Task:
+        """What the record says, in full."""
+        if self._task is None:
+            self._task = self._view.build(self.state)
+        return self._task
+
+    @property
+    def created_at(self) -> float | None:
+        """When the task was submitted, in seconds since the epoch, where the service says so."""
+        return self._view.created_at
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """The model and the action that the record's request names, cut short; empty texts where it names none."""
+        return read_kind(self._view.head)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Reading):
+            return NotImplemented
+        return (self.task, self.unconfirmed, self.unknown_word) == (other.task, other.unconfirmed, other.unknown_word)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes when its task is asked for
+
+    def __repr__(self) -> str:
+        return (
+            f"Reading(id={self.id!r}, state={self.state.value!r}, progress={self.progress!r}, "
+            f"unconfirmed={self.unconfirmed!r}, unknown_word={self.unknown_word!r})"
+        )
 
 
 class RecordView:
     """What one record says."""
 
+    __slots__ = (
+        *("_document", "head", "id", "is_flat", "item_words", "raw", "response", "response_words", "spec"),
+        *("top_words", "unknown_word"),
+    )
+
     def __init__(self, spec: ProviderSpec, head: RecordHead, record: bytes | msgspec.Raw, task_id: str) -> None:
         self.spec = spec
         self.head = head
-        self.is_flat = head.is_flat
-        self.response = _response_of(head)
         self.raw = bytes(record)
-        response = self.response
+        self._document: Document | None = None
+        self.unknown_word: str | None = None
+        if isinstance(head.response, ResponseHead):
+            self.is_flat = False
+            self.response = response = head.response
+        else:
+            self.is_flat = head.is_flat
+            self.response = response = _flat_response(head) if self.is_flat else _NO_RESPONSE
         self.id = (
             task_id
             or read_text(head.id)
@@ -71,34 +126,37 @@ class RecordView:
             or read_text(response.task_id)
             or ""
         )
-        items = response.data if isinstance(response.data, list) else [response.data]
-        self.items = [item for item in items if isinstance(item, ItemHead)]
-        self.unknown_word: str | None = None
         self.top_words = () if self.is_flat else self._words(head.state, head.status)
         self.response_words = self._words(response.state, response.status)
-        self.item_words = [self._words(item.state, item.status) for item in self.items]
-        self._document: Document | None = None
+        self.item_words: list[tuple[Word, ...]] = []
+        if response.data is not None:
+            items = response.data if isinstance(response.data, list) else [response.data]
+            self.item_words = [self._words(item.state, item.status) for item in items if isinstance(item, ItemHead)]
 
     @property
     def document(self) -> Document:
         """The response, wholly decoded at first use."""
         if self._document is None:
-            unfinished = {
-                index for index, words in enumerate(self.item_words) if any(word is not Word.DONE for word in words)
-            }
-            self._document = Document(self.spec, self.raw, unfinished)
+            unfinished = {index for index, words in enumerate(self.item_words) if words.count(_DONE) < len(words)}
+            self._document = Document(self.spec, self.raw, unfinished, is_flat=self.is_flat)
         return self._document
 
     @property
-    def error_object(self) -> dict[str, object] | None:
-        """The error object of the response or of the record, if either says anything."""
-        return find_error_object(self.response.error, self.head.error)
+    def is_failed(self) -> bool:
+        """Whether the record says for sure that the task has failed: in a word, or with an error object."""
+        if _FAILED in self.top_words or _FAILED in self.response_words:
+            return True
+        return find_error_object(self.response.error, self.head.error) is not None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a word at the top or in the response says that the task is not done."""
+        return is_waiting(self.top_words) or is_waiting(self.response_words)
 
     @property
     def has_loose_failure(self) -> bool:
         """Whether the record looks failed without an error object: `success: false`, or a bare text as error."""
-        errors = (self.response.error, self.head.error)
-        return self.response.success is False or any(isinstance(e, str | list) and e for e in errors)
+        return self.response.success is False or _is_loose(self.response.error) or _is_loose(self.head.error)
 
     @property
     def has_result(self) -> bool:
@@ -107,15 +165,26 @@ class RecordView:
         Some tasks make no file: all of a provider without places for one, and lyrics and the like of others. Their data
         is the result where it cannot be a look at unfinished work: the answer to a submission, or a callback.
         """
+        response = self.head.response
+        if (response is None or response is msgspec.UNSET) and not self.is_flat:
+            return False  # as of most tasks at first: there is nothing to decode
         if self.document.has_main:
             return True
         return (self.is_flat or not self.spec.artifacts) and self.response.success is True and bool(self.response.data)
 
     @property
-    def numeric_status(self) -> float | None:
-        """The response's `status` where it is a number: an HTTP status that fish puts there."""
+    def has_error_status(self) -> bool:
+        """Whether the response's `status` is a number that HTTP has for errors: fish puts one there."""
         status = self.response.status
-        return status if isinstance(status, int | float) and not isinstance(status, bool) else None
+        if status is None or isinstance(status, str | bool) or not isinstance(status, int | float):
+            return False
+        return status >= 400  # noqa: PLR2004  # where HTTP's errors begin
+
+    @property
+    def created_at(self) -> float | None:
+        """When the task was submitted, in seconds since the epoch, if the record says so."""
+        offset = self.spec.utc_offset
+        return read_epoch(self.head.created_at, offset) or read_epoch(self.head.created, offset)
 
     @property
     def finished_at(self) -> float | None:
@@ -129,29 +198,44 @@ class RecordView:
         found = read_progress(self.response.progress)
         return read_progress(self.head.progress) if found is None else found
 
-    def waiting(self) -> Reading:
+    def missing(self) -> Reading:
+        """Read the record as the service's word that it knows no such task."""
+        return Reading(self, self.id, TaskState.NOT_FOUND, self.progress, self.raw)
+
+    def waiting(self, *, unconfirmed: bool = False) -> Reading:
         """Read the record as that of a task that is not done; its first words or signs tell whether it has begun."""
-        words = [word for words in (self.top_words, self.response_words, *self.item_words) for word in words]
-        begun = self.progress or read_epoch(self.head.started_at, self.spec.utc_offset)
-        queued = Word.QUEUED in words and Word.RUNNING not in words and Word.DONE not in words
-        running = Word.RUNNING in words or Word.DONE in words or self.unknown_word is not None
-        state = TaskState.PENDING if queued or not (running or begun) else TaskState.RUNNING
-        return Reading(self.build(state), unknown_word=self.unknown_word)
+        words = self.top_words + self.response_words
+        if self.item_words:
+            words += tuple(itertools.chain.from_iterable(self.item_words))
+        progress = self.progress
+        # 1. Nothing but words of waiting in line.   2. A word of work.   3. Another sign of it.
+        if _QUEUED in words and _RUNNING not in words and _DONE not in words:
+            state = TaskState.PENDING
+        elif _RUNNING in words or _DONE in words or self.unknown_word is not None:
+            state = TaskState.RUNNING
+        else:
+            begun = progress or read_epoch(self.head.started_at, self.spec.utc_offset)
+            state = TaskState.RUNNING if begun else TaskState.PENDING
+        return Reading(self, self.id, state, progress, self.raw, unconfirmed, self.unknown_word)
 
     def failed(self) -> Reading:
         """Read the record as that of a failed task, partial if something was made all the same."""
         made = self.document.artifacts if self.document.has_main else ()
-        state = TaskState.PARTIAL if made else TaskState.FAILED
-        return Reading(self.build(state, made, find_error(self.response, self.head)))
+        return self.ended(TaskState.PARTIAL if made else TaskState.FAILED, made, find_error(self.response, self.head))
 
     def succeeded(self) -> Reading:
         """Read the record as that of a task that is done."""
-        return Reading(self.build(TaskState.SUCCEEDED, self.document.artifacts))
+        return self.ended(TaskState.SUCCEEDED, self.document.artifacts)
+
+    def ended(self, state: TaskState, artifacts: tuple[Artifact, ...] = (), error: TaskError | None = None) -> Reading:
+        """Read the record as that of a task that has ended so."""
+        task = self.build(state, artifacts, error)
+        return Reading(self, self.id, state, task.progress, self.raw, _task=task)
 
     def build(self, state: TaskState, artifacts: tuple[Artifact, ...] = (), error: TaskError | None = None) -> Task:
         """Make the task; what only an ended task has is looked up only for one."""
         head, offset = self.head, self.spec.utc_offset
-        created = read_epoch(head.created_at, offset) or read_epoch(head.created, offset)
+        created = self.created_at
         started = read_epoch(head.started_at, offset)
         finished = duration = None
         if state.is_terminal and state is not TaskState.NOT_FOUND:
@@ -178,25 +262,33 @@ class RecordView:
             raw=self.raw,
         )
 
-    def _words(self, *spots: object) -> tuple[Word, ...]:
+    def _words(self, state: object, status: object) -> tuple[Word, ...]:
         """Look up the state words of one place; an unknown one is remembered, anything but text is no word."""
-        found = []
-        for spot in spots:
+        found: tuple[Word, ...] = ()
+        if state is None and status is None:
+            return found
+        for spot in (state, status):
             if isinstance(spot, str) and (text := spot.strip().lower()):
                 word = self.spec.words.get(text) or WORDS.get(text)
-                if word is None:
-                    self.unknown_word = self.unknown_word or text
-                else:
-                    found.append(word)
-        return tuple(found)
+                if word is not None:
+                    found += (word,)
+                elif self.unknown_word is None:
+                    self.unknown_word = text
+        return found
 
 
-def _response_of(head: RecordHead) -> ResponseHead:
-    """Find what a record says in its response, or at its top where that is its own response."""
-    if isinstance(head.response, ResponseHead):
-        return head.response
-    if not head.is_flat:
-        return ResponseHead()
+def is_waiting(words: tuple[Word, ...]) -> bool:
+    """Tell whether one of these words says that the task, or this part of it, is not done."""
+    return _QUEUED in words or _RUNNING in words
+
+
+def _is_loose(error: object) -> bool:
+    """Tell whether an error says something, but not as an object."""
+    return bool(error) and isinstance(error, str | list)
+
+
+def _flat_response(head: RecordHead) -> ResponseHead:
+    """Put together what a flat record says in its response's place."""
     return ResponseHead(
         state=head.state,
         status=head.status,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import email.utils
 import math
 import re
 import socket
@@ -137,13 +138,14 @@ async def hold(request: web.BaseRequest, manner: Manner) -> None:
         await _cut(request, resets=True)
 
 
-async def send(request: web.BaseRequest, letter: Letter, manner: Manner) -> web.StreamResponse:
+async def send(request: web.BaseRequest, letter: Letter, manner: Manner, *, today: float) -> web.StreamResponse:
     """Send an answer after the time before it.
 
     Args:
         request: What is answered.
         letter: The answer.
         manner: How it is to leave.
+        today: The time that the answer is dated with, in seconds since the epoch.
 
     Returns:
         What is left to aiohttp to send, if anything.
@@ -152,12 +154,12 @@ async def send(request: web.BaseRequest, letter: Letter, manner: Manner) -> web.
     has_body = letter.content and request.method != hdrs.METH_HEAD and letter.status not in BODILESS_STATUSES
     if not (manner.needs_body and has_body):
         whole = web.Response(body=letter.content, status=letter.status)
-        _put_headers(whole, letter, manner)
+        _put_headers(whole, letter, manner, today)
         return whole
     # 2. In pieces, with the length of the whole announced.
     response = web.StreamResponse(status=letter.status)
     response.content_length = len(letter.content)
-    _put_headers(response, letter, manner)
+    _put_headers(response, letter, manner, today)
     try:
         await response.prepare(request)
         await _write(response, letter.content, manner)
@@ -183,8 +185,9 @@ async def sleep_until(when: float) -> None:
             timer.cancel()
 
 
-def _put_headers(response: web.StreamResponse, letter: Letter, manner: Manner) -> None:
+def _put_headers(response: web.StreamResponse, letter: Letter, manner: Manner, today: float) -> None:
     response.headers[hdrs.CONTENT_TYPE] = letter.content_type
+    response.headers[hdrs.DATE] = email.utils.formatdate(today, usegmt=True)
     if manner.headers:
         response.headers.update(manner.headers)
         if response.headers.get(hdrs.CONNECTION, "").lower() == "close":

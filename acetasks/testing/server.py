@@ -78,7 +78,8 @@ class AceServer:
         Args:
             token: The bearer token that requests must carry.
             seed: Of all that is drawn: ids, durations, failures, and by itself whom a fault hits.
-            epoch: What the loop's clock counts from, in seconds since the epoch, for the times in records.
+            epoch: What the loop's clock counts from, in seconds since the epoch, for the times in records and the
+                dates of answers.
             host: The address to listen at.
             port: The port to listen at; 0 takes a free one.
             speed: What every scripted time of a task is divided by.
@@ -409,7 +410,7 @@ class AceServer:
             letter = _write(RefusalError(500, "api_error", str(error)).answer(errand.service, self._new_trace()))
         await hold(request, manner)
         seen.status = letter.status
-        return await send(request, letter, manner)
+        return await send(request, letter, manner, today=self._epoch + _now())
 
     async def _answer(self, errand: Errand, fault: Fault | None, seen: RecordedRequest) -> Letter:
         """Write the answer to a request: the real one, or what a fault has in its place.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: The load, in looks a second, up to which the policy's own `start_rate` is left as it is. It is what the real
 #: service's documents allow; the simulated one bears any.
-_USUAL_RATE = 80.0
+_USUAL_RATE = 45.0
 
 
 def build_policy(stage: Stage) -> acetasks.PollPolicy:

@@ -47,7 +47,7 @@ from acetasks.wire import Request, Response, build_look, build_submission
 from .corpus import SLUGS, find_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 #: Seconds of the processor's time that one call may take. The longest inputs have two million bytes.
 SLOW_S = 2.0
@@ -455,15 +455,16 @@ def _read_look(case: Case, _: object) -> object:
     spec, request = find_spec(str(case.provider)), _request(str(case.provider), case.ids)
     look = _exchange(case, request, functools.partial(read_look, spec, request))
     if isinstance(look, Look) and len(case.ids) > 1:
-        _check_known(look, functools.partial(read_look, spec, request, Response(status=case.status, body=case.body)))
+        response = Response(status=case.status, body=case.body)
+        _check_known(look, request.ids, functools.partial(read_look, spec, request, response))
     return look
 
 
-def _check_known(look: Look, look_again: Callable[[dict[bytes, str]], Look]) -> None:
+def _check_known(look: Look, ids: Sequence[str], look_again: Callable[[Sequence[bytes | None]], Look]) -> None:
     """Make sure that the same answer again, to who knows what it says, brings no other news."""
     _require(not look.unchanged, "what is not known cannot be unchanged")
-    known = {reading.task.raw: task_id for task_id, reading in look.readings.items()}
-    again = look_again(known)
+    _require(look_again([None] * len(ids)) == look, "to know nothing of each is to know nothing")
+    again = look_again([look.readings[task_id].task.raw if task_id in look.readings else None for task_id in ids])
     _require(again.unchanged.isdisjoint(again.readings), "what is unchanged is no news")
     _require(again.unchanged | again.readings.keys() == look.readings.keys(), "what is known is still there")
     _require(all(look.readings[it] == reading for it, reading in again.readings.items()), "what is known is no news")

@@ -165,7 +165,19 @@ def test_of_two_records_of_one_task_the_first_counts() -> None:
     request, answer = build_look(LUMA, ["a", "b"]), Response(status=200, body=b"[%b,%b]" % (first, second))
 
     assert read_look(LUMA, request, answer).readings["a"].task.raw == first
-    look = read_look(LUMA, request, answer, {first: "a"})
+    look = read_look(LUMA, request, answer, (first, None))
     assert (look.readings, look.unchanged) == ({}, {"a"})
-    look = read_look(LUMA, request, answer, {second: "a"})
-    assert (look.readings["a"].task.raw, look.unchanged) == (first, frozenset())
+    look = read_look(LUMA, request, answer, (second, None))
+    assert (look.readings["a"].task.raw, look.unchanged) == (first, set())
+
+
+def test_of_two_records_of_one_task_the_first_counts_wherever_they_stand() -> None:
+    """The known one may stand in another's place before the changed one, and in its own after it."""
+    known, changed = b'{"id":"c","state":"pending"}', b'{"id":"c","state":"running"}'
+    request, answer = (
+        build_look(LUMA, ["a", "b", "c"]),
+        Response(status=200, body=b"[%b,%b,%b]" % (known, changed, known)),
+    )
+
+    look = read_look(LUMA, request, answer, (None, None, known))
+    assert (look.readings, look.unchanged) == ({}, {"c"})

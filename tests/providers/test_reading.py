@@ -397,3 +397,11 @@ def test_a_response_that_cannot_be_decoded_is_a_protocol_error() -> None:
     """What was skipped while the record's head was read may turn out to be bad when it is needed."""
     with pytest.raises(ProtocolError, match="a response cannot be read"):
         Document(ProviderSpec(slug="mine"), b'{"response": {"a": 1e999}}', set())
+
+
+def test_a_flat_record_is_its_own_response() -> None:
+    """A callback's artifacts stand at its top; those of a response that is none are not looked for."""
+    row = ProviderSpec(slug="mine", artifacts=(ArtifactField("url", FILE),))
+
+    assert [found.url for found in Document(row, b'{"url": "a"}', is_flat=True).artifacts] == ["a"]
+    assert Document(row, b'{"url": "a"}').artifacts == ()

@@ -101,6 +101,17 @@ def test_a_sample_of_a_certain_state_is_not_marked(slugs: tuple[str, ...], sampl
         assert read_record(spec, sample.raw, http_status=sample.http_status, confirmed=True) == reading
 
 
+@pytest.mark.parametrize(("slugs", "sample"), (CERTAIN | UNCONFIRMED).values(), ids=CERTAIN | UNCONFIRMED)
+def test_a_reading_tells_of_its_task_without_it(slugs: tuple[str, ...], sample: Sample) -> None:
+    """What a reading has at once, for looks that bring nothing new, is what the task says that is built from it."""
+    for spec in map(lookup, slugs):
+        reading = read_record(spec, sample.raw, http_status=sample.http_status)
+        told = (reading.id, reading.state, reading.progress, reading.raw, reading.created_at)
+
+        task = reading.task
+        assert told == (task.id, task.state, task.progress, task.raw, task.created_at)
+
+
 @pytest.mark.parametrize(("slugs", "sample"), UNCONFIRMED.values(), ids=UNCONFIRMED)
 def test_an_unconfirmed_failure_can_be_confirmed(slugs: tuple[str, ...], sample: Sample) -> None:
     """A record that looks failed but may not be is marked so, and is a failed task once that is confirmed."""

@@ -38,13 +38,16 @@ async def use_the_client(http: aiohttp.ClientSession) -> None:
         "token",
         base_url="https://api.acedata.cloud",
         useapi_token="token",
-        policy=acetasks.PollPolicy(interval=5, jitter=0.1),
+        policy=acetasks.PollPolicy(interval=5, jitter=0.1, schedule="learned"),
         retry=acetasks.RetryPolicy(attempts=2),
         http=http,
+        durations=acetasks.Durations.from_json(b""),
         observers=[Progress()],
         rng=random.Random(1),
     ) as client:
         assert_type(client, acetasks.Client)
+        assert_type(client.durations, acetasks.Durations)
+        assert_type(client.durations.to_json(), bytes)
         task = await client.wait("luma", "id", timeout=600)
         assert_type(task, acetasks.Task)
         assert_type(task.state, acetasks.TaskState)
