@@ -1,9 +1,9 @@
 """Who is asked together: due ids into full, bounded batches, those first that it is worth most to ask for.
 
-An `Agenda` keeps, for each lane, who is due when, and `Limits` what a provider has shown to be too large a batch. Both
-are pure of clocks and I/O: every method is given the time. Those who were asked together and stay unfinished have
-their next turn together as a rule, so that a thousand of them cost twenty entries of a heap and not a thousand. Taking
-one off is cheap wherever it stands: its place is only left empty, and skipped when its turn comes up.
+An `Agenda` keeps, for each lane, who is due when. It is pure of clocks and I/O: every method is given the time. Those
+who were asked together and stay unfinished have their next turn together as a rule, so that a thousand of them cost
+twenty entries of a heap and not a thousand. Taking one off is cheap wherever it stands: its place is only left empty,
+and skipped when its turn comes up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 #: A queue is cleaned of empty places when they outnumber the others by this many, so that it cannot grow by
 #: cancellations alone and small queues are not rebuilt all the time. Whether they do is counted now and then.
@@ -26,11 +26,6 @@ _EMPTY_PLACES_KEPT = 64
 _CLEANED_EVERY = 64
 #: A thousandth of an end per year: less is no hazard that anybody could tell from none.
 _LEAST_HAZARD = 1e-11
-
-#: Answers in a row that are cut short at the same number of records before that number is taken for a limit.
-_CUTS_TO_LEARN = 2
-#: Seconds after which a learned limit is forgotten, in case that it was chance or is no more.
-LIMIT_KEPT = 600.0
 
 
 class Member(Protocol):
@@ -393,71 +388,3 @@ class _Queue(Generic[M]):
                 turn.clean()
             self._coming = {when: turn for when, turn in self._coming.items() if turn.places}
             self._heaps = tuple(sorted(when for when in self._coming if when[1] is spare) for spare in (False, True))
-
-
-class _Limit(msgspec.Struct):
-    """What a provider has shown.
-
-    Attributes:
-        cut_to: The number of records at which its last short answer was cut.
-        cuts: How many answers in a row were cut there.
-        size: Ids to ask for at most.
-        until: When that is forgotten.
-    """
-
-    cut_to: int = 0
-    cuts: int = 0
-    size: int = 0
-    until: float = -math.inf
-
-
-class Limits:
-    """How many ids each provider takes in one request, as far as it has shown."""
-
-    def __init__(self) -> None:
-        self._limits: dict[str, _Limit] = {}
-
-    def __repr__(self) -> str:
-        """Show what was learned."""
-        learned = {provider: limit.size for provider, limit in self._limits.items() if limit.size}
-        return f"<Limits {learned or 'none'}>"
-
-    def size(self, provider: str, full: int, now: float) -> int:
-        """Tell how many ids to put into one request.
-
-        Args:
-            provider: The provider's slug.
-            full: How many where nothing was learned.
-            now: Seconds of the loop's clock.
-
-        Returns:
-            At least 1, and no more than `full`.
-        """
-        limit = self._limits.get(provider)
-        return min(full, limit.size) if limit is not None and limit.size and now < limit.until else full
-
-    def note_cuts(self, provider: str, cuts: Iterable[int], now: float) -> None:
-        """Take note of answers that were cut short, though the rest of what they were asked for was there too.
-
-        Args:
-            provider: The provider's slug.
-            cuts: How many records each of them had, at least 1.
-            now: Seconds of the loop's clock.
-        """
-        for kept in cuts:
-            limit = self._limits.setdefault(provider, _Limit())
-            limit.cuts = limit.cuts + 1 if limit.cut_to == kept else 1
-            limit.cut_to = kept
-            if limit.cuts >= _CUTS_TO_LEARN:
-                limit.size, limit.until = kept, now + LIMIT_KEPT
-
-    def note_too_large(self, provider: str, fits: int, now: float) -> None:
-        """Take note that a request was refused for its size, and that this many ids were not too many.
-
-        Args:
-            provider: The provider's slug.
-            fits: Ids, at least 1.
-            now: Seconds of the loop's clock.
-        """
-        limit = self._limits.setdefault(provider, _Limit())
-        limit.size, limit.until = fits, now + LIMIT_KEPT

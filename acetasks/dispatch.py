@@ -10,7 +10,8 @@ import collections
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from acetasks.batching import Agenda, Lane, Limits, Worth
+from acetasks.batching import Agenda, Lane, Worth
+from acetasks.limits import Limits
 from acetasks.providers import ProviderSpec, lookup
 
 if TYPE_CHECKING:

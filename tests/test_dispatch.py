@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acetasks import PollPolicy, RateLimitError, RetryPolicy, TransportError
-from acetasks.batching import LIMIT_KEPT, Lane, Worth
+from acetasks.batching import Lane, Worth
 from acetasks.dispatch import Departure, Dispatch
 from acetasks.holds import Holds
+from acetasks.limits import LIMIT_KEPT
 from acetasks.pending import Entry
 from acetasks.providers import lookup
 
