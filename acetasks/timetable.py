@@ -80,14 +80,6 @@ class ProportionalTimetable:
         """Show the interval."""
         return f"<ProportionalTimetable every {self._interval:g} s at the age of {self._typical:g} s>"
 
-    def refresh(self) -> bool:
-        """Learn nothing; see `Timetable.refresh`."""
-        return False
-
-    def step(self, number: int) -> float:
-        """Tell how long to wait; see `Timetable.step`."""
-        return self.steps[number]
-
     def prospect(self, number: int) -> float:
         """Tell how likely an end is taken to be: what has lasted long goes on to; see `Timetable.prospect`."""
         return 1.0 / max(_MIDDLES[number], self._typical)
@@ -162,17 +154,6 @@ class Timetable:
         self._looks = [0.0, *itertools.accumulate(map(operator.mul, self._density, WIDTHS))]
         self.steps = [self._step(number, age) for number, age in enumerate(_MIDDLES)]
         return True
-
-    def step(self, number: int) -> float:
-        """Tell how long to wait, for a task whose age is anywhere in a bin.
-
-        Args:
-            number: The bin's, as `bin_of` gives it.
-
-        Returns:
-            Seconds.
-        """
-        return self.steps[number]
 
     def next_age(self, age: float) -> float:
         """Tell when to look again, exactly.

@@ -78,9 +78,8 @@ class TestProportionalStep:
         """The timetable has the step of each bin's middle, learns nothing, and expects little of what is old."""
         table = ProportionalTimetable(5.0, 150.0)
 
-        assert [table.step(number) for number in range(BINS)] == table.steps
+        assert len(table.steps) == BINS
         assert table.steps[:-1] == [proportional_step(age, 5.0, 150.0) for age in MIDDLES]
-        assert not table.refresh()
         assert table.prospect(0) == table.prospect(bin_of(100.0)) == 1 / 150
         assert table.prospect(bin_of(3000.0)) == pytest.approx(1 / 3000, rel=0.05)
         assert repr(table) == "<ProportionalTimetable every 5 s at the age of 150 s>"
@@ -181,9 +180,9 @@ class TestPlan:
         free = [
             number
             for number in range(bin_of(60.0), bin_of(300.0))
-            if 1.01 * CLOSEST * 0.5 < table.step(number) < 0.99 * FARTHEST * 0.5
+            if 1.01 * CLOSEST * 0.5 < table.steps[number] < 0.99 * FARTHEST * 0.5
         ]
-        products = [table.step(number) * math.sqrt(table.hazard(number)) for number in free]
+        products = [table.steps[number] * math.sqrt(table.hazard(number)) for number in free]
 
         assert len(free) > 8
         assert products == pytest.approx([products[0]] * len(products))
@@ -193,7 +192,7 @@ class TestPlan:
         table = Timetable(lognormal_law(sigma=0.1), 5.0, 150.0)
 
         assert table.next_age(20.0) == pytest.approx(40.0)
-        assert table.step(bin_of(150.0)) < 2.0
+        assert table.steps[bin_of(150.0)] < 2.0
         assert repr(table).startswith("<Timetable every 5 s on average, every 1")
 
     def test_plans_the_same_for_a_bin_as_for_its_middle(self) -> None:
@@ -237,26 +236,26 @@ class TestRefresh:
         """After a tenth more ends the plan is another."""
         law = build_law([(60.0, True)] * 100)
         table = Timetable(law, 5.0, 60.0)
-        before = table.step(bin_of(200.0))
+        before = table.steps[bin_of(200.0)]
         for _ in range(20):
             law.note_alive(0.0, 200.0)
             law.note_end(200.0)
 
         assert table.refresh()
-        assert table.step(bin_of(80.0)) > 6.0
-        assert table.step(bin_of(200.0)) < before
+        assert table.steps[bin_of(80.0)] > 6.0
+        assert table.steps[bin_of(200.0)] < before
 
     def test_calms_down_when_a_service_hangs(self) -> None:
         """Tasks that live on where others ended are asked less and less often, though nothing ends."""
         law = build_law([(60.0 + number % 7, True) for number in range(100)])
         table = Timetable(law, 5.0, 60.0)
-        before = table.step(bin_of(190.0))
+        before = table.steps[bin_of(190.0)]
         for age in range(200):
             law.note_alive(age, age + 1.0, 100)
             table.refresh()
 
         assert before < 3.0
-        assert table.step(bin_of(190.0)) > 15.0
+        assert table.steps[bin_of(190.0)] > 15.0
 
 
 def play(
@@ -290,7 +289,7 @@ def play(
         if has_ended:
             late += age - duration
             continue
-        step = interval if table is None else table.step(bin_of(age))
+        step = interval if table is None else table.steps[bin_of(age)]
         due = math.ceil((now + step * (1 + 0.2 * jitter.random())) / tick) * tick
         heapq.heappush(looks, (due, number, start, duration, age))
     return late / tasks, count / tasks
