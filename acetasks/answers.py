@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+from collections.abc import Collection  # msgspec reads the types of a struct's fields
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -122,7 +123,7 @@ class Look(msgspec.Struct, frozen=True):
     """
 
     readings: dict[str, Reading]
-    unchanged: set[str] = set()
+    unchanged: Collection[str] = frozenset()
     unread: int = 0
     today: float | None = None
 

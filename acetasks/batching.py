@@ -103,11 +103,13 @@ class Turns(NamedTuple):
         lane: The lane.
         due: When the first is whose look is not to wait; infinity if there is none.
         spare_due: When the first is whose look may wait; likewise.
+        present: How many have a turn.
     """
 
     lane: Lane
     due: float
     spare_due: float
+    present: int
 
 
 class Agenda(Generic[M]):
@@ -149,6 +151,7 @@ class Agenda(Generic[M]):
         turn = member.place
         if isinstance(turn, _Turn):
             member.place = None
+            turn.has_left = True
             turn.queue.note_left()
 
     def turns(self, now: float) -> list[Turns]:
@@ -163,12 +166,8 @@ class Agenda(Generic[M]):
             if due == spare_due == math.inf:
                 del self._queues[lane]
             else:
-                turns.append(Turns(lane, due, spare_due))
+                turns.append(Turns(lane, due, spare_due, len(queue)))
         return turns
-
-    def count(self, lane: Lane) -> int:
-        """Count those of a lane who have a turn."""
-        return len(self._queues[lane])
 
     def worth(self, lane: Lane, size: int, now: float) -> float:
         """Tell what a lane's next request is worth, in seconds of waiting: nothing if nobody is due.
@@ -182,7 +181,7 @@ class Agenda(Generic[M]):
 
     def take(
         self, lane: Lane, size: int, now: float, *, latest: float = math.inf, spare_latest: float = math.inf
-    ) -> list[M]:
+    ) -> Sequence[M]:
         """Take a lane's next ones off, to be asked together.
 
         Those who are due come first, the ones that are worth most before the others; but before them the first of those
@@ -197,7 +196,7 @@ class Agenda(Generic[M]):
             spare_latest: As much for those whose looks may wait.
 
         Returns:
-            They. Their places are for the caller to change.
+            They; if they came together, the very sequence that was added. Their places are for the caller to change.
         """
         return self._queues[lane].take(size, now, latest, spare_latest)
 
@@ -209,64 +208,74 @@ class _Turn(Generic[M]):
         queue: Its queue.
         worth: What asking for one of them is worth, about.
         places: How many may still be there.
+        has_left: Whether somebody has, so that not all of them are.
     """
 
-    __slots__ = ("_begin", "_members", "_parts", "places", "queue", "worth")
+    __slots__ = ("_come", "_parts", "has_left", "places", "queue", "worth")
 
     def __init__(self, queue: _Queue[M], worth: Worth) -> None:
         self.queue = queue
         self.worth = worth
         self.places = 0
-        # Those who come are put in order when the first of them is taken. Who was taken stays before the beginning.
-        self._parts: list[tuple[int, int, Sequence[M]]] = []
-        self._members: list[M] = []
-        self._begin = 0
+        self.has_left = False
+        # Those who come are put in order when the first of them is taken; whoever comes later is behind them.
+        self._come: list[tuple[int, int, Sequence[M]]] = []
+        self._parts: collections.deque[Sequence[M]] = collections.deque()
 
     def add(self, members: Sequence[M], rank: int, number: int) -> None:
         for member in members:
             member.place = self
-        self._parts.append((rank, number, members))
+        self._come.append((rank, number, members))
         self.places += len(members)
 
-    def take(self, room: int) -> list[M]:
-        """Take off as many as there is room for."""
+    def take(self, room: int) -> Sequence[M]:
+        """Take off as many as there is room for; those who came together and fill it are given as they came."""
         self._gather()
+        parts = self._parts
+        if parts and len(parts[0]) == room and not self.has_left:
+            self.places -= room
+            return parts.popleft()
         taken: list[M] = []
-        while len(taken) < room and self._begin < len(self._members):
-            end = self._begin + room - len(taken)
-            taken += [member for member in self._members[self._begin : end] if member.place is self]
-            self._begin = min(end, len(self._members))
-        self.places = len(self._members) - self._begin
+        while parts and len(taken) < room:
+            part = parts.popleft()
+            self.places -= len(part)
+            if self.has_left:
+                part = [member for member in part if member.place is self]
+            fits = room - len(taken)
+            taken += part[:fits]
+            if len(part) > fits:
+                parts.appendleft(part[fits:])
+                self.places += len(part) - fits
         return taken
 
     def has_anybody(self) -> bool:
         """Tell whether somebody has not left."""
-        while self._begin < len(self._members):
-            if self._members[self._begin].place is self:
+        if not self.has_left:
+            return self.places > 0
+        while self._parts:
+            part = self._parts.popleft()
+            first = next((place for place, member in enumerate(part) if member.place is self), len(part))
+            self.places -= first
+            if first < len(part):
+                self._parts.appendleft(part[first:] if first else part)
                 return True
-            self._begin += 1
-            self.places -= 1
-        for *_, members in self._parts:
-            for member in members:
-                if member.place is self:
-                    return True
-        return False
+        return any(member.place is self for *_, members in self._come for member in members)
 
     def clean(self) -> None:
         """Give up empty places."""
         self._gather()
-        self._members = [member for member in self._members[self._begin :] if member.place is self]
-        self._begin = 0
-        self.places = len(self._members)
+        present = ([member for member in part if member.place is self] for part in self._parts)
+        self._parts = collections.deque(part for part in present if part)
+        self.places = sum(map(len, self._parts))
+        self.has_left = False
 
     def _gather(self) -> None:
         """Put those who have come behind the others, in order."""
-        if self._parts:
-            if len(self._parts) > 1:
-                self._parts.sort(key=operator.itemgetter(0, 1))
-            for *_, members in self._parts:
-                self._members += members
-            self._parts.clear()
+        if self._come:
+            if len(self._come) > 1:
+                self._come.sort(key=operator.itemgetter(0, 1))
+            self._parts.extend(members for *_, members in self._come)
+            self._come.clear()
 
 
 class _Queue(Generic[M]):
@@ -342,12 +351,14 @@ class _Queue(Generic[M]):
                 break
         return best.worth.at(now) * min(size, due)
 
-    def take(self, size: int, now: float, latest: float, spare_latest: float) -> list[M]:
-        taken: list[M] = []
+    def take(self, size: int, now: float, latest: float, spare_latest: float) -> Sequence[M]:
         self._ripen(now)
         # A request that leaves for those who are not to wait takes some of them, whoever else is worth more.
-        if (first := self._best(now, is_urgent=True)) is not None:
-            taken = first.take(size)
+        first = self._best(now, is_urgent=True) or self._best(now)
+        if first is not None and len(whole := first.take(size)) == size:
+            self._present -= size
+            return whole
+        taken = [] if first is None else [*whole]
         while len(taken) < size and (turn := self._best(now)) is not None:
             taken += turn.take(size - len(taken))
         for heap, until in zip(self._heaps, (latest, spare_latest), strict=True):

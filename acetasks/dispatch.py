@@ -6,11 +6,11 @@ requests are under way. Pure of clocks and I/O: it is given the time and the roo
 
 from __future__ import annotations
 
-import collections
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from acetasks.batching import Agenda, Lane, Worth
+from acetasks.allowance import Allowance
+from acetasks.batching import Agenda, Lane, Turns, Worth
 from acetasks.limits import Limits
 from acetasks.providers import ProviderSpec, lookup
 
@@ -22,13 +22,10 @@ if TYPE_CHECKING:
     from acetasks.pending import Entry
 
 
-#: By how much of an interval a look that was planned for its worth may come earlier where there is room.
-_RIDE = 0.1
-#: How many requests planned looks may take for each that it would take to ask in full batches at intervals: where few
-#: are waited for, they cannot all be together when they are worth most.
-_GENEROSITY = 1.5
-#: Intervals' worth of requests that are saved at most, and those that are saved between two looks.
-_SAVED_INTERVALS, _LONGEST_PAUSE = 60.0, 4.0
+#: For how much of an interval looks that are held up wait for others to leave with: a process that is woken up for one
+#: request at a time pays several times as much for each. And by how much of it one that was planned for its worth may
+#: come earlier where there is room.
+_PATIENCE = 0.1
 
 
 class Departure(NamedTuple):
@@ -45,38 +42,31 @@ class Departure(NamedTuple):
     is_spare: bool
 
 
-class _Allowance:
-    """The requests that a provider's tasks may take, by how many it takes to ask for all of them in full batches.
+class _Traffic:
+    """The requests of one provider.
 
-    What is not used is saved for when it is worth more.
+    Attributes:
+        spec: Its row.
+        size: Ids in one request, at most, by the policy.
+        patience: Seconds that looks which are held up wait for others to leave with.
+        allowance: Of the looks that are planned for their worth; None where none are.
+        under_way: Requests under way.
+        asked: The ids that they have.
     """
 
-    __slots__ = ("_at", "_interval", "_saved", "_share")
+    __slots__ = ("allowance", "asked", "patience", "size", "spec", "under_way")
 
-    def __init__(self, interval: float, now: float) -> None:
-        self._interval = interval
-        self._share = 0.0
-        self._saved = 0.0
-        self._at = now
+    def __init__(self, spec: ProviderSpec, policy: PollPolicy) -> None:
+        self.allowance: Allowance | None = None
+        self.under_way = 0
+        self.asked = 0
+        self.follow(spec, policy)
 
-    def advance(self, now: float, share: float) -> None:
-        """Save what the time since the last call is worth; a longer one passed without anybody to ask for.
-
-        Args:
-            now: Seconds of the loop's clock.
-            share: How many requests it takes, from now on, to ask for all once.
-        """
-        intervals = min((now - self._at) / self._interval, _LONGEST_PAUSE)
-        self._saved = min(self._saved + intervals * self._share, _SAVED_INTERVALS * share)
-        self._at, self._share = now, share
-
-    def free_at(self) -> float:
-        """Tell when there is a request to spend."""
-        return self._at + max(0.0, 1.0 - self._saved) / self._share * self._interval
-
-    def spend(self) -> None:
-        """Spend a request, or what there is of one."""
-        self._saved = max(0.0, self._saved - 1.0)
+    def follow(self, spec: ProviderSpec, policy: PollPolicy) -> None:
+        """Go by a row, which may be another than before."""
+        self.spec = spec
+        self.size = spec.batch_size(policy.batch_size)
+        self.patience = _PATIENCE * spec.poll_interval(policy.interval)
 
 
 class Dispatch:
@@ -93,16 +83,14 @@ class Dispatch:
         self._holds = holds
         self._agenda: Agenda[Entry] = Agenda()
         self._limits = Limits()
-        self._under_way: collections.Counter[str] = collections.Counter()
-        # Ids of each provider that are under way, and what it may spend.
-        self._asked: collections.Counter[str] = collections.Counter()
-        self._allowances: dict[str, _Allowance] = {}
+        self._traffic: dict[str, _Traffic] = {}
         self._is_learning = policy.schedule == "learned"
         self.is_crowded = False
 
     def __repr__(self) -> str:
         """Show who has a turn, and what is under way."""
-        return f"<Dispatch {self._agenda!r}, {self._under_way.total()} requests under way>"
+        under_way = sum(traffic.under_way for traffic in self._traffic.values())
+        return f"<Dispatch {self._agenda!r}, {under_way} requests under way>"
 
     # Turns.
 
@@ -131,32 +119,33 @@ class Dispatch:
         if not room:
             return None
         turns = self._agenda.turns(now)
-        idle = sum([not self._under_way[slug] for slug in {turn.lane.provider for turn in turns}])
+        is_sole = len(turns) == 1
+        idle = 0 if is_sole else self._count_idle(turns)
         best: Departure | None = None
         most = 0.0
-        for lane, due, spare_due in turns:
-            under_way = self._under_way[lane.provider]
-            if under_way and room <= idle:
+        for lane, due, spare_due, present in turns:
+            traffic = self._traffic_of(lane.provider)
+            if traffic.under_way and room <= idle:
                 self.is_crowded = True
                 continue
-            spec = lookup(lane.provider)
             first_due = min(due, spare_due)
             if self._is_learning and not lane.halvings:
-                allowance = self._allowance(spec, now)
-                allowance.advance(now, self._share(spec, lane))
+                allowance = self._allowance_of(traffic, now)
+                allowance.advance(now, max(1.0, (present + traffic.asked) / traffic.size))
                 if spare_due <= now < due:
                     # What may wait does so until the provider's allowance has a request for it.
                     first_due = min(due, allowance.free_at())
-            held_until = self._holds.until(spec, under_way=under_way)
+            held_until = self._holds.until(traffic.spec, under_way=traffic.under_way, patience=traffic.patience)
             self.is_crowded |= held_until == math.inf
             ready = max(first_due, now, held_until)
-            is_sole = len(turns) == 1 or ready > now
-            worth = 0.0 if is_sole else self._agenda.worth(lane, self._size(spec, lane, now), now)
+            worth = 0.0
+            if not is_sole and ready <= now:
+                worth = self._agenda.worth(lane, self._size(traffic, lane, now), now)
             if best is None or (ready, -worth, lane) < (best.time, -most, best.lane):
                 best, most = Departure(ready, lane, spare_due < due), worth
         return best
 
-    def take(self, departure: Departure, now: float) -> list[Entry]:
+    def take(self, departure: Departure, now: float) -> Sequence[Entry]:
         """Take off the ids of a batch that leaves.
 
         Args:
@@ -167,19 +156,19 @@ class Dispatch:
             At least one id; `note_back` must be called when the request has come back.
         """
         lane = departure.lane
-        spec = lookup(lane.provider)
-        if (allowance := self._allowances.get(lane.provider)) is not None:
-            allowance.spend()
+        traffic = self._traffic_of(lane.provider)
+        if traffic.allowance is not None:
+            traffic.allowance.spend()
         # Ids that are not due yet ride along in spare room, unless the provider asks for pauses between looks. Where
         # all are planned for what they are worth, those to come have a better time of their own.
-        latest = spare_latest = now if spec.min_interval else math.inf
+        latest = spare_latest = now if traffic.spec.min_interval else math.inf
         if departure.is_spare:
-            spare_latest = min(latest, now + _RIDE * spec.poll_interval(self._policy.interval))
-        self._under_way[lane.provider] += 1
-        self._holds.take(spec, now)
-        size = self._size(spec, lane, now)
+            spare_latest = min(latest, now + traffic.patience)
+        traffic.under_way += 1
+        self._holds.take(traffic.spec, now)
+        size = self._size(traffic, lane, now)
         taken = self._agenda.take(lane, size, now, latest=latest, spare_latest=spare_latest)
-        self._asked[lane.provider] += len(taken)
+        traffic.asked += len(taken)
         return taken
 
     def note_back(self, provider: str, count: int) -> None:
@@ -189,8 +178,9 @@ class Dispatch:
             provider: The provider's slug.
             count: How many ids it has.
         """
-        self._under_way[provider] -= 1
-        self._asked[provider] -= count
+        traffic = self._traffic_of(provider)
+        traffic.under_way -= 1
+        traffic.asked -= count
 
     def note_sizes(self, provider: str, cuts: Iterable[int], fits: int | None, now: float) -> None:
         """Learn from a look how many ids a provider takes in one request; see `Limits`.
@@ -205,19 +195,27 @@ class Dispatch:
         if fits is not None:
             self._limits.note_too_large(provider, fits, now)
 
-    def _allowance(self, spec: ProviderSpec, now: float) -> _Allowance:
-        allowance = self._allowances.get(spec.slug)
+    def _traffic_of(self, provider: str) -> _Traffic:
+        spec, traffic = lookup(provider), self._traffic.get(provider)
+        if traffic is None:
+            traffic = self._traffic[provider] = _Traffic(spec, self._policy)
+        elif traffic.spec is not spec:
+            traffic.follow(spec, self._policy)
+        return traffic
+
+    def _allowance_of(self, traffic: _Traffic, now: float) -> Allowance:
+        allowance = traffic.allowance
         if allowance is None:
-            interval = spec.poll_interval(self._policy.interval) * (1.0 + self._policy.jitter / 2.0)
-            allowance = self._allowances[spec.slug] = _Allowance(interval / _GENEROSITY, now)
+            interval = traffic.spec.poll_interval(self._policy.interval) * (1.0 + self._policy.jitter / 2.0)
+            allowance = traffic.allowance = Allowance(interval, _PATIENCE, now)
         return allowance
 
-    def _share(self, spec: ProviderSpec, lane: Lane) -> float:
-        """Tell how many requests it takes to ask for all of a lane once."""
-        size = spec.batch_size(self._policy.batch_size)
-        return max(1.0, (self._agenda.count(lane) + self._asked[lane.provider]) / size)
+    def _count_idle(self, turns: Iterable[Turns]) -> int:
+        """Count the providers that have something to ask and no request under way."""
+        providers = {turn.lane.provider for turn in turns}
+        return sum(not self._traffic_of(provider).under_way for provider in providers)
 
-    def _size(self, spec: ProviderSpec, lane: Lane, now: float) -> int:
+    def _size(self, traffic: _Traffic, lane: Lane, now: float) -> int:
         """Tell how many ids to ask for in one request."""
-        size = self._limits.size(spec.slug, spec.batch_size(self._policy.batch_size), now)
-        return self._holds.probe_size(spec, lane.batch_size(size))
+        size = self._limits.size(lane.provider, traffic.size, now)
+        return self._holds.probe_size(traffic.spec, lane.batch_size(size))

@@ -121,10 +121,22 @@ class Law:
 
     Attributes:
         evidence: How many ends were seen.
+        reached: The last bin that a task was seen to reach: of it, and of those behind it, no more is known than that.
         version: Another number whenever enough was learned that a plan is worth making again.
     """
 
-    __slots__ = ("_alive", "_ends", "_foreseen", "_hazards", "_news", "_weight", "evidence", "version")
+    __slots__ = (
+        "_alive",
+        "_ends",
+        "_foreseen",
+        "_hazards",
+        "_least_news",
+        "_news",
+        "_weight",
+        "evidence",
+        "reached",
+        "version",
+    )
 
     def __init__(self, counts: Counts | None = None) -> None:
         """Start with what was counted before.
@@ -137,11 +149,14 @@ class Law:
         self.version = 0
         self._ends = _spread(counts.ends)
         self._alive = _spread(counts.alive)
+        self.reached = max((number for number, _ in counts.alive), default=0)
         # What one end, or one second, weighs now.
         self._weight = 1.0
         # What has happened since the version changed: ends, and the ends that were to be expected.
         self._news = 0
         self._foreseen = 0.0
+        # Of how much of it the version changes.
+        self._least_news = _plan_news(self.evidence)
         self._hazards: Sequence[float] = (0.0,) * BINS
 
     def __repr__(self) -> str:
@@ -175,7 +190,8 @@ class Law:
             number += 1
             young = EDGES[number]
         self._alive[number] += weight * (old - young)
-        if self._foreseen >= self._worth_telling:
+        self.reached = max(self.reached, number)
+        if self._foreseen >= self._least_news:
             self._tell()
 
     def note_end(self, age: float, count: int = 1) -> None:
@@ -194,7 +210,7 @@ class Law:
             self._ends[number] += self._weight
             self.evidence += 1
             self._news += 1
-            if self._news >= self._worth_telling:
+            if self._news >= self._least_news:
                 self._tell()
         if self._weight > _MOST_WEIGHT:
             self._ends = [value / self._weight for value in self._ends]
@@ -232,16 +248,12 @@ class Law:
         times = round(_SMOOTHED_ENDS / max(self.evidence, 1))
         return min(max(times, _LEAST_SMOOTHING), _MOST_SMOOTHING)
 
-    @property
-    def _worth_telling(self) -> float:
-        """How many ends are news: a tenth of those that are known, and of many fewer."""
-        return max(1.0, min(self.evidence, MEMORY) / 10)
-
     def _tell(self) -> None:
         """Change the version, and begin to count news again."""
         self.version += 1
         self._news = 0
         self._foreseen = 0.0
+        self._least_news = _plan_news(self.evidence)
 
 
 class Durations:
@@ -314,6 +326,11 @@ class Durations:
                 raise _build_refusal(f"a second law of {kind}")
             durations._laws[kind] = Law(saved)
         return durations
+
+
+def _plan_news(evidence: int) -> float:
+    """Plan how many ends are news: a tenth of those that are known, and of many fewer."""
+    return max(1.0, min(evidence, MEMORY) / 10)
 
 
 def _read_saved(data: bytes | str) -> list[_SavedLaw]:

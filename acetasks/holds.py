@@ -95,19 +95,21 @@ class Holds:
         """Tell when the rates, and the pauses that were asked for, allow a request; seconds of the loop's clock."""
         return max(self._budget.free_at, self._paces[spec.service].free_at, self._health[spec.slug].paused_until)
 
-    def until(self, spec: ProviderSpec, *, under_way: int) -> float:
+    def until(self, spec: ProviderSpec, *, under_way: int, patience: float = 0.0) -> float:
         """Tell until when no further look at a provider is to begin.
 
         Args:
             spec: The provider's row.
             under_way: Its requests under way. One that is down is probed by one request at a time.
+            patience: Seconds that looks may wait for others to leave with, where the rate does not allow them all.
 
         Returns:
             Seconds of the loop's clock; infinity while a probe is under way.
         """
-        if not self.is_down(spec.slug):
-            return self.free_at(spec)
-        return math.inf if under_way else max(self._health[spec.slug].until, self.free_at(spec))
+        health = self._health[spec.slug]
+        if health.failures >= self._retry.attempts:
+            return math.inf if under_way else max(health.until, self.free_at(spec))
+        return max(self._budget.free_at, self._paces[spec.service].gathered_at(patience), health.paused_until)
 
     def probe_size(self, spec: ProviderSpec, size: int) -> int:
         """Tell how many ids to ask a provider for at once: fewer with each failure while it is down.
@@ -151,8 +153,10 @@ class Holds:
         Yields:
             What is news of it.
         """
-        limits = [error for error in errors if isinstance(error, RateLimitError)]
-        faults = [error for error in errors if error.transient and not isinstance(error, RateLimitError)]
+        limits = faults = []
+        if errors:
+            limits = [error for error in errors if isinstance(error, RateLimitError)]
+            faults = [error for error in errors if error.transient and not isinstance(error, RateLimitError)]
         if is_answered:
             yield from self._note_answer(spec, now, is_borne=not limits)
         if limits:

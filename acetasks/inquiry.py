@@ -8,6 +8,7 @@ word that it has none.
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection  # msgspec reads the types of a struct's fields
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -17,7 +18,7 @@ from acetasks.errors import AceTasksError, APIError, BadRequestError, ProtocolEr
 from acetasks.models import TaskState
 from acetasks.providers import ProviderSpec, Reading
 from acetasks.schedule import read_date
-from acetasks.wire import Request, Response, build_look
+from acetasks.wire import Question, Request, Response, build_look
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -44,7 +45,7 @@ class Findings(msgspec.Struct):
     """
 
     readings: dict[str, Reading] = {}
-    unchanged: set[str] = set()
+    unchanged: Collection[str] = frozenset()
     errors: dict[str, AceTasksError] = {}
     missing: list[str] = []
     cuts: list[int] = []
@@ -55,9 +56,8 @@ class Findings(msgspec.Struct):
 async def inquire(
     transport: Transport,
     spec: ProviderSpec,
-    ids: Sequence[str],
+    question: Question,
     *,
-    known: Sequence[bytes | None] = (),
     framing: Framing | None = None,
     admit: Callable[[], Awaitable[None]] | None = None,
     attempts: int = 1,
@@ -67,8 +67,7 @@ async def inquire(
     Args:
         transport: What to send with.
         spec: The provider's row.
-        ids: Each once, and no more than the provider takes in one request.
-        known: The record of each task as it was last read, None where it was not; see `read_look`.
+        question: What to ask first, each id once, and no more than the provider takes in one request.
         framing: What is known of how the provider frames its answers; None to read each in its parts.
         admit: Awaited before each attempt to send a request, until it is allowed.
         attempts: How often each request is sent at most, where that may help.
@@ -77,18 +76,20 @@ async def inquire(
         What was found; every id is in exactly one of its readings, unchanged, errors and missing ones.
     """
     findings = Findings()
+    ids = question.request.ids
     halt: AceTasksError | None = None
 
     async def look(asked: Sequence[str]) -> Look:
         nonlocal halt
         if halt is not None:
             raise halt
-        request = build_look(spec, asked)
-        same = known
-        if asked is not ids and known:
-            records = dict(zip(ids, known, strict=True))
-            same = [records[task_id] for task_id in asked]
-        read = functools.partial(_read, spec, request, same, framing)
+        request, known = question
+        if asked is not ids:
+            request = build_look(spec, asked)
+            if known:
+                records = dict(zip(ids, known, strict=True))
+                known = [records[task_id] for task_id in asked]
+        read = functools.partial(_read, spec, request, known, framing)
         try:
             return await transport.send(request, read, admit=admit, attempts=attempts)
         except AceTasksError as error:
@@ -109,7 +110,7 @@ def _read(
         return read_look(spec, request, response, known)
     records = cast("Sequence[bytes]", known)
     if framing.matches(spec.slug, response.body, records):
-        return Look({}, set(request.ids), today=read_date(response.headers.get("date", "")))
+        return Look({}, request.ids, today=read_date(response.headers.get("date", "")))
     look = read_look(spec, request, response, known)
     if len(look.unchanged) == len(request.ids):
         framing.learn(spec.slug, response.body, records)
@@ -134,7 +135,8 @@ async def _ask(look: _Ask, ids: Sequence[str], findings: Findings) -> None:
             # There was more than the last answer had: it was cut short.
             findings.cuts.append(short)
         findings.readings |= answer.readings
-        findings.unchanged |= answer.unchanged
+        # Mostly it is one answer that has them all.
+        findings.unchanged = {*findings.unchanged, *answer.unchanged} if findings.unchanged else answer.unchanged
         if found == len(ids):
             return
         ids = [task_id for task_id in ids if task_id not in answer.readings and task_id not in answer.unchanged]

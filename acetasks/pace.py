@@ -63,6 +63,22 @@ class Pace:
         """When the next request may leave, in seconds of the loop's clock; not necessarily in the future."""
         return max(self._until, self._spent_until - self._credit)
 
+    def gathered_at(self, seconds: float) -> float:
+        """Tell when the next requests may leave that wait for each other: a few at a time, and not one by one.
+
+        As long as less was used than is allowed, nothing waits. A rate that was cut is used evenly: what it is cut to
+        is a guess, and a burst of it may be too much.
+
+        Args:
+            seconds: How long the first of them is to wait for the others, at most.
+
+        Returns:
+            Seconds of the loop's clock; not before `free_at`.
+        """
+        if self.is_slowed or not self._is_full:
+            return self.free_at
+        return max(self._until, min(self.free_at + seconds, self._spent_until))
+
     @property
     def _credit(self) -> float:
         """The seconds by which what has left may be ahead of the rate: all but one request of a burst."""

@@ -19,9 +19,10 @@ from acetasks.models import Task, TaskState
 from acetasks.providers import lookup, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from acetasks.providers import Reading
+    from acetasks.wire import Question
 
 #: What a waiter is given.
 Outcome = Task | AceTasksError
@@ -131,6 +132,23 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     def fault(self) -> AceTasksError | None:
         """The error of the last look at it, if that failed."""
         return self.trouble.fault if self.trouble else None
+
+
+class Batch(list[Entry]):
+    """Entries that are asked for together, and what is the same at each look as long as nothing is new of any of them.
+
+    Attributes:
+        question: What is asked; the poller's.
+        alike: What they are planned alike with, and the times at which the first and the last of their tasks were
+            submitted; None where they are not planned alike, or nobody has looked; the planner's.
+    """
+
+    __slots__ = ("alike", "question")
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        super().__init__(entries)
+        self.question: Question | None = None
+        self.alike: tuple[object, float, float] | None = None
 
 
 class Pending:

@@ -7,10 +7,12 @@ schedule that learns, it brings up to date what is known of that from every look
 from __future__ import annotations
 
 import collections
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from acetasks.batching import Worth
 from acetasks.durations import Durations, Law, bin_of
+from acetasks.pending import Batch, Entry
 from acetasks.schedule import plan_at_tick, plan_next_look
 from acetasks.timetable import ProportionalTimetable, Timetable
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from acetasks.models import PollPolicy
-    from acetasks.pending import Entry
     from acetasks.providers import ProviderSpec, Reading
 
 #: The service's clock is known to the second: half of that is what a time of its is behind on average.
@@ -33,13 +34,15 @@ class _Kind:
     Attributes:
         timetable: When they are worth a look.
         laws: What is learned from them: that of their kind, and that of all that their provider makes.
+        fresh_until: When they may be planned anew, in seconds of the loop's clock.
     """
 
-    __slots__ = ("laws", "timetable")
+    __slots__ = ("fresh_until", "laws", "timetable")
 
     def __init__(self, timetable: Timetable | ProportionalTimetable, laws: tuple[Law, ...]) -> None:
         self.timetable = timetable
         self.laws = laws
+        self.fresh_until = -math.inf
 
     @property
     def is_known(self) -> bool:
@@ -76,6 +79,8 @@ class Planner:
         self._durations = durations
         self._anchor = anchor
         self._kinds: dict[object, _Kind] = {}
+        # Of each interval, from when on looks are due when.
+        self._ticks: dict[float, tuple[float, float]] = {}
 
     def __repr__(self) -> str:
         """Show by what it plans."""
@@ -99,39 +104,43 @@ class Planner:
             now: Seconds of the loop's clock.
         """
         interval = spec.poll_interval(self._policy.interval)
-        return plan_next_look(now, interval, self._policy.jitter, self._anchor)
+        since, due = self._ticks.get(interval, (math.inf, -math.inf))
+        # Many that come back within a while are due at the same time: as long as that is an interval from each of them.
+        if not since <= now <= due - interval:
+            since, due = now, plan_next_look(now, interval, self._policy.jitter, self._anchor)
+            self._ticks[interval] = since, due
+        return due
 
-    def plan(self, spec: ProviderSpec, entries: list[Entry], now: float, draw: float) -> Iterator[Plan]:
+    def plan(self, spec: ProviderSpec, batch: Batch, now: float) -> Iterator[Plan]:
         """Plan the next look at tasks of one provider that have just been seen unfinished.
 
         Args:
             spec: The provider's row.
-            entries: They.
+            batch: They.
             now: Seconds of the loop's clock.
-            draw: A random number from 0 up to 1, the same for all of them, so that they stay together.
 
         Yields:
-            A plan for each part of them that is due at another time.
+            A plan for each part of them that is due at another time; mostly it is the batch as it is.
         """
         hazard = 1.0 / spec.typical_duration
         if self._policy.schedule == "fixed":
-            yield Plan(self.plan_fixed(spec, now), Worth(hazard, now), entries)
+            yield Plan(self.plan_fixed(spec, now), Worth(hazard, now), batch)
             return
         tick = spec.poll_interval(self._policy.interval) * self._policy.jitter / 2.0
         unknown: list[Entry] = []
-        for kind, members in _alike(entries, now):
+        for kind, members in _alike(batch, now):
             if isinstance(kind, _Kind):
                 _note_alive(kind, members, now)
             if not isinstance(kind, _Kind) or not kind.is_known:
                 unknown += members
                 continue
             age_bin = bin_of(now - members[0].born)
-            step = kind.timetable.steps[age_bin] * (1.0 + self._policy.jitter * draw)
-            due = max(plan_at_tick(now, step, tick, self._anchor), now + spec.min_interval)
+            step = kind.timetable.steps[age_bin]
+            due = max(plan_at_tick(now, step, self._policy.jitter, tick, self._anchor), now + spec.min_interval)
             # What is learned is when to look, not to look more often: such looks may wait for the allowance.
             yield Plan(due, Worth(kind.timetable.prospect(age_bin), now, is_spare=bool(kind.laws)), members)
-        if len(unknown) == len(entries):
-            unknown = entries  # in their own order
+        if len(unknown) == len(batch):
+            unknown = batch  # in their own order
         if unknown:
             yield Plan(self.plan_fixed(spec, now), Worth(hazard, now), unknown)
 
@@ -196,20 +205,22 @@ class Planner:
         return kind
 
 
-def _alike(entries: list[Entry], now: float) -> Iterable[tuple[object, list[Entry]]]:
-    """Divide entries into those of the same kind, whose ages are in the same bin."""
-    # 1. The usual: they were submitted together, and are all alike.
-    kind = entries[0].kind
-    births = [entry.born for entry in entries]
-    if bin_of(now - min(births)) == bin_of(now - max(births)) and (
-        [entry.kind for entry in entries].count(kind) == len(entries)
-    ):
-        return ((kind, entries),)
-    # 2. They are not.
+def _alike(batch: Batch, now: float) -> Iterable[tuple[object, list[Entry]]]:
+    """Divide a batch into those of the same kind, whose ages are in the same bin."""
+    if batch.alike is None:
+        births = [entry.born for entry in batch]
+        kind = batch[0].kind
+        if [entry.kind for entry in batch].count(kind) == len(batch):
+            batch.alike = kind, min(births), max(births)
+    # 1. The usual: they were submitted together, and are all alike.   2. They are not.
+    if batch.alike is not None:
+        kind, first, last = batch.alike
+        if bin_of(now - first) == bin_of(now - last):
+            return ((kind, batch),)
     parts: dict[tuple[object, int], list[Entry]] = collections.defaultdict(list)
-    for entry, born in zip(entries, births, strict=True):
-        parts[entry.kind, bin_of(now - born)].append(entry)
-    return ((kind, members) for (kind, _), members in parts.items())
+    for entry in batch:
+        parts[entry.kind, bin_of(now - entry.born)].append(entry)
+    return ((kind, Batch(members)) for (kind, _), members in parts.items())
 
 
 def _note_alive(kind: _Kind, entries: Sequence[Entry], now: float) -> None:
@@ -221,5 +232,6 @@ def _note_alive(kind: _Kind, entries: Sequence[Entry], now: float) -> None:
         entry.seen_at = now
     for law in kind.laws:
         law.note_alive(seen_at - born, now - born, len(entries))
-    if isinstance(kind.timetable, Timetable):
-        kind.timetable.refresh()
+    # A plan takes as long as several requests: where hundreds end in a second, not each dozen of them is news.
+    if isinstance(kind.timetable, Timetable) and now >= kind.fresh_until and kind.timetable.refresh():
+        kind.fresh_until = now + kind.timetable.closest

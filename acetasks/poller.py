@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import logging
 import math
+import operator
 from typing import TYPE_CHECKING
 
 import anyio
@@ -24,10 +25,11 @@ from acetasks.framing import Framing
 from acetasks.holds import Holds
 from acetasks.inquiry import Findings, inquire
 from acetasks.models import PollPolicy, RetryPolicy, Task, TaskState
-from acetasks.pending import Entry, Key, Outcome, Pending, Waiter
+from acetasks.pending import Batch, Entry, Key, Outcome, Pending, Waiter
 from acetasks.planner import Planner
 from acetasks.providers import ProviderSpec, lookup
 from acetasks.verdicts import Judge, Moment, Scope, Verdict
+from acetasks.wire import Question, build_look
 
 if TYPE_CHECKING:
     import random
@@ -46,31 +48,31 @@ _PAUSES_KEPT = 4096
 _GATHERED_WITHIN = 0.001
 #: Waiters that are told at once that their limit has passed, before others get their turn: a few milliseconds of work.
 _EXPIRED_AT_ONCE = 500
+#: What is wrong with an entry.
+_TROUBLE = operator.attrgetter("trouble")
 #: Seconds that requests under way may take to end when the client is closed.
 CLOSE_PATIENCE = 0.5
 
 
 class _Flight:
-    """A batch under way: its entries, how many of them somebody still wants, and the task that brings it back.
+    """A batch under way: how many of its entries somebody still wants, and the task that brings it back.
 
-    Its rank among others and its random numbers are settled when it leaves, so that they do not depend on the order in
+    Its rank among others and its random number are settled when it leaves, so that they do not depend on the order in
     which answers come.
     """
 
-    __slots__ = ("draws", "entries", "has_begun", "rank", "sent_at", "spec", "task", "wanted")
+    __slots__ = ("batch", "draw", "has_begun", "rank", "sent_at", "spec", "task", "wanted")
 
-    def __init__(
-        self, spec: ProviderSpec, entries: list[Entry], sent_at: float, rank: int, draws: tuple[float, float]
-    ) -> None:
+    def __init__(self, spec: ProviderSpec, batch: Batch, sent_at: float, rank: int, draw: float) -> None:
         self.spec = spec
-        self.entries = entries
+        self.batch = batch
         self.sent_at = sent_at
         self.rank = rank
-        self.draws = draws
-        self.wanted = len(entries)
+        self.draw = draw
+        self.wanted = len(batch)
         self.task: asyncio.Task[None] | None = None
         self.has_begun = False
-        for entry in entries:
+        for entry in batch:
             entry.place = self
 
     def cancel(self) -> None:
@@ -219,7 +221,8 @@ class Poller:
                 await self._admission(spec)()
                 sent_at = self._clock()
                 admit = self._admission(spec, is_taken=True)
-                findings = await inquire(self._transport, spec, ids, admit=admit, attempts=self._attempts)
+                question = Question(build_look(spec, ids))
+                findings = await inquire(self._transport, spec, question, admit=admit, attempts=self._attempts)
         finally:
             self._wake.set()
         self._note_look(spec, findings, sent_at, self._clock(), self._rng.random())
@@ -273,8 +276,10 @@ class Poller:
         now = self._clock()
         while (departure := self._dispatch.next(now, self._room.value)) is not None and departure.time <= now:
             spec = lookup(departure.lane.provider)
-            draws = (self._rng.random(), self._rng.random())
-            flight = _Flight(spec, self._dispatch.take(departure, now), now, next(self._ranks), draws)
+            draw = self._rng.random()
+            taken = self._dispatch.take(departure, now)
+            batch = taken if isinstance(taken, Batch) else Batch(taken)
+            flight = _Flight(spec, batch, now, next(self._ranks), draw)
             self._flights.add(flight)
             self._room.acquire_nowait()
             flight.task = group.create_task(self._fly(flight))
@@ -323,14 +328,9 @@ class Poller:
         try:
             flight.has_begun = True
             if flight.wanted:
-                findings = await inquire(
-                    self._transport,
-                    flight.spec,
-                    [entry.key[1] for entry in flight.entries],
-                    known=[entry.record for entry in flight.entries],
-                    framing=self._framing,
-                    admit=self._admission(flight.spec, is_taken=True),
-                )
+                admit = self._admission(flight.spec, is_taken=True)
+                question = _ask_about(flight.spec, flight.batch)
+                findings = await inquire(self._transport, flight.spec, question, framing=self._framing, admit=admit)
         finally:
             self._note_return(flight)
             self._land(flight, findings)
@@ -341,8 +341,8 @@ class Poller:
         """Take note that a batch is under way no more."""
         self._flights.discard(flight)
         self._room.release()
-        self._dispatch.note_back(flight.spec.slug, len(flight.entries))
-        for entry in flight.entries:
+        self._dispatch.note_back(flight.spec.slug, len(flight.batch))
+        for entry in flight.batch:
             entry.place = None
             if not entry.waiters:
                 self._pending.land(entry)
@@ -351,34 +351,35 @@ class Poller:
 
     def _land(self, flight: _Flight, findings: Findings) -> None:
         """Take in what a batch has found, entry by entry."""
-        spec, now, (draw, other_draw) = flight.spec, self._clock(), flight.draws
-        self._note_look(spec, findings, flight.sent_at, now, other_draw)
+        spec, now = flight.spec, self._clock()
+        self._note_look(spec, findings, flight.sent_at, now, flight.draw)
         self._note_pauses(flight, now)
-        unchanged = findings.unchanged
-        # The usual: nothing is new, and nothing is wrong.
-        as_before = [
-            entry for entry in flight.entries if entry.trouble is None and entry.key[1] in unchanged and entry.waiters
-        ]
-        if len(as_before) < len(flight.entries):
-            as_before = self._judge_others(flight, findings, now, as_before)
-        if as_before:
-            for due, worth, entries in self._planner.plan(spec, as_before, now, draw):
-                self._add(Lane(spec.slug), entries, due, flight.rank, worth)
+        as_planned = flight.batch
+        # The usual: nothing is new, nothing is wrong, and nobody has left. The batch goes on as it is.
+        if not len(findings.unchanged) == flight.wanted == len(as_planned) or any(map(_TROUBLE, as_planned)):
+            as_planned = Batch(self._judge_each(flight, findings, now))
+        if as_planned:
+            for due, worth, members in self._planner.plan(spec, as_planned, now):
+                self._add(Lane(spec.slug), members, due, flight.rank, worth)
 
-    def _judge_others(self, flight: _Flight, findings: Findings, now: float, as_before: list[Entry]) -> list[Entry]:
-        """Take in what a batch has found of those that are not as before.
+    def _judge_each(self, flight: _Flight, findings: Findings, now: float) -> list[Entry]:
+        """Take in what a batch has found, entry by entry.
 
         Returns:
             Those of the batch that are asked again as planned.
         """
-        spec, (_, other_draw) = flight.spec, flight.draws
-        moment = Moment(now, max(self._planner.plan_fixed(spec, now), now + spec.min_interval), other_draw)
-        as_planned = list(as_before)
+        spec = flight.spec
+        moment = Moment(now, max(self._planner.plan_fixed(spec, now), now + spec.min_interval), flight.draw)
+        unchanged = findings.unchanged
+        as_planned: list[Entry] = []
         # Those who are asked in another company, or at another time.
         apart: dict[tuple[int, float], list[Entry]] = {}
-        for entry in flight.entries:
-            # Nobody wants it any more, or it is as before.
-            if not entry.waiters or (entry.trouble is None and entry.key[1] in findings.unchanged):
+        for entry in flight.batch:
+            # 1. Nobody wants it any more.   2. It is as before.
+            if not entry.waiters:
+                continue
+            if entry.trouble is None and entry.key[1] in unchanged:
+                as_planned.append(entry)
                 continue
             verdict = self._judge_one(entry, spec, findings, moment)
             self._note_reading(entry, spec, verdict.reading, findings.today, now)
@@ -456,7 +457,7 @@ class Poller:
         if pause:
             if len(self._pauses) >= _PAUSES_KEPT:
                 self._pauses = {key: until for key, until in self._pauses.items() if until > now}
-            self._pauses.update((entry.key, now + pause) for entry in flight.entries)
+            self._pauses.update((entry.key, now + pause) for entry in flight.batch)
 
     def _settle(self, entry: Entry, outcome: Outcome) -> None:
         """Give everybody who waits for a task its end, and stop asking for it."""
@@ -477,3 +478,11 @@ class Poller:
             self._dispatch.discard(entry)
         if not self._pending:
             self._wake.set()
+
+
+def _ask_about(spec: ProviderSpec, batch: Batch) -> Question:
+    """Ask what was asked before if nothing is new of any of a batch, and what is known of each now if something is."""
+    if batch.question is None:
+        request = build_look(spec, [entry.key[1] for entry in batch])
+        batch.question = Question(request, [entry.record for entry in batch])
+    return batch.question

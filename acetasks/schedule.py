@@ -57,12 +57,15 @@ def _scatter(number: int) -> float:
     return (mixed ^ mixed >> 32) / _WORD
 
 
-def plan_at_tick(now: float, step: float, tick: float, anchor: float = 0.0) -> float:
+def plan_at_tick(now: float, step: float, jitter: float, tick: float, anchor: float = 0.0) -> float:
     """Tell when a task is asked again: at the tick that is nearest to a time from now.
+
+    Those that are asked between the same two ticks, and for which the step is the same, stay together.
 
     Args:
         now: When it was asked, in seconds of the loop's clock.
         step: Seconds to the next look, about.
+        jitter: The fraction of the step that may be added, as if by chance.
         tick: Seconds from one tick to the next; 0 for none. The tick is not before half of the step.
         anchor: When one of the ticks is; see `plan_next_look`.
 
@@ -71,6 +74,7 @@ def plan_at_tick(now: float, step: float, tick: float, anchor: float = 0.0) -> f
     """
     if tick <= math.ulp(now + step):  # the times between two of which there is none are all ticks
         return now + step
+    step *= 1.0 + jitter * _scatter(math.floor((now - anchor) / tick))
     due = anchor + round((now + step - anchor) / tick) * tick
     return due if due >= now + step / 2.0 else due + tick
 

@@ -136,6 +136,11 @@ class Timetable:
         age = _MIDDLES[self.steps.index(shortest)]
         return f"<Timetable every {self._interval:g} s on average, every {shortest:.3g} s at the age of {age:.3g} s>"
 
+    @property
+    def closest(self) -> float:
+        """The closest that one look follows another, in seconds."""
+        return self._bounds[0]
+
     def refresh(self) -> bool:
         """Plan again if enough was learned since; call it after each batch of looks.
 
@@ -150,7 +155,7 @@ class Timetable:
         self._planned_by = source, source.version
         self.is_learned = source.evidence >= ENOUGH
         self._hazards = source.hazards(self._typical)
-        self._density = self._plan_density() if self.is_learned else [1.0 / self._interval] * BINS
+        self._density = self._plan_density(source.reached) if self.is_learned else [1.0 / self._interval] * BINS
         self._looks = [0.0, *itertools.accumulate(map(operator.mul, self._density, WIDTHS))]
         self.steps = [self._step(number, age) for number, age in enumerate(_MIDDLES)]
         return True
@@ -201,21 +206,26 @@ class Timetable:
         closest, farthest = self._bounds
         return min(max(step, closest), farthest)
 
-    def _plan_density(self) -> list[float]:
-        """Plan looks per second for each bin: the hazard's root, times a factor that spends as much as is given."""
+    def _plan_density(self, reached: int) -> list[float]:
+        """Plan looks per second for each bin: the hazard's root, times a factor that spends as much as is given.
+
+        Where no task has come through yet there is nothing to stretch the interval by: the first of many that were
+        submitted together may all be about to end.
+        """
         closest, farthest = self._bounds
-        least, most = 1.0 / farthest, 1.0 / closest
+        most = 1.0 / closest
+        least = [1.0 / (farthest if number < reached else self._interval) for number in range(BINS)]
         roots = [math.sqrt(hazard) for hazard in self._hazards]
         seconds = _plan_seconds(self._hazards)
-        pairs = list(zip(roots, seconds, strict=False))  # those that somebody reaches
+        pairs = list(zip(roots, seconds, least, strict=False))  # those that somebody reaches
 
         def spend(factor: float) -> float:
             """Count the looks that a task costs."""
-            return sum([min(max(factor * root, least), most) * span for root, span in pairs])
+            return sum([min(max(factor * root, low), most) * span for root, span, low in pairs])
 
         budget = sum(seconds) / self._interval
         # What is spent grows with the factor in straight lines, which bend where a bin comes to one of its bounds.
-        bends = [0.0, *sorted(bound / root for root, _ in pairs if root > _NO_ROOT for bound in (least, most))]
+        bends = [0.0, *sorted(bound / root for root, _, low in pairs if root > _NO_ROOT for bound in (low, most))]
         bend = bisect.bisect_left(bends, budget, key=spend)
         if 0 < bend < len(bends):
             start, end = bends[bend - 1], bends[bend]
@@ -224,7 +234,7 @@ class Timetable:
         else:
             factor = bends[min(bend, len(bends) - 1)]
         self._factor = factor
-        return [min(max(factor * root, least), most) for root in roots]
+        return [min(max(factor * root, low), most) for root, low in zip(roots, least, strict=True)]
 
 
 def _plan_seconds(hazards: Sequence[float]) -> list[float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -44,6 +45,18 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     is_submission: bool = False
     is_blocking: bool = False
     task_statuses: frozenset[int] = frozenset()
+
+
+class Question(NamedTuple):
+    """A look at some tasks, which can be made again as long as nothing is new of any of them.
+
+    Attributes:
+        request: What is sent.
+        known: The record of each task as it was last read, None where it was not; nothing if none was.
+    """
+
+    request: Request
+    known: Sequence[bytes | None] = ()
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ import gc
 import itertools
 import math
 import weakref
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from acetasks.batching import Agenda, Lane, Turns, Worth
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LUMA, FLUX = Lane("luma"), Lane("flux")
 #: Luma's tasks that are under suspicion, more and more.
@@ -50,7 +54,7 @@ def grab(
     *,
     latest: float = math.inf,
     spare_latest: float = math.inf,
-) -> list[Member]:
+) -> Sequence[Member]:
     """Take some, as a request does that they become part of."""
     taken = agenda.take(lane, size, now, latest=latest, spare_latest=spare_latest)
     for member in taken:
@@ -61,6 +65,11 @@ def grab(
 def firsts(agenda: Agenda[Member], now: float) -> list[tuple[float, Lane]]:
     """Tell when each lane's first turn is due."""
     return [(turns.due, turns.lane) for turns in agenda.turns(now)]
+
+
+def count(agenda: Agenda[Member], lane: Lane, now: float = 0.0) -> int:
+    """Tell how many of a lane have a turn."""
+    return sum(turns.present for turns in agenda.turns(now) if turns.lane == lane)
 
 
 def take(agenda: Agenda[Member], lane: Lane, size: int, now: float = 100.0, latest: float = math.inf) -> str:
@@ -203,7 +212,8 @@ class AgendaMachine(RuleBasedStateMachine):
                 expected.append(turn.pop())
 
         latest, spare_latest = self.now + patience, self.now + spare_patience
-        assert grab(self.agenda, lane, size, self.now, latest=latest, spare_latest=spare_latest) == expected
+        taken = grab(self.agenda, lane, size, self.now, latest=latest, spare_latest=spare_latest)
+        assert [*taken] == expected
 
     @invariant()
     def counts_are_right(self) -> None:
@@ -235,8 +245,7 @@ class AgendaMachine(RuleBasedStateMachine):
             # Where somebody is due who is not to wait, it makes no difference who may.
             if due > self.now:
                 assert told[lane].spare_due == (spare_due if spare_due > self.now else -math.inf)
-        for lane in self.lanes():
-            assert self.agenda.count(lane) == sum(len(turn.members) for turn in self.turns(lane))
+            assert told[lane].present == sum(len(turn.members) for turn in self.turns(lane))
         for lane, turn in best.items():
             worth = self.agenda.worth(lane, 1, self.now)
             assert worth == (turn.worth.at(self.now) if turn else 0.0)
@@ -468,8 +477,7 @@ def test_the_order_of_a_turn_is_not_that_of_the_answers(looks: tuple[int, ...], 
     for place, rank in enumerate(ranks):
         agenda.add(LUMA, call(names[rank]), 5.0, rank, worth=SAME)
         if place in looks:
-            assert agenda.turns(1.0 + place) == [(LUMA, 5.0, math.inf)]
-            assert agenda.count(LUMA) == len(agenda)
+            assert agenda.turns(1.0 + place) == [(LUMA, 5.0, math.inf, len(agenda))]
 
     assert take(agenda, LUMA, 2, 5.0) == "a b"
     assert take(agenda, LUMA, 50, 5.0) == "c d e"
@@ -482,7 +490,7 @@ def test_who_leaves_does_not_settle_the_order(is_due: bool) -> None:  # noqa: FB
     gone, stays = call("gone stays")
     agenda.add(LUMA, [gone, stays], 5.0, 1, worth=SAME)
     agenda.discard(gone)
-    assert agenda.turns(1.0) == [(LUMA, 5.0, math.inf)]
+    assert agenda.turns(1.0) == [(LUMA, 5.0, math.inf, 1)]
     agenda.add(LUMA, call("first"), 5.0, 0, worth=SAME)
 
     assert take(agenda, LUMA, 50, 5.0 if is_due else 1.0) == "first stays"
@@ -497,15 +505,15 @@ class TestSpare:
         """Infinity stands for none; by the time that one is due it is minus infinity."""
         agenda: Agenda[Member] = Agenda()
         agenda.add(LUMA, call("a"), 5.0, worth=self.SPARE)
-        assert agenda.turns(0.0) == [Turns(LUMA, math.inf, 5.0)]
+        assert agenda.turns(0.0) == [Turns(LUMA, math.inf, 5.0, 1)]
         agenda.add(LUMA, call("b"), 9.0, worth=SAME)
         agenda.add(FLUX, call("c"), 7.0, worth=SAME)
 
-        assert agenda.turns(0.0) == [Turns(LUMA, 9.0, 5.0), Turns(FLUX, 7.0, math.inf)]
-        assert agenda.turns(5.0) == [Turns(LUMA, 9.0, -math.inf), Turns(FLUX, 7.0, math.inf)]
+        assert agenda.turns(0.0) == [Turns(LUMA, 9.0, 5.0, 2), Turns(FLUX, 7.0, math.inf, 1)]
+        assert agenda.turns(5.0) == [Turns(LUMA, 9.0, -math.inf, 2), Turns(FLUX, 7.0, math.inf, 1)]
         assert [turns.due for turns in agenda.turns(9.0)] == [-math.inf, -math.inf]
         assert take(agenda, LUMA, 1, 9.0) == "b"
-        assert agenda.turns(9.0)[0] == Turns(LUMA, math.inf, -math.inf)
+        assert agenda.turns(9.0)[0] == Turns(LUMA, math.inf, -math.inf, 1)
         assert take(agenda, LUMA, 1, 9.0) == "a"
         assert [turns.lane for turns in agenda.turns(9.0)] == [FLUX]
 
@@ -518,8 +526,8 @@ class TestSpare:
         assert waits.place is not hurries.place
         agenda.discard(hurries)
 
-        assert agenda.turns(4.0) == [Turns(LUMA, math.inf, 5.0)]
-        assert agenda.turns(5.0) == [Turns(LUMA, math.inf, -math.inf)]
+        assert agenda.turns(4.0) == [Turns(LUMA, math.inf, 5.0, 1)]
+        assert agenda.turns(5.0) == [Turns(LUMA, math.inf, -math.inf, 1)]
         agenda.discard(waits)
         assert agenda.turns(5.0) == []
 
@@ -574,7 +582,7 @@ class TestSpare:
         taken = grab(agenda, LUMA, 50, 10.0, latest=latest, spare_latest=spare_latest)
 
         assert [member.name for member in taken] == names.split()
-        assert agenda.count(LUMA) == 5 - len(taken)
+        assert len(agenda) == 5 - len(taken)
 
     def test_all_of_a_lane_are_counted(self) -> None:
         """Those due, those to come, those who may wait; not those who have left or were taken, nor another lane's."""
@@ -583,14 +591,13 @@ class TestSpare:
         for member, due, worth in zip(members, (1.0, 1.0, 9.0, 9.0, 9.0, 0.0), (SAME, self.SPARE) * 3, strict=True):
             agenda.add(LUMA, [member], due, worth=worth)
         agenda.add(DOUBTED, call("other"), 1.0, worth=SAME)
-        agenda.turns(5.0)
-        assert agenda.count(LUMA) == 6
+        assert count(agenda, LUMA, 5.0) == 6
         agenda.discard(members[3])
-        assert agenda.count(LUMA) == 5
+        assert count(agenda, LUMA, 5.0) == 5
         grab(agenda, LUMA, 2, 5.0)
 
-        assert agenda.count(LUMA) == 3
-        assert agenda.count(DOUBTED) == 1
+        assert count(agenda, LUMA, 5.0) == 3
+        assert count(agenda, DOUBTED, 5.0) == 1
 
 
 def test_those_asked_together_have_their_next_turn_together() -> None:
@@ -659,6 +666,85 @@ class TestTogether:
         grab(agenda, LUMA, 2)
 
         assert [member.name for member in members] == ["a", "b", "c"]
+
+
+class TestWhole:
+    """Those who came together, and fill a request exactly, are given as they came: nothing is copied."""
+
+    @pytest.mark.parametrize("kind", [list, tuple])
+    def test_they_are_the_very_sequence(self, kind: type[list[Member] | tuple[Member, ...]]) -> None:
+        """Of whatever kind it is, and however often it comes back."""
+        agenda: Agenda[Member] = Agenda()
+        members = kind(call("a b c"))
+        for now in (1.0, 2.0, 3.0):
+            agenda.add(LUMA, members, now, worth=SAME)
+
+            assert grab(agenda, LUMA, 3, now) is members
+            assert len(agenda) == 0
+            assert agenda.turns(now) == []
+
+    def test_those_of_a_turn_leave_one_after_the_other(self) -> None:
+        """By rank, each as it came; the counts go down with them."""
+        agenda: Agenda[Member] = Agenda()
+        last, first, second = (call(names) for names in ("e f", "a b", "c d"))
+        for members, rank in ((last, 2), (first, 0), (second, 1)):
+            agenda.add(LUMA, members, 1.0, rank, worth=SAME)
+
+        for left, members in ((4, first), (2, second), (0, last)):
+            assert grab(agenda, LUMA, 2, 1.0) is members
+            assert len(agenda) == count(agenda, LUMA, 1.0) == left
+
+    @pytest.mark.parametrize(
+        ("size", "batches"), [(1, "a b c d e"), (2, "a,b c,d e"), (4, "a,b,c,d e"), (5, "a,b,c,d,e"), (9, "a,b,c,d,e")]
+    )
+    def test_where_the_size_is_another_they_are_put_together(self, size: int, batches: str) -> None:
+        """From what there is, in order; what was given stays as it is."""
+        agenda: Agenda[Member] = Agenda()
+        given = [call("a b c"), call("d e")]
+        for members in given:
+            agenda.add(LUMA, members, 1.0, worth=SAME)
+        taken = []
+        while agenda:
+            taken.append(grab(agenda, LUMA, size, 1.0))
+
+        assert [",".join(member.name for member in batch) for batch in taken] == batches.split()
+        assert not any(batch is members for batch in taken for members in given)
+        assert [[member.name for member in members] for members in given] == [["a", "b", "c"], ["d", "e"]]
+
+    @pytest.mark.parametrize(("gone", "batches"), [("a", "b,c d"), ("b", "a,c d"), ("c", "a,b d"), ("d", "a,b c")])
+    def test_where_one_of_the_turn_has_left_they_are_looked_through(self, gone: str, batches: str) -> None:
+        """Whoever it was: its place is given to nobody, and who comes next moves up."""
+        agenda: Agenda[Member] = Agenda()
+        given = [call("a b"), call("c d")]
+        for members in given:
+            agenda.add(LUMA, members, 1.0, worth=SAME)
+        (left,) = [member for members in given for member in members if member.name == gone]
+        agenda.discard(left)
+        taken = [grab(agenda, LUMA, 2, 1.0) for _ in range(2)]
+
+        assert [",".join(member.name for member in batch) for batch in taken] == batches.split()
+        assert not any(batch is members for batch in taken for members in given)
+        assert agenda.turns(1.0) == []
+
+    def test_who_leaves_another_turn_makes_no_difference(self) -> None:
+        """Each turn knows of its own."""
+        agenda: Agenda[Member] = Agenda()
+        members, others = call("a b"), call("c d")
+        agenda.add(LUMA, members, 1.0, worth=SAME)
+        agenda.add(LUMA, others, 2.0, worth=SAME)
+        agenda.discard(others[0])
+
+        assert grab(agenda, LUMA, 2, 3.0) is members
+        assert take(agenda, LUMA, 2, 3.0) == "d"
+
+    def test_riders_are_put_together(self) -> None:
+        """Also where they would fill the request, since others may have a place in it."""
+        agenda: Agenda[Member] = Agenda()
+        agenda.add(LUMA, call("due"), 1.0, worth=SAME)
+        agenda.add(LUMA, call("a b"), 9.0, worth=SAME)
+
+        assert take(agenda, LUMA, 3, 1.0) == "due a b"
+        assert len(agenda) == 0
 
 
 def test_a_turn_that_is_too_large_keeps_the_rest_in_place() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import pytest
@@ -17,6 +17,9 @@ from acetasks.holds import Holds
 from acetasks.limits import LIMIT_KEPT
 from acetasks.pending import Entry
 from acetasks.providers import lookup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: At a draw of 0.5 the delays after failures are 1, 2, 4, 8, 8 s, and so on.
 RETRY = RetryPolicy(attempts=3, base=2.0, cap=16.0)
@@ -45,7 +48,7 @@ class Scene:
         self.number += count
         return entries
 
-    def take(self, lane: Lane, now: float, *, is_spare: bool = False) -> list[Entry]:
+    def take(self, lane: Lane, now: float, *, is_spare: bool = False) -> Sequence[Entry]:
         """Have a batch leave."""
         taken = self.dispatch.take(Departure(now, lane, is_spare), now)
         for entry in taken:
@@ -122,6 +125,23 @@ class TestTime:
         scene.take(JOB, 1.0)
         time, _ = scene.next(1.0) or (0.0, None)
         assert time >= 31.0
+
+    @pytest.mark.parametrize(("interval", "later", "count"), [(5.0, 0.5, 9), (2.5, 0.25, 5), (20.0, 0.9375, 16)])
+    def test_where_the_rate_is_used_up_some_leave_together(self, interval: float, later: float, count: int) -> None:
+        """They wait for each other for a tenth of their interval, but no longer than until a whole burst is free."""
+        scene = Scene(PollPolicy(interval=interval, start_rate=16.0))
+        scene.add(LUMA, 5000)
+        groups: list[tuple[float, int]] = []
+        while len(groups) < 4:
+            now, _ = scene.next(groups[-1][0] if groups else 100.0) or (0.0, None)
+            left = 0
+            while scene.next(now) == (now, LUMA):
+                scene.dispatch.note_back("luma", len(scene.take(LUMA, now)))
+                left += 1
+            groups.append((now, left))
+
+        period = 0.0625 + later
+        assert groups == [(100.0, 16), *((100.0 + turn * period, count) for turn in (1, 2, 3))]
 
 
 class TestWorth:
@@ -262,6 +282,16 @@ class TestSize:
         assert scene.next(5.0) == (6.0, JOB)
         assert scene.take(JOB, 6.0) == [later]
 
+    def test_those_who_fill_a_batch_are_given_as_they_came(self, scene: Scene) -> None:
+        """The very sequence that was added; where one has left, those who stay."""
+        whole, lacking = ([Entry(("luma", f"{name}{place}")) for place in range(50)] for name in "ab")
+        scene.dispatch.add(LUMA, whole, 1.0, 0, SOME)
+        scene.dispatch.add(LUMA, lacking, 2.0, 0, SOME)
+        scene.dispatch.discard(lacking[7])
+
+        assert scene.take(LUMA, 5.0) is whole
+        assert scene.take(LUMA, 5.0) == [*lacking[:7], *lacking[8:]]
+
     @pytest.mark.parametrize(("batch_size", "sizes"), [(50, [50, 50, 20]), (7, [7, 7, 7]), (1, [1, 1, 1])])
     def test_the_policy_says_how_many(self, batch_size: int, sizes: list[int]) -> None:
         """At most."""
@@ -341,12 +371,13 @@ class TestAllowance:
         return left
 
     @pytest.mark.parametrize(
-        ("count", "free_at"), [(1, 10.0), (50, 10.0), (75, 10.0 / 1.5), (100, 5.0), (1000, 0.5), (5000, 0.1)]
+        ("count", "free_at"),
+        [(1, 10.0), (50, 10.0), (75, 10.0 / 1.5), (100, 5.0), (200, 2.5), (1000, 0.5481141), (5000, 15.0 / 122.0)],
     )
     def test_it_is_a_request_for_each_full_batch_at_every_interval(
         self, scene: Scene, count: int, free_at: float
     ) -> None:
-        """And half as many again; and one where there is less than one batch."""
+        """And half as many again, or less where they are many; and one where there is less than one batch."""
         scene.add(LUMA, count, due=0.0, worth=SPARE)
 
         assert scene.next(0.0) == (pytest.approx(free_at), LUMA)
@@ -364,9 +395,9 @@ class TestAllowance:
     def test_the_policy_says_how_many_ids_are_a_batch(self) -> None:
         """Smaller batches are more requests."""
         scene = Scene(PollPolicy(interval=15.0, jitter=0.0, batch_size=10))
-        scene.add(LUMA, 100, due=0.0, worth=SPARE)
+        scene.add(LUMA, 40, due=0.0, worth=SPARE)
 
-        assert scene.next(0.0) == (pytest.approx(1.0), LUMA)
+        assert scene.next(0.0) == (pytest.approx(2.5), LUMA)
 
     def test_nobody_waits_before_being_due(self, scene: Scene) -> None:
         """The allowance is looked at then, and what was saved by then counts."""
@@ -514,9 +545,9 @@ class TestAllowance:
         assert newcomer in scene.take(LUMA, 1.0)
         assert (scene.next(1.0) or (0.0,))[0] > 1.0
 
-    @pytest.mark.parametrize(("pause", "saved"), [(30.0, 3), (40.0, 4), (90.0, 4), (3600.0, 4)])
+    @pytest.mark.parametrize(("pause", "saved"), [(15.0, 1), (30.0, 3), (90.0, 3), (3600.0, 3)])
     def test_little_is_saved_while_nobody_is_waited_for(self, scene: Scene, pause: float, saved: int) -> None:
-        """An hour without tasks allows no more than four intervals."""
+        """An hour without tasks allows no more than two and a half intervals, of one and a half requests each."""
         self.save_from(scene, 0.0)
         assert self.leave_at_once(scene, 10.0) == 1
         scene.dispatch.note_back("luma", len(scene.take(LUMA, 10.0)))
@@ -527,10 +558,23 @@ class TestAllowance:
     def test_what_is_saved_is_for_as_many_as_there_were(self, scene: Scene) -> None:
         """A lot that comes after one task has not waited for what the time before it is worth."""
         self.save_from(scene, 0.0)
-        scene.add(LUMA, 499, due=5.0, worth=SPARE)
+        scene.add(LUMA, 199, due=5.0, worth=SPARE)
 
-        # Half a request was saved for the one; for five hundred there is one each second.
-        assert scene.next(5.0) == (pytest.approx(5.5), LUMA)
+        # Half a request was saved for the one; for two hundred there is one every two and a half seconds.
+        assert scene.next(5.0) == (pytest.approx(6.25), LUMA)
+
+    def test_once_all_is_spent_some_are_saved_to_leave_together(self, scene: Scene) -> None:
+        """A tenth of an interval's worth, and not one by one; over time it is all that there is."""
+        scene.add(LUMA, 5000, due=0.0, worth=SPARE)
+        now, groups = 0.0, []
+        while now < 30.0:
+            now, _ = scene.next(now) or (math.inf, None)
+            if left := self.leave_at_once(scene, now):
+                groups.append(left)
+
+        # A hundred and twenty-two in an interval: the first as soon as there is one, and then of 12.2 all but a rest.
+        assert groups == [1, *[12] * (len(groups) - 1)]
+        assert sum(groups) == pytest.approx(30.0 * 122.0 / 15.0, abs=13.0)
 
     def test_ids_under_way_count_as_they_are(self, scene: Scene) -> None:
         """Small requests are no full batches."""

@@ -100,6 +100,35 @@ class TestNoteAlive:
         assert late.counts().alive == ((BINS - 1, 30 * 86_400 - EDGES[-2]),)
 
 
+class TestReached:
+    """`Law.reached`: the last bin that a task was seen to reach."""
+
+    def test_is_the_first_before_anything_was_seen(self) -> None:
+        """Ends alone tell of nobody who was seen."""
+        law = Law()
+        law.note_end(500.0)
+
+        assert law.reached == 0
+
+    @given(history=HISTORIES)
+    def test_is_the_last_in_which_a_task_was_alive(self, history: list[tuple[float, float, bool]]) -> None:
+        """Whoever comes after; and it comes back with what was saved."""
+        law = tell(Law(), history)
+        alive = [number for number, _ in law.counts().alive]
+
+        assert law.reached == max(alive, default=0)
+        assert Law(law.counts()).reached == law.reached
+
+    def test_does_not_go_back(self) -> None:
+        """An edge is where a bin ends, and the young that follow do not count."""
+        law, reached = Law(), []
+        for young, old in ((0.0, 0.5), (0.0, EDGES[40]), (EDGES[40], EDGES[40] + 0.1), (0.0, 5.0), (70.0, 60.0)):
+            law.note_alive(young, old)
+            reached.append(law.reached)
+
+        assert reached == [0, 39, 40, 40, 40]
+
+
 class TestNoteEnd:
     """`Law.note_end`: ends, of which the latest weigh the most."""
 
@@ -167,7 +196,7 @@ class TestVersion:
     """`Law.version`: when a plan is worth making again."""
 
     def test_changes_with_a_tenth_more_ends_and_with_twenty(self) -> None:
-        """Each of the first ends is news, later every tenth, and never fewer than every twentieth."""
+        """Each of the first ends is news, later a tenth of those known at the last, and never fewer than each 20th."""
         law, changes = Law(), []
         for end in range(1, 401):
             before = law.version
@@ -175,7 +204,7 @@ class TestVersion:
             if law.version != before:
                 changes.append(end)
 
-        assert changes[:16] == [*range(1, 11), 12, 14, 16, 18, 20, 23]
+        assert changes[:16] == [*range(1, 12), 13, 15, 17, 19, 21]
         assert {later - earlier for earlier, later in itertools.pairwise(changes) if earlier >= 200} == {20}
 
     def test_changes_when_ends_fail_to_come(self) -> None:
@@ -187,6 +216,24 @@ class TestVersion:
 
         assert law.version == before
         law.note_alive(58.0, 62.0, 1000)
+        assert law.version == before + 1
+
+    @pytest.mark.parametrize("is_saved", [True, False])
+    def test_how_much_is_news_is_settled_at_the_last(self, is_saved: bool) -> None:  # noqa: FBT001  # a column
+        """A tenth of the ends that were known when the version changed, or when they were loaded."""
+        law = Law()
+        law.note_end(60.0, 100)
+        version = law.version
+        while law.version == version:
+            law.note_end(60.0)
+        if is_saved:
+            law.note_end(60.0)
+            law = Law(law.counts())
+        before, least = law.version, math.ceil(law.evidence / 10)
+        law.note_end(60.0, least - 1)
+
+        assert law.version == before
+        law.note_end(60.0)
         assert law.version == before + 1
 
     @given(history=HISTORIES)

@@ -394,6 +394,30 @@ class TestRates:
         assert holds.free_at(LUMA) == holds.free_at(FLUX) == holds.until(FLUX, under_way=0) == 100.25
         assert holds.free_at(USEAPI) <= 100.0
 
+    def test_looks_may_wait_for_others_where_the_rate_is_used_up(self) -> None:
+        """As long as is said, and only under that token: before that, and elsewhere, nothing waits."""
+        holds = new_holds(PollPolicy(start_rate=4.0))
+        for _ in range(3):
+            holds.take(LUMA, 100.0)
+        assert holds.until(FLUX, under_way=0, patience=0.5) <= 100.0
+        holds.take(LUMA, 100.0)
+
+        assert holds.until(FLUX, under_way=3, patience=0.5) == 100.75
+        assert holds.until(FLUX, under_way=3, patience=0.0) == holds.free_at(FLUX) == 100.25
+        assert holds.until(USEAPI, under_way=0, patience=0.5) == -math.inf
+
+    def test_looks_that_wait_for_others_wait_for_a_pause_too(self) -> None:
+        """For whichever ends last; and a probe waits for no other."""
+        holds = new_holds(PollPolicy(start_rate=4.0))
+        for _ in range(4):
+            holds.take(LUMA, 100.0)
+        note(holds, FLUX, ServiceError("busy", status=503, retry_after=30.0), now=100.0)
+        assert holds.until(FLUX, under_way=0, patience=0.5) == 130.0
+        fail(holds, LUMA, 3, now=98.5)
+
+        assert holds.until(LUMA, under_way=0, patience=0.5) == holds.free_at(LUMA) == 100.25
+        assert holds.until(LUMA, under_way=1, patience=0.5) == math.inf
+
     def test_a_cut_is_told_once_and_so_is_the_recovery(self) -> None:
         """From the first refusal to the rate that it was at before, with the provider that was refused or answered."""
         holds = new_holds(PollPolicy(start_rate=4.0))
@@ -543,6 +567,13 @@ class TestBudget:
 
         holds.take(USEAPI, 160.0)
         assert holds.free_at(FLUX) == 162.0
+
+    def test_nothing_waits_for_others_within_it(self) -> None:
+        """It lets requests leave one by one."""
+        holds = new_holds(PollPolicy(max_rate=2.0))
+        holds.take(LUMA, 100.0)
+
+        assert holds.until(LUMA, under_way=0, patience=5.0) == 100.5
 
     def test_without_one_only_the_rates_hold(self) -> None:
         """The policy's default is none."""

@@ -107,6 +107,115 @@ class TestRate:
         assert not Pace(1.0).is_slowed
 
 
+def leave_together(pace: Pace, count: int, seconds: float, *, tick: float = 0.0) -> list[float]:
+    """Let some requests leave that wait for each other for some seconds, and tell when they did.
+
+    A tick is how often somebody looks whether one may leave, for whatever reason; without one it is just when one may.
+    """
+    times: list[float] = []
+    now = 0.0
+    while len(times) < count:
+        if (at := pace.gathered_at(seconds)) > now:
+            now = now + tick if tick else at
+        else:
+            pace.take(now)
+            times.append(now)
+    return times
+
+
+class TestGathering:
+    """`gathered_at`: where the rate is used to the full, requests leave a few at a time, and no fewer of them."""
+
+    @pytest.mark.parametrize(
+        ("seconds", "groups"),
+        [
+            (0.0, {0.0: 16, 0.0625: 1, 0.125: 1, 0.1875: 1}),
+            (0.03125, {0.0: 16, 0.09375: 1, 0.15625: 1, 0.21875: 1}),
+            (0.0625, {0.0: 16, 0.125: 2, 0.25: 2, 0.375: 2}),
+            (0.5, {0.0: 16, 0.5625: 9, 1.125: 9, 1.6875: 9}),
+            # A burst is no larger than it is without.
+            (5.0, {0.0: 16, 1.0: 16, 2.0: 16, 3.0: 16}),
+            (math.inf, {0.0: 16, 1.0: 16, 2.0: 16, 3.0: 16}),
+        ],
+    )
+    def test_requests_leave_in_groups(self, seconds: float, groups: dict[float, int]) -> None:
+        """The first of them waits as long as is said, or until a whole burst is free."""
+        times = leave_together(Pace(16.0), sum(groups.values()), seconds)
+
+        assert collections.Counter(times) == groups
+
+    @pytest.mark.parametrize("seconds", [0.0, 0.0625, 0.5, 5.0])
+    def test_whoever_looks_in_between_makes_none_leave_early(self, seconds: float) -> None:
+        """However often: when they leave is told by what has left, and not by when that is asked."""
+        times = leave_together(Pace(16.0), 100, seconds)
+
+        assert leave_together(Pace(16.0), 100, seconds, tick=1.0 / 64.0) == times
+
+    @given(rate=RATES, is_steady=st.booleans(), seconds=st.floats(0.0, 3.0), count=st.integers(2, 150))
+    def test_the_rate_is_used_in_full_and_no_more(
+        self, rate: float, seconds: float, count: int, *, is_steady: bool
+    ) -> None:
+        """Over any time as many leave as if nobody waited, and no window of it has more than without."""
+        times = leave_together(Pace(rate, is_steady=is_steady), count, seconds)
+
+        assert times[-1] - times[0] <= (count - 1) / rate + SLACK
+        assert excess(times, rate) <= (1 if is_steady else rate * BURST + 1) + SLACK
+
+    @given(
+        rate=st.floats(0.05, 100.0),
+        is_steady=st.booleans(),
+        seconds=st.floats(0.0, 3.0),
+        events=st.lists(st.tuples(st.sampled_from(["take", "take", "answer", "limit"]), st.floats(0.0, 1.0))),
+    )
+    def test_nothing_leaves_before_it_may_or_waits_for_longer(
+        self, rate: float, seconds: float, events: list[tuple[str, float]], *, is_steady: bool
+    ) -> None:
+        """Whatever happens; and where a rate was cut, or is steady, nothing waits."""
+        pace = Pace(rate, is_steady=is_steady)
+        now = 0.0
+        for event, number in events:
+            now += number
+            if event == "take":
+                now = leave(pace, now)
+            elif event == "answer":
+                pace.note_answer()
+            else:
+                pace.note_limit(now, now - number, number)
+
+            gathered_at = pace.gathered_at(seconds)
+            assert pace.free_at <= gathered_at <= pace.free_at + seconds
+            assert pace.gathered_at(0.0) == pace.free_at
+            if pace.is_slowed or is_steady:
+                assert gathered_at == pace.free_at
+
+    def test_nothing_waits_where_the_rate_is_not_used_up(self) -> None:
+        """Before anything has left, after less than a burst, and after a time of less."""
+        pace = Pace(4.0)
+        assert pace.gathered_at(0.5) == -math.inf
+        for _ in range(3):
+            pace.take(100.0)
+            assert pace.gathered_at(0.5) == pace.free_at <= 100.0
+        pace.take(100.0)
+        assert (pace.free_at, pace.gathered_at(0.5)) == (100.25, 100.75)
+
+        pace.take(160.0)
+        assert pace.gathered_at(0.5) == pace.free_at <= 160.0
+
+    def test_a_rate_that_was_cut_is_used_evenly(self) -> None:
+        """One by one, until it is back where it was."""
+        pace = Pace(8.0)
+        last = leave_all(pace, [0.0] * 1000)[-1]
+        assert pace.gathered_at(0.5) > pace.free_at
+        pace.note_limit(last, last, 10.0)
+        assert pace.gathered_at(0.5) == pace.free_at == last + 10.0
+        use_fully(pace, last, 30.0)
+        assert (pace.is_slowed, pace.gathered_at(0.5)) == (True, pace.free_at)
+
+        use_fully(pace, last, 10.0 + RECOVERY * 1.1)
+        assert not pace.is_slowed
+        assert pace.gathered_at(0.5) == pytest.approx(pace.free_at + 0.5)
+
+
 class TestCut:
     """`note_limit`: half the rate, and a pause."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 from acetasks import PollPolicy
 from acetasks.batching import Worth
 from acetasks.durations import EDGES, Durations, bin_of
-from acetasks.pending import Entry
+from acetasks.pending import Batch, Entry
 from acetasks.planner import Planner
 from acetasks.providers import lookup, read_record
-from acetasks.timetable import ENOUGH, proportional_step
+from acetasks.schedule import plan_at_tick, plan_next_look
+from acetasks.timetable import CLOSEST, ENOUGH, Timetable, proportional_step
 
 if TYPE_CHECKING:
     from acetasks.durations import Counts
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 VEO, USEAPI = lookup("veo"), lookup("useapi-pixverse")
 #: What the service's clock says when the loop's says 0.
 EPOCH = 1_780_000_000.0
-DRAWS = st.floats(0, 1, exclude_max=True)
 
 
 class Scene:
@@ -52,9 +53,10 @@ class Scene:
         reading = self.meet(entry, now, has_date=has_date, state="failed", **parts)
         self.planner.note_end(entry, reading, EPOCH + now if has_date else None, now)
 
-    def plan(self, entries: list[Entry], now: float, draw: float = 0.0, spec: ProviderSpec = VEO) -> list[Plan]:
-        """Plan the next look at some tasks."""
-        return list(self.planner.plan(spec, entries, now, draw))
+    def plan(self, entries: list[Entry], now: float, spec: ProviderSpec = VEO) -> list[Plan]:
+        """Plan the next look at some tasks: at a batch as it is, at others as at a new one."""
+        batch = entries if isinstance(entries, Batch) else Batch(entries)
+        return list(self.planner.plan(spec, batch, now))
 
     def counts(self, model: str = "", action: str = "", provider: str = "veo") -> Counts:
         """Tell what was learned of one kind of task."""
@@ -111,13 +113,14 @@ class TestFixed:
     """The fixed schedule: the interval, whatever is known of a task."""
 
     def test_all_are_planned_together(self) -> None:
-        """Of whatever age, and in the list that was given."""
+        """Of whatever age, and in the batch that was given."""
         scene = Scene("fixed")
-        entries = come(0.0, 3)
+        entries = Batch(come(0.0, 3))
         scene.meet(entries[0], 90.0, created=-1000.0)
         scene.meet(entries[1], 90.0, created=80.0, model="other")
         (plan,) = scene.plan(entries, 90.0)
 
+        assert plan.entries is entries
         assert plan == (95.0, Worth(1.0 / VEO.typical_duration, 90.0), entries)
         assert repr(scene.planner) == "<Planner fixed, <Durations of 0 kinds, 0 ends>>"
 
@@ -143,7 +146,7 @@ class TestFixed:
             due = planner.plan_fixed(spec, 0.0)
 
             assert max(least, spec.min_interval) <= due <= least * (1.0 + jitter)
-            assert [plan.due for plan in planner.plan(spec, come(0.0), 0.0, 0.5)] == [due]
+            assert [plan.due for plan in planner.plan(spec, Batch(come(0.0)), 0.0)] == [due]
 
     def test_the_ticks_are_the_clients_own(self) -> None:
         """Clients that begin at different times look at different times."""
@@ -151,6 +154,36 @@ class TestFixed:
         dues = {Planner(policy, Durations(), anchor / 7).plan_fixed(VEO, 100.0) for anchor in range(20)}
 
         assert len(dues) > 15
+
+    @pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
+    def test_each_look_is_planned_as_if_it_were_the_first(self, jitter: float) -> None:
+        """Many looks between the same two ticks are due at the same, which no other look changes."""
+        planner = Planner(PollPolicy(interval=10.0, jitter=jitter), Durations(), 3.3)
+        rng, now = random.Random(1), 100.0
+        for _ in range(1000):
+            # Mostly on by less than a tick; sometimes not at all, by much, or back.
+            now += rng.choice([0.0, rng.random() / 5.0, rng.random(), 20.0 * rng.random(), -5.0 * rng.random()])
+
+            assert planner.plan_fixed(VEO, now) == plan_next_look(now, 10.0, jitter, 3.3)
+
+    def test_each_interval_has_ticks_of_its_own(self) -> None:
+        """What is due for one provider does not decide for another."""
+        planner = Planner(PollPolicy(interval=None, jitter=0.5), Durations(), 3.3)
+        intervals = [spec.poll_interval(None) for spec in (VEO, USEAPI)]
+        assert len(set(intervals)) == 2
+
+        for now in (100.0, 100.0, 100.1, 107.0):
+            for spec, interval in zip((VEO, USEAPI), intervals, strict=True):
+                assert planner.plan_fixed(spec, now) == plan_next_look(now, interval, 0.5, 3.3)
+
+    @given(steps=st.lists(st.floats(-3.0, 12.0), max_size=30), jitter=st.floats(0.0, 1.0), anchor=st.floats(-1e3, 1e3))
+    def test_no_look_is_early_or_late(self, steps: list[float], jitter: float, anchor: float) -> None:
+        """Whatever was due before, from each look to the next pass the interval and no more than its jitter."""
+        planner, now = Planner(PollPolicy(interval=10.0, jitter=jitter), Durations(), anchor), 100.0
+        for step in steps:
+            now += step
+
+            assert now + 10.0 - 1e-9 <= planner.plan_fixed(VEO, now) <= now + 10.0 * (1.0 + jitter) + 1e-9
 
 
 class TestAges:
@@ -314,6 +347,138 @@ class TestGroups:
         (entry,) = come(100.0)
 
         assert scene.plan([entry], 103.0) == [(108.0, Worth(1.0 / VEO.typical_duration, 103.0), [entry])]
+
+
+class TestBatch:
+    """A batch that is looked at again and again stays what it is, and what it was found to be alike in is kept."""
+
+    @staticmethod
+    def batch(scene: Scene, ages: list[float], now: float = 1000.0, models: list[str] | None = None) -> Batch:
+        """Have tasks of some ages come, and their first records."""
+        entries = come(now, len(ages))
+        for entry, age, model in zip(entries, ages, models or ["veo3"] * len(ages), strict=True):
+            scene.meet(entry, now, created=now + 0.5 - age, model=model)
+        return Batch(entries)
+
+    @pytest.mark.parametrize("schedule", ["fixed", "proportional", "learned"])
+    @pytest.mark.parametrize("is_known", [True, False])
+    def test_those_that_are_alike_stay_the_same_batch(
+        self,
+        schedule: str,
+        is_known: bool,  # noqa: FBT001  # a column
+    ) -> None:
+        """At each look."""
+        scene = Scene(schedule)
+        if is_known:
+            scene.learn(100.0)
+        batch = self.batch(scene, [150.0, 150.1, 150.2])
+
+        for now in (1000.0, 1003.0, 1050.0):
+            (plan,) = scene.plan(batch, now)
+            assert plan.entries is batch
+
+    def test_those_of_which_nothing_is_known_stay_the_same_batch(self) -> None:
+        """Whatever their kinds and ages."""
+        scene = Scene("learned")
+        batch = self.batch(scene, [150.0, 500.0, 150.1], models=["veo3", "veo2", "other"])
+        batch.append(*come(1000.0))
+        (plan,) = scene.plan(batch, 1000.0)
+
+        assert plan.entries is batch
+
+    def test_what_is_alike_is_found_once(self) -> None:
+        """Who was submitted when, and what they are, is not asked again of a batch of which nothing is new."""
+        scene = Scene("proportional")
+        batch = self.batch(scene, [150.2, 150.0, 150.1])
+        scene.plan(batch, 1000.0)
+        alike = batch.alike
+        assert alike is not None
+        assert alike[0] is batch[0].kind
+        assert alike[1:] == (batch[0].born, batch[1].born)
+        batch[2].born = 0.0
+        (plan,) = scene.plan(batch, 1001.0)
+
+        assert plan.entries is batch
+        assert batch.alike is alike
+        assert [part.entries for part in scene.plan([*batch], 1001.0)] == [batch[:2], [batch[2]]]
+
+    @pytest.mark.parametrize("schedule", ["proportional", "learned"])
+    def test_one_of_mixed_kinds_is_divided(self, schedule: str) -> None:
+        """Each part is a batch, in the order of coming; the whole is not alike."""
+        scene = Scene(schedule)
+        scene.learn(100.0, model="veo3")
+        scene.learn(20.0, model="veo2")
+        batch = self.batch(scene, [30.0] * 4, models=["veo3", "veo2", "veo2", "veo3"])
+        if schedule == "proportional":
+            batch[1].kind = batch[2].kind = None
+        first, second = scene.plan(batch, 1000.0)
+
+        assert [first.entries, second.entries] == [[batch[0], batch[3]], batch[1:3]]
+        assert batch.alike is None
+        assert isinstance(first.entries, Batch)
+        assert first.entries is not batch
+        for again in (first.entries, batch[1:3]):
+            (plan,) = scene.plan(again, 1001.0)
+            assert plan.entries == again
+
+    def test_one_of_different_ages_comes_together_with_time(self) -> None:
+        """Three seconds are much to the young, and nothing to the old."""
+        scene = Scene("proportional")
+        batch = self.batch(scene, [20.0, 23.0])
+        parts = scene.plan(batch, 1000.0)
+        age = middle(bin_of(500.0))
+        (plan,) = scene.plan(batch, 980.0 + age)
+
+        assert [part.entries for part in parts] == [[batch[0]], [batch[1]]]
+        assert plan.entries is batch
+
+
+class TestNews:
+    """A kind is planned anew when there is news of it, but not for each end of a rush."""
+
+    @staticmethod
+    def scene() -> tuple[Scene, Batch]:
+        """Have one task at work, of a kind of which much is known."""
+        scene = Scene("learned")
+        scene.learn(100.0)
+        batch = Batch(come(1000.0))
+        scene.meet(batch[0], 1000.0, created=1000.5 - middle(bin_of(300.0)))
+        return scene, batch
+
+    def prospect(self, scene: Scene, batch: Batch, now: float) -> float:
+        """Tell what the task is planned by."""
+        (plan,) = scene.plan(batch, now)
+        return plan.worth.hazard
+
+    def test_many_ends_in_one_moment_are_one_plan(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However much news there is; it is planned by as soon as looks could be that close again."""
+        scene, batch = self.scene()
+        made: list[bool] = []
+        refresh = Timetable.refresh
+
+        def note(table: Timetable) -> bool:
+            made.append(refresh(table))
+            return made[-1]
+
+        monkeypatch.setattr(Timetable, "refresh", note)
+        scene.learn(50.0, 30)
+        hazard = self.prospect(scene, batch, 1000.0)
+        for part in range(10):
+            scene.learn(30.0, 30)
+            assert self.prospect(scene, batch, 1000.0 + part / 10.0 * CLOSEST * 5.0) == hazard
+
+        assert sum(made) == 1
+        assert self.prospect(scene, batch, 1000.0 + CLOSEST * 5.0) != hazard
+        assert sum(made) == 2
+
+    def test_news_after_quiet_is_planned_by_at_once(self) -> None:
+        """Looks without news put nothing off."""
+        scene, batch = self.scene()
+        hazard = self.prospect(scene, batch, 1000.0)
+        assert self.prospect(scene, batch, 1000.1) == hazard
+        scene.learn(50.0, 30)
+
+        assert self.prospect(scene, batch, 1000.2) != hazard
 
 
 class TestLearned:
@@ -562,7 +727,7 @@ class TestBounds:
         ages=st.lists(st.floats(0.0, 1e5), min_size=1, max_size=8),
         interval=st.none() | st.floats(0.1, 60.0),
         jitter=st.floats(0.0, 1.0),
-        draw_and_known=st.tuples(DRAWS, st.none() | st.floats(0.5, 1e4)),
+        now_and_known=st.tuples(st.floats(1e6, 1e6 + 100.0), st.none() | st.floats(0.5, 1e4)),
     )
     def test_nobody_is_left_out_and_a_minimum_is_kept(
         self,
@@ -570,49 +735,48 @@ class TestBounds:
         ages: list[float],
         interval: float | None,
         jitter: float,
-        draw_and_known: tuple[float, float | None],
+        now_and_known: tuple[float, float | None],
     ) -> None:
         """Whatever was learned, every task is asked for once more: after what the provider asks for, and in time."""
-        draw, known = draw_and_known
+        now, known = now_and_known
         for spec in (VEO, USEAPI):
             scene = Scene(schedule, interval=interval, jitter=jitter)
             if known is not None:
                 scene.durations.law(spec.slug).note_alive(0.0, known, 100)
                 scene.durations.law(spec.slug).note_end(known, 100)
-            entries = come(1e6, len(ages), spec.slug)
+            entries = come(now, len(ages), spec.slug)
             for entry, age in zip(entries, ages, strict=True):
-                scene.meet(entry, 1e6, spec=spec, created=1e6 + 0.5 - age)
-            plans = scene.plan(entries, 1e6, draw, spec)
+                scene.meet(entry, now, spec=spec, created=now + 0.5 - age)
+            plans = scene.plan(entries, now, spec)
 
             assert sorted(entry.key for plan in plans for entry in plan.entries) == sorted(
                 entry.key for entry in entries
             )
             usual = spec.poll_interval(interval)
             for plan in plans:
-                assert 1e6 + spec.min_interval <= plan.due
-                assert plan.due - 1e6 <= 4.0 * usual * (1.0 + jitter) + usual * jitter + 1e-6
-                assert plan.worth.seen_at == 1e6
+                assert now + spec.min_interval <= plan.due
+                assert plan.due - now <= 4.0 * usual * (1.0 + jitter) + usual * jitter + 1e-6
+                assert plan.worth.seen_at == now
                 assert 0.0 <= plan.worth.hazard < math.inf
 
     @pytest.mark.parametrize("schedule", ["proportional", "learned"])
-    @pytest.mark.parametrize("draw", [0.0, 0.3, 0.7, 0.99])
-    def test_looks_are_at_ticks(self, schedule: str, draw: float) -> None:
-        """Once something is known: requests leave in small bursts, and a draw stretches the step by its part."""
-        scene = Scene(schedule, jitter=0.2)
-        scene.learn(145.0)
-        entries = come(1000.25, 3)
-        for entry, age in zip(entries, [20.0, 145.0, 400.0], strict=True):
-            scene.meet(entry, 1000.25, created=1000.75 - age)
-        exact = Scene(schedule, jitter=0.0)
-        exact.learn(145.0)
-        others = come(1000.25, 3)
-        for entry, age in zip(others, [20.0, 145.0, 400.0], strict=True):
-            exact.meet(entry, 1000.25, created=1000.75 - age)
+    @pytest.mark.parametrize("now", [1000.25, 1001.3, 1002.0, 1003.49])
+    def test_looks_are_at_ticks(self, schedule: str, now: float) -> None:
+        """Once something is known: requests leave in small bursts, and those of one moment are stretched alike."""
+        both: list[list[Plan]] = []
+        for jitter in (0.2, 0.0):
+            scene = Scene(schedule, jitter=jitter)
+            scene.learn(145.0)
+            entries = come(now, 3)
+            for entry, age in zip(entries, [20.0, 145.0, 400.0], strict=True):
+                scene.meet(entry, now, created=now + 0.5 - age)
+            both.append(scene.plan(entries, now))
         tick = 5.0 * 0.2 / 2.0
 
-        for plan, other in zip(scene.plan(entries, 1000.25, draw), exact.plan(others, 1000.25), strict=True):
+        for plan, other in zip(*both, strict=True):
             assert plan.due % tick == 0.0
-            assert abs(plan.due - 1000.25 - (other.due - 1000.25) * (1.0 + 0.2 * draw)) <= tick / 2 + 1e-9
+            assert plan.due == plan_at_tick(now, other.due - now, 0.2, tick)
+            assert -tick / 2 <= plan.due - other.due <= (other.due - now) * 0.2 + tick / 2
 
 
 def test_repr_shows_the_schedule() -> None:

@@ -79,7 +79,7 @@ class TestPlanAtTick:
     @given(now=st.floats(0, 1e6), step=st.floats(0.1, 1e4), tick=st.floats(0.01, 1e3), anchor=st.floats(-1e6, 1e6))
     def test_is_at_a_tick_and_near_the_step(self, now: float, step: float, tick: float, anchor: float) -> None:
         """No tick is nearer, unless it is before half of the step: then it is the first that is not."""
-        due = plan_at_tick(now, step, tick, anchor)
+        due = plan_at_tick(now, step, 0.0, tick, anchor)
         least = 8 * math.ulp(3e6)
 
         assert abs(due - anchor - round((due - anchor) / tick) * tick) <= least
@@ -90,12 +90,12 @@ class TestPlanAtTick:
     @given(now=st.floats(0, 1e9), step=st.floats(0.1, 1e5), anchor=st.floats(-1e9, 1e9))
     def test_is_exact_without_ticks(self, now: float, step: float, anchor: float) -> None:
         """Without jitter there are no ticks."""
-        assert plan_at_tick(now, step, 0.0, anchor) == now + step
+        assert plan_at_tick(now, step, 0.0, 0.0, anchor) == now + step
 
     def test_ticks_closer_than_the_clock_can_tell_are_none(self) -> None:
         """A jitter of next to nothing is no reason to fail."""
         for tick in (5e-324, 1e-300, math.ulp(100.0)):
-            assert plan_at_tick(100.0, 10.0, tick, -7.3) == 110.0
+            assert plan_at_tick(100.0, 10.0, tick, tick, -7.3) == 110.0
 
     @pytest.mark.parametrize(
         ("step", "tick", "anchor", "due"),
@@ -108,7 +108,57 @@ class TestPlanAtTick:
     )
     def test_goes_to_the_nearest_tick(self, step: float, tick: float, anchor: float, due: float) -> None:
         """Before or after the step; but never at once."""
-        assert plan_at_tick(100.0, step, tick, anchor) == pytest.approx(due)
+        assert plan_at_tick(100.0, step, 0.0, tick, anchor) == pytest.approx(due)
+
+    @given(
+        now=st.floats(0, 1e6),
+        step=st.floats(0.1, 1e4),
+        jitter=st.floats(0, 1),
+        tick=st.floats(0.01, 1e3),
+        anchor=st.floats(-1e6, 1e6),
+    )
+    def test_is_stretched_within_the_jitter(
+        self, now: float, step: float, jitter: float, tick: float, anchor: float
+    ) -> None:
+        """It is at the tick nearest to the step or to what it may be stretched to, or between; never before half."""
+        due = plan_at_tick(now, step, jitter, tick, anchor)
+        least, longest = 8 * math.ulp(3e6), step * (1 + jitter)
+
+        assert abs(due - anchor - round((due - anchor) / tick) * tick) <= least
+        assert due >= now + max(step / 2, step - tick / 2) - least
+        # Only what is shorter than a tick may be put off to one that is not the nearest.
+        assert (
+            due <= now + (longest + tick / 2 if step >= tick else max(longest + tick / 2, longest / 2 + tick)) + least
+        )
+
+    @given(
+        number=st.integers(-1000, 1000),
+        parts=st.tuples(st.floats(0.01, 0.99), st.floats(0.01, 0.99)),
+        step=st.floats(1, 1e4),
+        jitter=st.floats(0, 1),
+        anchor=st.floats(-1e3, 1e3),
+    )
+    def test_those_of_the_same_ticks_stay_together(
+        self, number: int, parts: tuple[float, float], step: float, jitter: float, anchor: float
+    ) -> None:
+        """Whenever they are asked between the same two ticks, they are due at the same or at the next to it."""
+        first, second = (plan_at_tick(anchor + number + part, step, jitter, 1.0, anchor) for part in parts)
+
+        assert abs(first - second) <= 1.0 + 1e-6
+
+    def test_stretches_vary_within_the_jitter(self) -> None:
+        """From tick to tick a step is stretched by all sorts of parts, and the same one by the same at any time."""
+        times = [100.3 + number / 2 for number in range(400)]
+        dues = [plan_at_tick(now, 1000.0, 0.2, 0.5, 0.1) for now in times]
+        parts = [(due - now) / 1000.0 - 1.0 for due, now in zip(dues, times, strict=True)]
+
+        assert -0.001 <= min(parts) < 0.005
+        assert 0.195 < max(parts) <= 0.201
+        assert sum(parts) / 400 == pytest.approx(0.1, abs=0.01)
+        assert all(sum(low <= part < low + 0.05 for part in parts) > 70 for low in (0.0, 0.05, 0.1, 0.15))
+        # No part follows from the one before it.
+        assert sum(abs(later - earlier) > 0.02 for earlier, later in itertools.pairwise(parts)) > 250
+        assert dues == [plan_at_tick(now, 1000.0, 0.2, 0.5, 0.1) for now in times]
 
 
 class TestPlanRetry:

@@ -213,6 +213,12 @@ class TestPlan:
 
         assert Timetable(again, 5.0, 150.0).steps == Timetable(law, 5.0, 150.0).steps
 
+    def test_tells_how_close_looks_may_be(self) -> None:
+        """A part of the interval, or what the provider asks for; whatever is known."""
+        for law in (Law(), lognormal_law()):
+            assert Timetable(law, 5.0, 150.0).closest == CLOSEST * 5.0
+            assert Timetable(law, 5.0, 150.0, least=3.0).closest == 3.0
+
     def test_looks_as_often_as_it_may_where_that_is_too_seldom(self) -> None:
         """Where the provider's minimum is longer than the interval, it is the interval."""
         assert set(Timetable(lognormal_law(), 5.0, 150.0, least=30.0).steps) == {30.0}
@@ -246,16 +252,80 @@ class TestRefresh:
         assert table.steps[bin_of(200.0)] < before
 
     def test_calms_down_when_a_service_hangs(self) -> None:
-        """Tasks that live on where others ended are asked less and less often, though nothing ends."""
+        """Tasks that live on where others ended are asked less and less often, though nothing ends.
+
+        Those who are farthest are asked as under the fixed interval: nothing is known of what is ahead of them.
+        """
         law = build_law([(60.0 + number % 7, True) for number in range(100)])
         table = Timetable(law, 5.0, 60.0)
-        before = table.steps[bin_of(190.0)]
+        before = [table.steps[bin_of(age)] for age in (120.0, 190.0)]
         for age in range(200):
             law.note_alive(age, age + 1.0, 100)
             table.refresh()
 
-        assert before < 3.0
-        assert table.steps[bin_of(190.0)] > 15.0
+        assert max(before) < 3.0
+        assert table.steps[bin_of(120.0)] > 15.0
+        assert table.steps[bin_of(199.0)] == pytest.approx(5.0)
+        for age in range(200, 300):
+            law.note_alive(age, age + 1.0, 100)
+            table.refresh()
+        assert table.steps[bin_of(199.0)] > 15.0
+
+
+class TestReached:
+    """Nothing stretches the interval where no task has come through."""
+
+    @given(history=HISTORIES, age=AGES, interval=INTERVALS, typical=TYPICAL)
+    def test_what_is_ahead_of_all_is_not_put_off(
+        self, history: list[tuple[float, bool]], age: float, interval: float, typical: float
+    ) -> None:
+        """From the last age that any task has reached on, a look follows within an interval."""
+        law = build_law(history)
+        due = Timetable(law, interval, typical).next_age(age)
+
+        assert due <= (max(age, EDGES[law.reached]) + interval) * (1 + SLACK)
+
+    @pytest.mark.parametrize("typical", [30.0, 150.0, 3000.0])
+    def test_the_first_ends_of_many_put_nobody_off(self, typical: float) -> None:
+        """Of a lot that was submitted together the others may all be about to end as well."""
+        law = Law()
+        table = Timetable(law, 5.0, typical)
+        for age in range(60):
+            law.note_alive(age, age + 1.0, 2000)
+            table.refresh()
+        law.note_end(59.5, 2 * ENOUGH)
+        table.refresh()
+        end = EDGES[bin_of(60.0)]
+
+        assert table.is_learned
+        assert law.reached == bin_of(60.0)
+        assert all(step <= 5.0 * (1 + SLACK) for step in table.steps[law.reached :])
+        for tenths in range(500, 700):
+            assert table.next_age(tenths / 10) <= max(tenths / 10, end) + 5.0 * (1 + SLACK)
+
+    def test_where_tasks_came_through_looks_are_seldom(self) -> None:
+        """It is known then that hardly any end there: the interval is stretched as far as it may be."""
+        law = Law()
+        table = Timetable(law, 5.0, 3000.0)
+        law.note_alive(0.0, 60.0, 2000)
+        law.note_end(59.5, 2 * ENOUGH)
+        table.refresh()
+        before = table.steps[bin_of(100.0)]
+        for _ in range(100):
+            law.note_alive(60.0, 400.0, 10)
+            law.note_end(400.0)
+        table.refresh()
+
+        assert before <= 5.0 * (1 + SLACK)
+        assert table.steps[bin_of(100.0)] == pytest.approx(FARTHEST * 5.0)
+        assert table.steps[bin_of(200.0)] == pytest.approx(FARTHEST * 5.0)
+
+    def test_ends_alone_come_through_nothing(self) -> None:
+        """Where nobody was seen at work, whatever has ended, no look is farther than the interval."""
+        law = Law()
+        law.note_end(100.0, 50)
+
+        assert max(Timetable(law, 5.0, 150.0).steps) <= 5.0 * (1 + SLACK)
 
 
 def play(

@@ -106,6 +106,7 @@ class Row:
         raised: What these two raise at the end, or empty.
         extra: Requests at most beyond those of a scene without a fault.
         late: Seconds at most beyond it.
+        outages: Warnings at most: one for each time that the trouble begins to last.
         provider: Whose tasks are waited for.
         count: How many.
         tasks: How they are scripted.
@@ -118,6 +119,7 @@ class Row:
     raised: str = ""
     extra: int = 0
     late: float = 0.5
+    outages: int = 1
     provider: str = "luma"
     count: int = COUNT
     tasks: dict[str, object] = field(default_factory=dict)
@@ -445,7 +447,7 @@ ROWS = [
     Row("503 with `Retry-After: 30`", faulty(status=503, headers={"Retry-After": "30"}), late=1),
     Row("504, 3 times", faulty(status=504, times=3), extra=2, late=1),
     Row("500 to every other request, by chance", faulty(status=500, rate=0.5), extra=9, late=9),
-    Row("500 for a minute", faulty(status=500, times=None, when=lambda seen: seen.time < 60), extra=10, late=35),
+    Row("500 for a minute", faulty(status=500, times=None, when=lambda seen: seen.time < 60), extra=10, late=40),
     Row("500 for good", faulty(status=500, times=None), *ends_with("TaskTimeoutError"), extra=40, late=LIMIT),
     # Answers that are none.
     Row("200 with an HTML page, 3 times", faulty(body=PAGE, times=3), extra=2, late=1),
@@ -472,8 +474,9 @@ ROWS = [
     Row(
         "one id makes every batch fail with 500",
         faulty(status=500, times=None, when=has(BAD, batch=True)),
-        extra=20,
-        late=30,
+        extra=24,
+        late=75,
+        outages=3,  # the others are answered in between
     ),
     Row("one record cannot be read, 3 times", faulty(edit=in_items(spoil_one), times=3), extra=3, late=1),
     Row("one record nests without end", faulty(edit=spoil(BAD), times=None), *all_but("ProtocolError"), extra=16),
