@@ -19,9 +19,12 @@ class Allowance:
     """The requests that a provider's tasks may take, by how many it takes to ask for all of them in full batches.
 
     What is not used is saved for when it is worth more.
+
+    Attributes:
+        interval: Mean seconds from one look at a task to the next.
     """
 
-    __slots__ = ("_at", "_interval", "_is_spent", "_patience", "_saved", "_share")
+    __slots__ = ("_at", "_is_spent", "_patience", "_saved", "_share", "interval")
 
     def __init__(self, interval: float, patience: float, now: float) -> None:
         """Start with nothing saved.
@@ -31,7 +34,7 @@ class Allowance:
             patience: For how much of it looks wait for others to leave with, once all is spent.
             now: Seconds of the loop's clock.
         """
-        self._interval = interval
+        self.interval = interval
         self._patience = patience
         self._share = 0.0
         self._saved = 0.0
@@ -40,7 +43,7 @@ class Allowance:
 
     def __repr__(self) -> str:
         """Show what is saved, and how much of it comes with each interval."""
-        return f"<Allowance {self._saved:.3g} requests, {self._share:.3g} more in {self._interval:g} s>"
+        return f"<Allowance {self._saved:.3g} requests, {self._share:.3g} more in {self.interval:g} s>"
 
     def advance(self, now: float, share: float) -> None:
         """Save what the time since the last call is worth; a longer one passed without anybody to ask for.
@@ -49,7 +52,7 @@ class Allowance:
             now: Seconds of the loop's clock.
             share: How many requests it takes, from now on, to ask for all once.
         """
-        intervals = min((now - self._at) / self._interval, _LONGEST_PAUSE)
+        intervals = min((now - self._at) / self.interval, _LONGEST_PAUSE)
         self._saved = min(self._saved + intervals * self._share, _SAVED_INTERVALS * share)
         self._at = now
         self._share = share + min(_LARGEST_EXTRA * share, _EXTRA * share + _EXTRA_ROOT * math.sqrt(share))
@@ -57,7 +60,7 @@ class Allowance:
     def free_at(self) -> float:
         """Tell when there are requests to spend: one, or once all were spent, a few together."""
         needed = max(1.0, self._patience * self._share) if self._is_spent else 1.0
-        return self._at + max(0.0, needed - self._saved) / self._share * self._interval
+        return self._at + max(0.0, needed - self._saved) / self._share * self.interval
 
     def spend(self) -> None:
         """Spend a request, or what there is of one."""

@@ -76,11 +76,13 @@ class Worth(NamedTuple):
         hazard: How many of such tasks end in a second, of those that have not ended.
         seen_at: When it was last asked for, in seconds of the loop's clock.
         is_spare: Whether the look may wait, at will, for others to come along.
+        latest: Until when it may, about, in seconds of the loop's clock.
     """
 
     hazard: float
     seen_at: float
     is_spare: bool = False
+    latest: float = math.inf
 
     @property
     def urgency(self) -> int:
@@ -104,12 +106,14 @@ class Turns(NamedTuple):
         due: When the first is whose look is not to wait; infinity if there is none.
         spare_due: When the first is whose look may wait; likewise.
         present: How many have a turn.
+        latest: Until when those that are due and may wait are to do so; infinity if there are none.
     """
 
     lane: Lane
     due: float
     spare_due: float
     present: int
+    latest: float = math.inf
 
 
 class Agenda(Generic[M]):
@@ -166,7 +170,7 @@ class Agenda(Generic[M]):
             if due == spare_due == math.inf:
                 del self._queues[lane]
             else:
-                turns.append(Turns(lane, due, spare_due, len(queue)))
+                turns.append(Turns(lane, due, spare_due, len(queue), queue.latest()))
         return turns
 
     def worth(self, lane: Lane, size: int, now: float) -> float:
@@ -180,7 +184,14 @@ class Agenda(Generic[M]):
         return self._queues[lane].worth(size, now)
 
     def take(
-        self, lane: Lane, size: int, now: float, *, latest: float = math.inf, spare_latest: float = math.inf
+        self,
+        lane: Lane,
+        size: int,
+        now: float,
+        *,
+        latest: float = math.inf,
+        spare_latest: float = math.inf,
+        overdue: float = -math.inf,
     ) -> Sequence[M]:
         """Take a lane's next ones off, to be asked together.
 
@@ -194,11 +205,12 @@ class Agenda(Generic[M]):
             now: Seconds of the loop's clock.
             latest: Only those that are due by this time are taken, likewise.
             spare_latest: As much for those whose looks may wait.
+            overdue: Of those, the ones that were to wait until then at most come first, if no others are due.
 
         Returns:
             They; if they came together, the very sequence that was added. Their places are for the caller to change.
         """
-        return self._queues[lane].take(size, now, latest, spare_latest)
+        return self._queues[lane].take(size, now, latest, spare_latest, overdue)
 
 
 class _Turn(Generic[M]):
@@ -351,10 +363,22 @@ class _Queue(Generic[M]):
                 break
         return best.worth.at(now) * min(size, due)
 
-    def take(self, size: int, now: float, latest: float, spare_latest: float) -> Sequence[M]:
+    def latest(self) -> float:
+        """Tell until when those that are due and may wait are to do so; after `first_due`."""
+        longest = self._longest_waiting()
+        return math.inf if longest is None else longest.worth.latest
+
+    def _longest_waiting(self) -> _Turn[M] | None:
+        """Find the turn, of those that are due and may wait, that is not to do so any more before all others."""
+        firsts = [turns[0] for (is_spare, _), turns in self._due.items() if is_spare and turns]
+        return min(firsts, key=lambda turn: turn.worth.latest, default=None)
+
+    def take(self, size: int, now: float, latest: float, spare_latest: float, overdue: float) -> Sequence[M]:
         self._ripen(now)
         # A request that leaves for those who are not to wait takes some of them, whoever else is worth more.
         first = self._best(now, is_urgent=True) or self._best(now)
+        if first is not None and first.worth.is_spare and (longest := self._longest_waiting()) is not None:
+            first = longest if longest.worth.latest <= overdue else first
         if first is not None and len(whole := first.take(size)) == size:
             self._present -= size
             return whole

@@ -52,14 +52,16 @@ class _Traffic:
         allowance: Of the looks that are planned for their worth; None where none are.
         under_way: Requests under way.
         asked: The ids that they have.
+        gathering: Seconds that a look may wait longer than it should, for others to leave with.
     """
 
-    __slots__ = ("allowance", "asked", "patience", "size", "spec", "under_way")
+    __slots__ = ("allowance", "asked", "gathering", "patience", "size", "spec", "under_way")
 
     def __init__(self, spec: ProviderSpec, policy: PollPolicy) -> None:
         self.allowance: Allowance | None = None
         self.under_way = 0
         self.asked = 0
+        self.gathering = 0.0
         self.follow(spec, policy)
 
     def follow(self, spec: ProviderSpec, policy: PollPolicy) -> None:
@@ -123,7 +125,7 @@ class Dispatch:
         idle = 0 if is_sole else self._count_idle(turns)
         best: Departure | None = None
         most = 0.0
-        for lane, due, spare_due, present in turns:
+        for lane, due, spare_due, present, latest in turns:
             traffic = self._traffic_of(lane.provider)
             if traffic.under_way and room <= idle:
                 self.is_crowded = True
@@ -131,10 +133,13 @@ class Dispatch:
             first_due = min(due, spare_due)
             if self._is_learning and not lane.halvings:
                 allowance = self._allowance_of(traffic, now)
-                allowance.advance(now, max(1.0, (present + traffic.asked) / traffic.size))
+                share = max(1.0, (present + traffic.asked) / traffic.size)
+                allowance.advance(now, share)
+                # The more requests there are, the less a look waits for others to fill one with.
+                traffic.gathering = allowance.interval / share
                 if spare_due <= now < due:
-                    # What may wait does so until the provider's allowance has a request for it.
-                    first_due = min(due, allowance.free_at())
+                    # What may wait does so until the provider's allowance has a request for it, or it is too late.
+                    first_due = min(due, allowance.free_at(), latest + traffic.gathering)
             held_until = self._holds.until(traffic.spec, under_way=traffic.under_way, patience=traffic.patience)
             self.is_crowded |= held_until == math.inf
             ready = max(first_due, now, held_until)
@@ -167,7 +172,8 @@ class Dispatch:
         traffic.under_way += 1
         self._holds.take(traffic.spec, now)
         size = self._size(traffic, lane, now)
-        taken = self._agenda.take(lane, size, now, latest=latest, spare_latest=spare_latest)
+        overdue = now - traffic.gathering
+        taken = self._agenda.take(lane, size, now, latest=latest, spare_latest=spare_latest, overdue=overdue)
         traffic.asked += len(taken)
         return taken
 

@@ -192,7 +192,9 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
         linger: How long a new waiter's first look is held back so that others can share its request.
         max_in_flight: Requests under way at once, across all providers.
         start_rate: Looks a second under one token, to begin with. It is halved when the service says that it is too
-            much (429), and climbs back as long as it does not. The service's documents allow 60.
+            much (429), and climbs back as long as it does not. The service's documents allow 60. A second's worth may
+            leave at once; what it holds up leaves a few at a time, up to a tenth of the interval late, unless the rate
+            is cut.
         max_rate: Looks a second over all providers, at most; None leaves it to the service. Where that is less than
             the intervals would take, the next look is the one that it is worth most to make: at the ids for which the
             most waiting in vain has built up. Submissions are not held back by it.

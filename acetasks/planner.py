@@ -126,7 +126,8 @@ class Planner:
         if self._policy.schedule == "fixed":
             yield Plan(self.plan_fixed(spec, now), Worth(hazard, now), batch)
             return
-        tick = spec.poll_interval(self._policy.interval) * self._policy.jitter / 2.0
+        interval = spec.poll_interval(self._policy.interval)
+        tick = interval * self._policy.jitter / 2.0
         unknown: list[Entry] = []
         for kind, members in _alike(batch, now):
             if isinstance(kind, _Kind):
@@ -137,8 +138,13 @@ class Planner:
             age_bin = bin_of(now - members[0].born)
             step = kind.timetable.steps[age_bin]
             due = max(plan_at_tick(now, step, self._policy.jitter, tick, self._anchor), now + spec.min_interval)
-            # What is learned is when to look, not to look more often: such looks may wait for the allowance.
-            yield Plan(due, Worth(kind.timetable.prospect(age_bin), now, is_spare=bool(kind.laws)), members)
+            worth = Worth(kind.timetable.prospect(age_bin), now)
+            if kind.laws:
+                # What is learned is when to look, not to look more often: such looks may wait for the allowance, as
+                # long as none is later than after the fixed interval.
+                latest = max(due, now + interval * (1.0 + self._policy.jitter / 2.0))
+                worth = worth._replace(is_spare=True, latest=latest)
+            yield Plan(due, worth, members)
         if len(unknown) == len(batch):
             unknown = batch  # in their own order
         if unknown:

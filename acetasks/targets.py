@@ -121,30 +121,28 @@ def read_targets(first: str | Iterable[Target], ids: Iterable[str] | None) -> Wa
         if ids is None or isinstance(ids, str):
             raise TypeError(f"give a provider and a list of its ids, not {first!r} and {ids!r}")
         slug = lookup(first).slug
-        wanted = Wanted([(slug, task_id) for task_id in check_ids(list(ids))], {})
+        wanted = Wanted(waiting.KeysOfOne(slug, check_ids(list(ids))), {})
     elif ids is not None:
         raise TypeError(f"give a provider's slug with its ids, not {first!r}")
     elif not isinstance(first, Iterable):
         raise TypeError(f"give a list of handles, or of pairs of provider and id, not {first!r}")
     else:
-        wanted = Wanted([], {})
-        for target in first:
-            _read_target(target, wanted)
+        finished: dict[Key, Task] = {}
+        wanted = Wanted([_read_target(target, finished) for target in first], finished)
     if not wanted.keys:
         raise ValueError("no task ids were given: there is nothing to ask for")
     return wanted
 
 
-def _read_target(target: Target, wanted: Wanted) -> None:
-    """Find out which task is meant by a pair of provider and id, or a handle, and put it to the others."""
+def _read_target(target: Target, finished: dict[Key, Task]) -> Key:
+    """Find out which task is meant by a pair of provider and id, or by a handle, which may know its end."""
     if isinstance(target, TaskHandle):
         key = target.key
         if target.finished is not None:
-            wanted.finished[key] = target.finished
-    else:
-        pair: object = target
-        if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004  # a pair has two
-            raise TypeError(f"a task is given as a pair of provider and id, or as a handle, not {target!r}")
-        provider, task_id = pair
-        key = (lookup(provider).slug, check_id(task_id))
-    wanted.keys.append(key)
+            finished[key] = target.finished
+        return key
+    pair: object = target
+    if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004  # a pair has two
+        raise TypeError(f"a task is given as a pair of provider and id, or as a handle, not {target!r}")
+    provider, task_id = pair
+    return lookup(provider).slug, check_id(task_id)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import anyio.lowlevel
 
@@ -25,12 +27,36 @@ from acetasks.models import Task, TaskState
 from acetasks.pending import Entry, Key, Outcome, Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Mapping
 
     from acetasks.poller import Poller
 
 #: Tasks that are seen to before others get their turn: a few milliseconds of work.
 _PORTION = 500
+
+
+class KeysOfOne(Sequence[Key]):
+    """The keys of tasks of one provider, made when they are looked at: of a hundred thousand not all at once."""
+
+    __slots__ = ("_ids", "_provider")
+
+    def __init__(self, provider: str, ids: Sequence[str]) -> None:
+        self._provider = provider
+        self._ids = ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, place: int) -> Key: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Key]: ...
+    def __getitem__(self, place: int | slice) -> Key | Sequence[Key]:
+        found = self._ids[place]
+        return (self._provider, found) if isinstance(found, str) else KeysOfOne(self._provider, found)
+
+    def __iter__(self) -> Iterator[Key]:
+        return zip(itertools.repeat(self._provider), self._ids)  # the first has no end
 
 
 class Wanted(NamedTuple):
@@ -41,7 +67,7 @@ class Wanted(NamedTuple):
         finished: Those of them whose end is known without asking.
     """
 
-    keys: list[Key]
+    keys: Sequence[Key]
     finished: dict[Key, Task]
 
     @property
@@ -276,7 +302,7 @@ def _is_of_one(error: AceTasksError) -> bool:
     return isinstance(error, ProtocolError) or (isinstance(error, BadRequestError) and not error.is_redirect)
 
 
-async def _register(poller: Poller, waiter: QueueWaiter, keys: list[Key]) -> None:
+async def _register(poller: Poller, waiter: QueueWaiter, keys: Sequence[Key]) -> None:
     """Register a waiter for tasks whose ends are not known, each once."""
     for start in range(0, len(keys), _PORTION):
         if start:

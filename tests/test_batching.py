@@ -477,7 +477,7 @@ def test_the_order_of_a_turn_is_not_that_of_the_answers(looks: tuple[int, ...], 
     for place, rank in enumerate(ranks):
         agenda.add(LUMA, call(names[rank]), 5.0, rank, worth=SAME)
         if place in looks:
-            assert agenda.turns(1.0 + place) == [(LUMA, 5.0, math.inf, len(agenda))]
+            assert agenda.turns(1.0 + place) == [Turns(LUMA, 5.0, math.inf, len(agenda))]
 
     assert take(agenda, LUMA, 2, 5.0) == "a b"
     assert take(agenda, LUMA, 50, 5.0) == "c d e"
@@ -490,7 +490,7 @@ def test_who_leaves_does_not_settle_the_order(is_due: bool) -> None:  # noqa: FB
     gone, stays = call("gone stays")
     agenda.add(LUMA, [gone, stays], 5.0, 1, worth=SAME)
     agenda.discard(gone)
-    assert agenda.turns(1.0) == [(LUMA, 5.0, math.inf, 1)]
+    assert agenda.turns(1.0) == [Turns(LUMA, 5.0, math.inf, 1)]
     agenda.add(LUMA, call("first"), 5.0, 0, worth=SAME)
 
     assert take(agenda, LUMA, 50, 5.0 if is_due else 1.0) == "first stays"
@@ -516,6 +516,29 @@ class TestSpare:
         assert agenda.turns(9.0)[0] == Turns(LUMA, math.inf, -math.inf, 1)
         assert take(agenda, LUMA, 1, 9.0) == "a"
         assert [turns.lane for turns in agenda.turns(9.0)] == [FLUX]
+
+    def test_it_is_told_until_when_they_may_wait(self) -> None:
+        """Of those that are due the one that has waited enough before all others, however urgent it is."""
+        agenda: Agenda[Member] = Agenda()
+        assert Worth(0.01, 0.0, is_spare=True).latest == math.inf
+        agenda.add(LUMA, call("a"), 5.0, worth=Worth(0.01, 0.0, is_spare=True, latest=30.0))
+        agenda.add(LUMA, call("b"), 6.0, worth=Worth(1.0, 0.0, is_spare=True, latest=20.0))
+        agenda.add(LUMA, call("c"), 2.0, worth=Worth(0.1, 0.0, latest=1.0))
+
+        assert [agenda.turns(now)[0].latest for now in (4.0, 5.0, 6.0)] == [math.inf, 30.0, 20.0]
+
+    @pytest.mark.parametrize(
+        ("overdue", "order"), [(-math.inf, "b a"), (19.9, "b a"), (20.0, "a b"), (25.0, "a b"), (40.0, "a b")]
+    )
+    def test_who_has_waited_enough_comes_first(self, overdue: float, order: str) -> None:
+        """Whatever the others are worth; but not before those that are not to wait at all."""
+        agenda: Agenda[Member] = Agenda()
+        agenda.add(LUMA, call("a"), 5.0, worth=Worth(1e-6, 0.0, is_spare=True, latest=20.0))
+        agenda.add(LUMA, call("b"), 5.0, worth=Worth(1.0, 0.0, is_spare=True, latest=30.0))
+        agenda.add(LUMA, call("c"), 5.0, worth=Worth(1e-9, 0.0))
+        taken = [agenda.take(LUMA, 1, 50.0, overdue=overdue)[0].name for _ in range(3)]
+
+        assert " ".join(taken) == f"c {order}"
 
     def test_who_may_wait_has_no_turn_with_one_who_may_not(self) -> None:
         """Though they are due at the same time and as urgent."""

@@ -384,6 +384,36 @@ class TestAllowance:
         assert scene.next(free_at / 2.0) == (pytest.approx(free_at), LUMA)
         assert scene.next(free_at + 1e-6) == (free_at + 1e-6, LUMA)
 
+    @pytest.mark.parametrize(
+        ("count", "latest", "free_at"),
+        [
+            # An interval divided by the requests that it takes to ask for all is how much longer they wait.
+            (1, -8.0, 7.0),
+            (50, -8.0, 7.0),
+            (100, -3.0, 4.5),
+            (1000, -0.5, 0.25),
+            # The allowance has one earlier.
+            (1, 0.0, 10.0),
+            (100, 0.0, 5.0),
+        ],
+    )
+    def test_nobody_waits_for_it_for_ever(self, scene: Scene, count: int, latest: float, free_at: float) -> None:
+        """A look that should not wait any longer leaves, and the sooner the more others there are to leave with."""
+        scene.add(LUMA, count, due=0.0, worth=Worth(0.01, -30.0, is_spare=True, latest=latest))
+
+        assert scene.next(0.0) == (pytest.approx(free_at), LUMA)
+        assert scene.next(free_at - 0.01) == (pytest.approx(free_at), LUMA)
+        assert scene.next(free_at + 1e-6) == (free_at + 1e-6, LUMA)
+
+    def test_who_should_not_wait_any_longer_leaves_first(self, scene: Scene) -> None:
+        """Though it is worth less to ask for it than for the others."""
+        scene.add(LUMA, 999, due=0.0, worth=Worth(1.0, -30.0, is_spare=True, latest=90.0))
+        (last,) = scene.add(LUMA, due=0.0, worth=Worth(1e-6, -30.0, is_spare=True, latest=-0.5))
+        assert scene.next(0.0) == (pytest.approx(0.25), LUMA)
+
+        assert last not in scene.take(LUMA, 0.2, is_spare=True)
+        assert last in scene.take(LUMA, 0.3, is_spare=True)
+
     @pytest.mark.parametrize(("jitter", "free_at"), [(0.0, 10.0), (0.2, 11.0), (1.0, 15.0)])
     def test_the_interval_is_the_mean_one(self, jitter: float, free_at: float) -> None:
         """The jitter stretches it."""

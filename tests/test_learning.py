@@ -164,6 +164,14 @@ class TestGain:
 
         assert all_four.lateness < 0.9 * first.lateness
 
+    def test_a_first_lot_is_not_seen_later(self) -> None:
+        """However many were submitted together: the first ends say little of the others."""
+        tasks = plan(2000, lot=2000)
+        learned, fixed = play("learned", tasks), play("fixed", tasks)
+
+        assert learned.lateness <= fixed.lateness
+        assert learned.looks <= 1.3 * fixed.looks
+
 
 class TestDurations:
     """What is learned can be kept, handed on and shared."""

@@ -577,6 +577,17 @@ class TestSpare:
 
         assert self.is_spare(scene) is False
 
+    @pytest.mark.parametrize("age", [1.0, 50.0, 99.0, 300.0])
+    def test_they_wait_as_long_as_none_is_later_than_at_the_fixed_interval(self, age: float) -> None:
+        """Or than they were planned for."""
+        scene = Scene("learned", jitter=0.2)
+        scene.learn(100.0)
+        (entry,) = come(1000.0)
+        scene.meet(entry, 1000.0, created=1000.5 - age)
+        (plan,) = scene.plan([entry], 1000.0)
+
+        assert plan.worth.latest == max(plan.due, 1000.0 + 5.0 * 1.1)
+
     @pytest.mark.parametrize(("ends", "is_spare"), [(0, False), (ENOUGH - 1, False), (ENOUGH, True), (100, True)])
     def test_enough_must_be_known(self, ends: int, is_spare: bool) -> None:  # noqa: FBT001  # a column
         """Until then tasks are asked for as under the fixed schedule, which waits for nothing."""

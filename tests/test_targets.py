@@ -166,10 +166,20 @@ class TestReadTargets:
 
     def test_reads_a_provider_and_its_ids(self) -> None:
         """Any iterable of ids will do; order and repetition are kept."""
-        expected = Wanted([("luma", "b"), ("luma", "a"), ("luma", "b")], {})
+        expected = [("luma", "b"), ("luma", "a"), ("luma", "b")]
 
-        assert read_targets("luma", ["b", "a", "b"]) == expected
-        assert read_targets("luma", iter(("b", "a", "b"))) == expected
+        for ids in (["b", "a", "b"], iter(("b", "a", "b"))):
+            wanted = read_targets("luma", ids)
+            assert (list(wanted.keys), wanted.finished) == (expected, {})
+            assert wanted.unfinished is wanted.keys
+
+    def test_the_list_of_ids_may_change_afterwards(self) -> None:
+        """What is waited for is what was in it."""
+        ids = ["a", "b"]
+        wanted = read_targets("luma", ids)
+        ids[0] = "c"
+
+        assert list(wanted.keys) == [("luma", "a"), ("luma", "b")]
 
     @pytest.mark.parametrize("target", [("luma", "t-1"), ["luma", "t-1"], TaskHandle("luma", "t-1")])
     def test_a_pair_and_a_handle_mean_the_same(self, target: tuple[str, str]) -> None:

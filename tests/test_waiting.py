@@ -17,7 +17,7 @@ from acetasks import PollPolicy, RetryPolicy, Task, TaskState
 from acetasks.durations import Durations
 from acetasks.poller import Poller
 from acetasks.testing.clock import VirtualClockDeadlockError, run
-from acetasks.waiting import Wanted, each_completed, follow, wait_all, wait_for
+from acetasks.waiting import KeysOfOne, Wanted, each_completed, follow, wait_all, wait_for
 from acetasks.wire import Response
 
 if TYPE_CHECKING:
@@ -615,3 +615,27 @@ class TestWanted:
         """In the order given."""
         assert want("a", "known", "b", "a", finished=[DONE]).unfinished == [("luma", name) for name in "aba"]
         assert want("a", "b").unfinished == [("luma", "a"), ("luma", "b")]
+
+
+class TestKeysOfOne:
+    """`KeysOfOne`: the keys of many tasks of one provider, none of which is made before it is looked at."""
+
+    def test_is_as_the_list_of_them(self) -> None:
+        """By place, in parts, from either end and in order."""
+        ids = [f"t{number}" for number in range(7)]
+        keys, expected = KeysOfOne("luma", ids), [("luma", task_id) for task_id in ids]
+
+        assert list(keys) == [keys[place] for place in range(7)] == expected
+        assert len(keys) == 7
+        assert keys[-1] == ("luma", "t6")
+        assert ("luma", "t3") in keys
+        assert ("flux", "t3") not in keys
+        for part in (slice(2, 5), slice(5, 90), slice(9, 12), slice(None, None, -2)):
+            assert list(keys[part]) == expected[part]
+            assert len(keys[part]) == len(expected[part])
+        with pytest.raises(IndexError):
+            _ = keys[7]
+
+    def test_of_none_is_empty(self) -> None:
+        """And as false as an empty list."""
+        assert not KeysOfOne("luma", [])
