@@ -10,7 +10,8 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, overload
 
 import msgspec
 
@@ -134,8 +135,10 @@ class Entry(msgspec.Struct, eq=False, gc=False):
         return self.trouble.fault if self.trouble else None
 
 
-class Batch(list[Entry]):
+class Batch(Sequence[Entry]):
     """Entries that are asked for together, and what is the same at each look as long as nothing is new of any of them.
+
+    Thousands of them are little for the garbage collector to go through: it passes over tuples of entries.
 
     Attributes:
         question: What is asked; the poller's.
@@ -143,12 +146,30 @@ class Batch(list[Entry]):
             submitted; None where they are not planned alike, or nobody has looked; the planner's.
     """
 
-    __slots__ = ("alike", "question")
+    __slots__ = ("_entries", "alike", "question")
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        super().__init__(entries)
+        self._entries = tuple(entries)
         self.question: Question | None = None
         self.alike: tuple[object, float, float] | None = None
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @overload
+    def __getitem__(self, place: int) -> Entry: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Entry]: ...
+    def __getitem__(self, place: int | slice) -> Entry | Sequence[Entry]:
+        return self._entries[place]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and [*self] == [*other]
+
+    __hash__ = None  # type: ignore[assignment]  # nobody looks for one
 
 
 class Pending:

@@ -61,7 +61,7 @@ class Plan(NamedTuple):
 
     due: float
     worth: Worth
-    entries: list[Entry]
+    entries: Batch
 
 
 class Planner:
@@ -145,10 +145,10 @@ class Planner:
                 latest = max(due, now + interval * (1.0 + self._policy.jitter / 2.0))
                 worth = worth._replace(is_spare=True, latest=latest)
             yield Plan(due, worth, members)
-        if len(unknown) == len(batch):
-            unknown = batch  # in their own order
         if unknown:
-            yield Plan(self.plan_fixed(spec, now), Worth(hazard, now), unknown)
+            # If it is all of them, in their own order.
+            rest = batch if len(unknown) == len(batch) else Batch(unknown)
+            yield Plan(self.plan_fixed(spec, now), Worth(hazard, now), rest)
 
     def meet(self, entry: Entry, spec: ProviderSpec, reading: Reading, today: float | None, now: float) -> None:
         """Take note of a record of a task, which tells its kind and age.
@@ -211,7 +211,7 @@ class Planner:
         return kind
 
 
-def _alike(batch: Batch, now: float) -> Iterable[tuple[object, list[Entry]]]:
+def _alike(batch: Batch, now: float) -> Iterable[tuple[object, Batch]]:
     """Divide a batch into those of the same kind, whose ages are in the same bin."""
     if batch.alike is None:
         births = [entry.born for entry in batch]

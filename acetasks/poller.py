@@ -484,5 +484,5 @@ def _ask_about(spec: ProviderSpec, batch: Batch) -> Question:
     """Ask what was asked before if nothing is new of any of a batch, and what is known of each now if something is."""
     if batch.question is None:
         request = build_look(spec, [entry.key[1] for entry in batch])
-        batch.question = Question(request, [entry.record for entry in batch])
+        batch.question = Question(request, tuple([entry.record for entry in batch]))
     return batch.question

@@ -121,7 +121,7 @@ def read_targets(first: str | Iterable[Target], ids: Iterable[str] | None) -> Wa
         if ids is None or isinstance(ids, str):
             raise TypeError(f"give a provider and a list of its ids, not {first!r} and {ids!r}")
         slug = lookup(first).slug
-        wanted = Wanted(waiting.KeysOfOne(slug, check_ids(list(ids))), {})
+        wanted = Wanted(waiting.KeysOfOne(slug, tuple(check_ids(list(ids)))), {})
     elif ids is not None:
         raise TypeError(f"give a provider's slug with its ids, not {first!r}")
     elif not isinstance(first, Iterable):

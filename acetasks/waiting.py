@@ -36,11 +36,14 @@ _PORTION = 500
 
 
 class KeysOfOne(Sequence[Key]):
-    """The keys of tasks of one provider, made when they are looked at: of a hundred thousand not all at once."""
+    """The keys of tasks of one provider, made when they are looked at: of a hundred thousand not all at once.
+
+    The garbage collector passes over a tuple of texts; a list is gone through at each of its full rounds.
+    """
 
     __slots__ = ("_ids", "_provider")
 
-    def __init__(self, provider: str, ids: Sequence[str]) -> None:
+    def __init__(self, provider: str, ids: tuple[str, ...]) -> None:
         self._provider = provider
         self._ids = ids
 

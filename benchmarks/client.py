@@ -118,6 +118,8 @@ class Course:
         self._waiting = dict.fromkeys(ends)
         self._heart = Heart(asyncio.get_running_loop())
         gc.collect()
+        # Modules and the measuring itself are not for the garbage collector to go through again, at anybody's cost.
+        gc.freeze()
         self._memory = Memory()
         if job.measure is Measure.MEMORY:
             tracemalloc.start()

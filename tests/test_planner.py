@@ -380,8 +380,8 @@ class TestBatch:
     def test_those_of_which_nothing_is_known_stay_the_same_batch(self) -> None:
         """Whatever their kinds and ages."""
         scene = Scene("learned")
-        batch = self.batch(scene, [150.0, 500.0, 150.1], models=["veo3", "veo2", "other"])
-        batch.append(*come(1000.0))
+        known = self.batch(scene, [150.0, 500.0, 150.1], models=["veo3", "veo2", "other"])
+        batch = Batch([*known, *come(1000.0)])
         (plan,) = scene.plan(batch, 1000.0)
 
         assert plan.entries is batch
@@ -400,7 +400,7 @@ class TestBatch:
 
         assert plan.entries is batch
         assert batch.alike is alike
-        assert [part.entries for part in scene.plan([*batch], 1001.0)] == [batch[:2], [batch[2]]]
+        assert [[*part.entries] for part in scene.plan([*batch], 1001.0)] == [[*batch[:2]], [batch[2]]]
 
     @pytest.mark.parametrize("schedule", ["proportional", "learned"])
     def test_one_of_mixed_kinds_is_divided(self, schedule: str) -> None:
@@ -413,13 +413,13 @@ class TestBatch:
             batch[1].kind = batch[2].kind = None
         first, second = scene.plan(batch, 1000.0)
 
-        assert [first.entries, second.entries] == [[batch[0], batch[3]], batch[1:3]]
+        assert [[*first.entries], [*second.entries]] == [[batch[0], batch[3]], [*batch[1:3]]]
         assert batch.alike is None
         assert isinstance(first.entries, Batch)
         assert first.entries is not batch
         for again in (first.entries, batch[1:3]):
             (plan,) = scene.plan(again, 1001.0)
-            assert plan.entries == again
+            assert [*plan.entries] == [*again]
 
     def test_one_of_different_ages_comes_together_with_time(self) -> None:
         """Three seconds are much to the young, and nothing to the old."""
@@ -429,7 +429,7 @@ class TestBatch:
         age = middle(bin_of(500.0))
         (plan,) = scene.plan(batch, 980.0 + age)
 
-        assert [part.entries for part in parts] == [[batch[0]], [batch[1]]]
+        assert [[*part.entries] for part in parts] == [[batch[0]], [batch[1]]]
         assert plan.entries is batch
 
 

@@ -623,7 +623,7 @@ class TestKeysOfOne:
     def test_is_as_the_list_of_them(self) -> None:
         """By place, in parts, from either end and in order."""
         ids = [f"t{number}" for number in range(7)]
-        keys, expected = KeysOfOne("luma", ids), [("luma", task_id) for task_id in ids]
+        keys, expected = KeysOfOne("luma", tuple(ids)), [("luma", task_id) for task_id in ids]
 
         assert list(keys) == [keys[place] for place in range(7)] == expected
         assert len(keys) == 7
@@ -638,4 +638,4 @@ class TestKeysOfOne:
 
     def test_of_none_is_empty(self) -> None:
         """And as false as an empty list."""
-        assert not KeysOfOne("luma", [])
+        assert not KeysOfOne("luma", ())
