@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, overload
@@ -311,6 +312,11 @@ async def _register(poller: Poller, waiter: QueueWaiter, keys: Sequence[Key]) ->
         if start:
             await anyio.lowlevel.checkpoint()
         new = [key for key in dict.fromkeys(keys[start : start + _PORTION]) if key not in waiter.ends]
+        if len(keys) > _PORTION:
+            # A short round of the garbage collector finds that it need not go through these tuples any more; and then
+            # never goes through the dictionaries that have them as keys, which takes tens of milliseconds where they
+            # are a hundred thousand.
+            gc.collect(0)
         if new:
             waiter.ends.update(dict.fromkeys(new))
             poller.register(waiter, new)
