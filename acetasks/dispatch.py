@@ -123,6 +123,8 @@ class Dispatch:
         turns = self._agenda.turns(now)
         is_sole = len(turns) == 1
         idle = 0 if is_sole else self._count_idle(turns)
+        # The same for all whom a rate holds up: else those who have less patience would always be before the others.
+        patience = min((self._traffic_of(turn.lane.provider).patience for turn in turns), default=0.0)
         best: Departure | None = None
         most = 0.0
         for lane, due, spare_due, present, latest in turns:
@@ -140,7 +142,7 @@ class Dispatch:
                 if spare_due <= now < due:
                     # What may wait does so until the provider's allowance has a request for it, or it is too late.
                     first_due = min(due, allowance.free_at(), latest + traffic.gathering)
-            held_until = self._holds.until(traffic.spec, under_way=traffic.under_way, patience=traffic.patience)
+            held_until = self._holds.until(traffic.spec, under_way=traffic.under_way, patience=patience)
             self.is_crowded |= held_until == math.inf
             ready = max(first_due, now, held_until)
             worth = 0.0

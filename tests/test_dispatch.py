@@ -200,6 +200,21 @@ class TestWorth:
 
         assert scene.next(10.0) == (10.0, LUMA)
 
+    def test_who_has_a_short_interval_is_not_before_the_others_where_a_rate_holds_up_all(self) -> None:
+        """What is worth most leaves, whoever could wait the longest for others to leave with."""
+        scene = Scene(PollPolicy(start_rate=60.0))
+        assert lookup("flux").poll_interval(None) < lookup("veo").poll_interval(None)
+        scene.add(FLUX, 10_000, worth=Worth(0.01, 0.0))
+        scene.add(VEO, 1000, worth=Worth(1.0, 0.0))
+        asked: list[str] = []
+        now = 1.0
+        while len(asked) < 80:
+            now, lane = scene.next(now) or (0.0, FLUX)
+            asked.append(lane.provider)
+            scene.dispatch.note_back(lane.provider, len(scene.take(lane, now)))
+
+        assert asked == ["veo"] * 20 + ["flux"] * 60
+
 
 class TestRoom:
     """Room is left for each provider that has no request under way."""
