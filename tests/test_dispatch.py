@@ -205,15 +205,15 @@ class TestWorth:
         scene = Scene(PollPolicy(start_rate=60.0))
         assert lookup("flux").poll_interval(None) < lookup("veo").poll_interval(None)
         scene.add(FLUX, 10_000, worth=Worth(0.01, 0.0))
-        scene.add(VEO, 1000, worth=Worth(1.0, 0.0))
+        scene.add(VEO, 4500, worth=Worth(1.0, 0.0))
         asked: list[str] = []
         now = 1.0
-        while len(asked) < 80:
+        while len(asked) < 100:
             now, lane = scene.next(now) or (0.0, FLUX)
             asked.append(lane.provider)
             scene.dispatch.note_back(lane.provider, len(scene.take(lane, now)))
 
-        assert asked == ["veo"] * 20 + ["flux"] * 60
+        assert asked == ["veo"] * 90 + ["flux"] * 10
 
 
 class TestRoom:
