@@ -21,10 +21,10 @@ class Allowance:
     What is not used is saved for when it is worth more.
 
     Attributes:
-        interval: Mean seconds from one look at a task to the next.
+        grace: Seconds that a look may wait for it longer than it should: the more requests leave, the less.
     """
 
-    __slots__ = ("_at", "_is_spent", "_patience", "_saved", "_share", "interval")
+    __slots__ = ("_at", "_interval", "_is_spent", "_patience", "_saved", "_share", "grace")
 
     def __init__(self, interval: float, patience: float, now: float) -> None:
         """Start with nothing saved.
@@ -34,7 +34,8 @@ class Allowance:
             patience: For how much of it looks wait for others to leave with, once all is spent.
             now: Seconds of the loop's clock.
         """
-        self.interval = interval
+        self._interval = interval
+        self.grace = interval
         self._patience = patience
         self._share = 0.0
         self._saved = 0.0
@@ -43,7 +44,7 @@ class Allowance:
 
     def __repr__(self) -> str:
         """Show what is saved, and how much of it comes with each interval."""
-        return f"<Allowance {self._saved:.3g} requests, {self._share:.3g} more in {self.interval:g} s>"
+        return f"<Allowance {self._saved:.3g} requests, {self._share:.3g} more in {self._interval:g} s>"
 
     def advance(self, now: float, share: float) -> None:
         """Save what the time since the last call is worth; a longer one passed without anybody to ask for.
@@ -52,15 +53,16 @@ class Allowance:
             now: Seconds of the loop's clock.
             share: How many requests it takes, from now on, to ask for all once.
         """
-        intervals = min((now - self._at) / self.interval, _LONGEST_PAUSE)
+        intervals = min((now - self._at) / self._interval, _LONGEST_PAUSE)
         self._saved = min(self._saved + intervals * self._share, _SAVED_INTERVALS * share)
         self._at = now
+        self.grace = self._interval / share
         self._share = share + min(_LARGEST_EXTRA * share, _EXTRA * share + _EXTRA_ROOT * math.sqrt(share))
 
     def free_at(self) -> float:
         """Tell when there are requests to spend: one, or once all were spent, a few together."""
         needed = max(1.0, self._patience * self._share) if self._is_spent else 1.0
-        return self._at + max(0.0, needed - self._saved) / self._share * self.interval
+        return self._at + max(0.0, needed - self._saved) / self._share * self._interval
 
     def spend(self) -> None:
         """Spend a request, or what there is of one."""

@@ -137,7 +137,6 @@ def read_look(spec: ProviderSpec, request: Request, response: Response, known: S
         response: What came back, for which `read_failure` has found no error.
         known: The record of each task asked for as it was last read, None where it was not. Most looks bring the same
             again: in a batch, what is known is not read a second time.
-        framing: What is known of the provider's answers as a whole, and learned.
 
     Returns:
         What it says of the tasks that were asked for; records of others are passed over.

@@ -373,12 +373,15 @@ class _Queue(Generic[M]):
         firsts = [turns[0] for (is_spare, _), turns in self._due.items() if is_spare and turns]
         return min(firsts, key=lambda turn: turn.worth.latest, default=None)
 
+    def _overdue(self, until: float) -> _Turn[M] | None:
+        """Find the one that is not to wait any more before all others, if that was so by a time."""
+        longest = self._longest_waiting()
+        return longest if longest is not None and longest.worth.latest <= until else None
+
     def take(self, size: int, now: float, latest: float, spare_latest: float, overdue: float) -> Sequence[M]:
         self._ripen(now)
         # A request that leaves for those who are not to wait takes some of them, whoever else is worth more.
-        first = self._best(now, is_urgent=True) or self._best(now)
-        if first is not None and first.worth.is_spare and (longest := self._longest_waiting()) is not None:
-            first = longest if longest.worth.latest <= overdue else first
+        first = self._best(now, is_urgent=True) or self._overdue(overdue) or self._best(now)
         if first is not None and len(whole := first.take(size)) == size:
             self._present -= size
             return whole

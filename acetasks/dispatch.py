@@ -52,16 +52,14 @@ class _Traffic:
         allowance: Of the looks that are planned for their worth; None where none are.
         under_way: Requests under way.
         asked: The ids that they have.
-        gathering: Seconds that a look may wait longer than it should, for others to leave with.
     """
 
-    __slots__ = ("allowance", "asked", "gathering", "patience", "size", "spec", "under_way")
+    __slots__ = ("allowance", "asked", "patience", "size", "spec", "under_way")
 
     def __init__(self, spec: ProviderSpec, policy: PollPolicy) -> None:
         self.allowance: Allowance | None = None
         self.under_way = 0
         self.asked = 0
-        self.gathering = 0.0
         self.follow(spec, policy)
 
     def follow(self, spec: ProviderSpec, policy: PollPolicy) -> None:
@@ -135,13 +133,10 @@ class Dispatch:
             first_due = min(due, spare_due)
             if self._is_learning and not lane.halvings:
                 allowance = self._allowance_of(traffic, now)
-                share = max(1.0, (present + traffic.asked) / traffic.size)
-                allowance.advance(now, share)
-                # The more requests there are, the less a look waits for others to fill one with.
-                traffic.gathering = allowance.interval / share
+                allowance.advance(now, max(1.0, (present + traffic.asked) / traffic.size))
                 if spare_due <= now < due:
                     # What may wait does so until the provider's allowance has a request for it, or it is too late.
-                    first_due = min(due, allowance.free_at(), latest + traffic.gathering)
+                    first_due = min(due, allowance.free_at(), latest + allowance.grace)
             held_until = self._holds.until(traffic.spec, under_way=traffic.under_way, patience=patience)
             self.is_crowded |= held_until == math.inf
             ready = max(first_due, now, held_until)
@@ -164,8 +159,10 @@ class Dispatch:
         """
         lane = departure.lane
         traffic = self._traffic_of(lane.provider)
+        overdue = -math.inf
         if traffic.allowance is not None:
             traffic.allowance.spend()
+            overdue = now - traffic.allowance.grace
         # Ids that are not due yet ride along in spare room, unless the provider asks for pauses between looks. Where
         # all are planned for what they are worth, those to come have a better time of their own.
         latest = spare_latest = now if traffic.spec.min_interval else math.inf
@@ -174,7 +171,6 @@ class Dispatch:
         traffic.under_way += 1
         self._holds.take(traffic.spec, now)
         size = self._size(traffic, lane, now)
-        overdue = now - traffic.gathering
         taken = self._agenda.take(lane, size, now, latest=latest, spare_latest=spare_latest, overdue=overdue)
         traffic.asked += len(taken)
         return taken

@@ -91,9 +91,15 @@ class Holds:
         """Tell whether a provider has failed so often in a row that it counts as down."""
         return self._health[provider].failures >= self._retry.attempts
 
-    def free_at(self, spec: ProviderSpec) -> float:
-        """Tell when the rates, and the pauses that were asked for, allow a request; seconds of the loop's clock."""
-        return max(self._budget.free_at, self._paces[spec.service].free_at, self._health[spec.slug].paused_until)
+    def free_at(self, spec: ProviderSpec, patience: float = 0.0) -> float:
+        """Tell when the rates, and the pauses that were asked for, allow a request; seconds of the loop's clock.
+
+        Args:
+            spec: The provider's row.
+            patience: Seconds that it may wait for others to leave with; see `Pace.gathered_at`.
+        """
+        pace = self._paces[spec.service]
+        return max(self._budget.free_at, pace.gathered_at(patience), self._health[spec.slug].paused_until)
 
     def until(self, spec: ProviderSpec, *, under_way: int, patience: float = 0.0) -> float:
         """Tell until when no further look at a provider is to begin.
@@ -106,10 +112,9 @@ class Holds:
         Returns:
             Seconds of the loop's clock; infinity while a probe is under way.
         """
-        health = self._health[spec.slug]
-        if health.failures >= self._retry.attempts:
-            return math.inf if under_way else max(health.until, self.free_at(spec))
-        return max(self._budget.free_at, self._paces[spec.service].gathered_at(patience), health.paused_until)
+        if not self.is_down(spec.slug):
+            return self.free_at(spec, patience)
+        return math.inf if under_way else max(self._health[spec.slug].until, self.free_at(spec))
 
     def probe_size(self, spec: ProviderSpec, size: int) -> int:
         """Tell how many ids to ask a provider for at once: fewer with each failure while it is down.

@@ -7,6 +7,7 @@ left leaves no exception behind that nobody retrieves.
 
 from __future__ import annotations
 
+import abc
 import heapq
 import itertools
 import math
@@ -34,7 +35,7 @@ Key = tuple[str, str]
 _VOID_LIMITS_KEPT = 64
 
 
-class Waiter:
+class Waiter(abc.ABC):
     """One who waits, for one task or for many, with one limit for all of them.
 
     What it does with its news is for its subclasses to say: see `acetasks.waiting`.
@@ -53,17 +54,17 @@ class Waiter:
         self.deadline = deadline
         self.alone: tuple[Waiter, ...] = (self,)
 
+    @abc.abstractmethod
     def settle(self, entry: Entry, outcome: Outcome) -> None:
         """Take the outcome of a task: once for each that it waits for, unless it leaves first."""
-        raise NotImplementedError
 
     def change(self, task: Task) -> None:
         """Take note of a task, where it `follows`: when it is first seen, and at each change of state or progress."""
         raise NotImplementedError
 
+    @abc.abstractmethod
     def expire(self) -> None:
         """Take note that the limit has passed. It is expected to leave."""
-        raise NotImplementedError
 
 
 class Trouble:
