@@ -128,7 +128,13 @@ class Look(msgspec.Struct, frozen=True):
     today: float | None = None
 
 
-def read_look(spec: ProviderSpec, request: Request, response: Response, known: Sequence[bytes | None] = ()) -> Look:
+def read_look(
+    spec: ProviderSpec,
+    request: Request,
+    response: Response,
+    known: Sequence[bytes | None] = (),
+    records: Sequence[bytes] | None = None,
+) -> Look:
     """Read the answer to a look: of a batch, as many records as the service chose to send, in whatever order.
 
     Args:
@@ -137,6 +143,7 @@ def read_look(spec: ProviderSpec, request: Request, response: Response, known: S
         response: What came back, for which `read_failure` has found no error.
         known: The record of each task asked for as it was last read, None where it was not. Most looks bring the same
             again: in a batch, what is known is not read a second time.
+        records: The records of a batch, where it is known already how the answer is split.
 
     Returns:
         What it says of the tasks that were asked for; records of others are passed over.
@@ -153,21 +160,40 @@ def read_look(spec: ProviderSpec, request: Request, response: Response, known: S
             _raise_if_refused(spec, head, response)
         reading = read_record(spec, response.body, task_id=task_id, http_status=response.status)
         return Look({task_id: reading}, today=today)
-    records = list(map(bytes, _split_batch(spec, response)))
+    if records is None:
+        records = list(map(bytes, _split_batch(spec, response)))
     # 1. The usual: the same as before, in the order in which they were asked for.
     is_known = list(map(operator.eq, records, known))
     unchanged = set(itertools.compress(request.ids, is_known))
     if len(unchanged) == len(records):
         return Look({}, unchanged, today=today)
-    # 2. The same as before, in whatever place.   3. News. Of two records of one task the first counts, known or not.
+    # 2. News of some, or another order.
     is_known += [False] * (len(records) - len(is_known))
-    owners = {record: task_id for record, task_id in zip(known, request.ids, strict=False) if record is not None}
-    unchanged.clear()
-    asked = set(request.ids)
+    return Look(*_read_news(spec, request.ids, records, is_known, known), today)
+
+
+def _read_news(
+    spec: ProviderSpec,
+    ids: Sequence[str],
+    records: Sequence[bytes],
+    is_known: Sequence[bool],
+    known: Sequence[bytes | None],
+) -> tuple[dict[str, Reading], set[str], int]:
+    """Read the records of a batch that are not known. Of two of one task the first counts, known or not.
+
+    Returns:
+        The readings, the ids of what is unchanged, and how many records cannot be read.
+    """
+    # Whose the known ones are that stand in other places; where most are in their own, there are none of those.
+    owners: dict[bytes | None, str] = {}
+    if len(records) != len(known) or 2 * sum(is_known) <= len(records):
+        owners = dict(zip(known, ids, strict=False))
+    asked = set(ids)
+    unchanged: set[str] = set()
     readings: dict[str, Reading] = {}
     unread = 0
     for place, record in enumerate(records):
-        owner = request.ids[place] if is_known[place] else owners.get(record)
+        owner = ids[place] if is_known[place] else owners.get(record)
         if owner is not None:
             if owner not in readings:
                 unchanged.add(owner)
@@ -179,7 +205,7 @@ def read_look(spec: ProviderSpec, request: Request, response: Response, known: S
             continue
         if reading.id in asked and reading.id not in unchanged:
             readings.setdefault(reading.id, reading)
-    return Look(readings, unchanged, unread, today)
+    return readings, unchanged, unread
 
 
 def _split_batch(spec: ProviderSpec, response: Response) -> list[msgspec.Raw]:

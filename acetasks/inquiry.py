@@ -111,8 +111,9 @@ def _read(
     records = cast("Sequence[bytes]", known)
     if framing.matches(spec.slug, response.body, records):
         return Look({}, request.ids, today=read_date(response.headers.get("date", "")))
-    look = read_look(spec, request, response, known)
-    if len(look.unchanged) == len(request.ids):
+    parts = framing.split(spec.slug, response.body, records)
+    look = read_look(spec, request, response, known, parts)
+    if parts is None and len(look.unchanged) == len(request.ids):
         framing.learn(spec.slug, response.body, records)
     return look
 

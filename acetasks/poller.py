@@ -55,13 +55,13 @@ CLOSE_PATIENCE = 0.5
 
 
 class _Flight:
-    """A batch under way: how many of its entries somebody still wants, and the task that brings it back.
+    """A batch under way: how many of its entries somebody still wants, and the task that brings it back, once begun.
 
     Its rank among others and its random number are settled when it leaves, so that they do not depend on the order in
     which answers come.
     """
 
-    __slots__ = ("batch", "draw", "has_begun", "rank", "sent_at", "spec", "task", "wanted")
+    __slots__ = ("batch", "draw", "rank", "sent_at", "spec", "task", "wanted")
 
     def __init__(self, spec: ProviderSpec, batch: Batch, sent_at: float, rank: int, draw: float) -> None:
         self.spec = spec
@@ -71,13 +71,12 @@ class _Flight:
         self.draw = draw
         self.wanted = len(batch)
         self.task: asyncio.Task[None] | None = None
-        self.has_begun = False
         for entry in batch:
             entry.place = self
 
     def cancel(self) -> None:
         """Cancel the request; one that has not begun yet does not begin, if nobody has come back by then."""
-        if self.has_begun and self.task is not None:
+        if self.task is not None:
             self.task.cancel()
 
 
@@ -127,6 +126,7 @@ class Poller:
         self._newcomers_due = -math.inf
         self._room = anyio.Semaphore(policy.max_in_flight)
         self._wake = asyncio.Event()
+        self._departs_at = math.inf
         self._sleeps_until = -math.inf
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -167,6 +167,7 @@ class Poller:
             elif len(entry.waiters) == 1 and isinstance(entry.place, _Flight):
                 # It is under way already, for somebody who has left meanwhile.
                 entry.place.wanted += 1
+        self._wake_by(self._departs_at)
         if self._task is None:
             self._start()
 
@@ -273,17 +274,25 @@ class Poller:
 
     def _launch(self, group: asyncio.TaskGroup) -> float:
         """Start a request for each batch that may leave, and tell when the next may."""
+        while (flight := self._depart()) is not None:
+            group.create_task(self._fly(flight))
+        return self._departs_at
+
+    def _depart(self) -> _Flight | None:
+        """Take the batch that is to leave now, if one may; else `_departs_at` tells when the next may."""
         now = self._clock()
-        while (departure := self._dispatch.next(now, self._room.value)) is not None and departure.time <= now:
-            spec = lookup(departure.lane.provider)
-            draw = self._rng.random()
-            taken = self._dispatch.take(departure, now)
-            batch = taken if isinstance(taken, Batch) else Batch(taken)
-            flight = _Flight(spec, batch, now, next(self._ranks), draw)
-            self._flights.add(flight)
-            self._room.acquire_nowait()
-            flight.task = group.create_task(self._fly(flight))
-        return math.inf if departure is None else departure.time
+        departure = self._dispatch.next(now, self._room.value)
+        self._departs_at = math.inf if departure is None else departure.time
+        if departure is None or departure.time > now:
+            return None
+        spec = lookup(departure.lane.provider)
+        draw = self._rng.random()
+        taken = self._dispatch.take(departure, now)
+        batch = taken if isinstance(taken, Batch) else Batch(taken)
+        flight = _Flight(spec, batch, now, next(self._ranks), draw)
+        self._flights.add(flight)
+        self._room.acquire_nowait()
+        return flight
 
     def _admission(self, spec: ProviderSpec, *, is_taken: bool = False) -> Callable[[], Awaitable[None]]:
         """Make what each request of one look awaits before it is sent.
@@ -323,10 +332,27 @@ class Poller:
             self._wake.set()
 
     async def _fly(self, flight: _Flight) -> None:
+        """Bring one batch there and back, and then in its place others that have been waiting for room."""
+        following: _Flight | None = flight
+        try:
+            while following is not None:
+                await self._bring(following)
+                following = None
+                if self._room.value == 1:
+                    # There was no room until now, and the loop sleeps. First it is for those who were told something:
+                    # they may want to ask for more.
+                    await asyncio.sleep(0)
+                    following = self._depart()
+        finally:
+            if self._dispatch.is_crowded or not self._pending:
+                self._wake.set()
+            self._wake_by(self._departs_at)
+
+    async def _bring(self, flight: _Flight) -> None:
         """Bring one batch there and back."""
         findings = Findings()
         try:
-            flight.has_begun = True
+            flight.task = asyncio.current_task()
             if flight.wanted:
                 admit = self._admission(flight.spec, is_taken=True)
                 question = _ask_about(flight.spec, flight.batch)
@@ -334,8 +360,6 @@ class Poller:
         finally:
             self._note_return(flight)
             self._land(flight, findings)
-            if self._dispatch.is_crowded or not self._pending:
-                self._wake.set()
 
     def _note_return(self, flight: _Flight) -> None:
         """Take note that a batch is under way no more."""
@@ -399,9 +423,9 @@ class Poller:
         return [entry for entry in as_planned if entry.waiters]
 
     def _add(self, lane: Lane, entries: Sequence[Entry], due: float, rank: int, worth: Worth) -> None:
-        """Give some their next turn."""
+        """Give some their next turn; whoever calls sees to it that the loop is awake by then."""
         self._dispatch.add(lane, entries, due, rank, worth)
-        self._wake_by(due)
+        self._departs_at = min(self._departs_at, due)
 
     def _note_reading(
         self, entry: Entry, spec: ProviderSpec, reading: Reading | None, today: float | None, now: float

@@ -37,6 +37,8 @@ _MOST_PIXELS = 2**31 - 1
 #: What an image sent as base64 text is taken for; the service's image models answer so.
 _BASE64_TYPE = "image/png"
 
+#: Paths of one key that is not the name of a value: none, all entries, and the items, some of which may not count.
+_ODD_KEYS = frozenset({"", "*", "data"})
 #: Values found in a response, each with the object it stands in.
 _Spots = list[tuple[object, dict[str, object] | None]]
 
@@ -148,7 +150,7 @@ def is_missing(head: RecordHead) -> bool:
 class Document:
     """A response, wholly decoded: what the task made, and the times that stand deep within it."""
 
-    __slots__ = ("_root", "_spec", "_unfinished", "artifacts", "has_main")
+    __slots__ = ("_root", "_spec", "_unfinished", "artifacts")
 
     def __init__(
         self, spec: ProviderSpec, raw: bytes, unfinished_items: Collection[int] = (), *, is_flat: bool = False
@@ -173,8 +175,11 @@ class Document:
             raise unreadable("a response", raw, error) from error
         #: What the task made. headshots sends one URL for several images, midjourney for two roles: the first counts.
         self.artifacts = tuple(self._collect().values())
-        #: Whether something that was asked for has been made.
-        self.has_main = any(artifact.role == "main" for artifact in self.artifacts)
+
+    @property
+    def has_main(self) -> bool:
+        """Whether something that was asked for has been made."""
+        return any(artifact.role == "main" for artifact in self.artifacts)
 
     @property
     def finished_at(self) -> float | None:
@@ -216,7 +221,10 @@ class Document:
 
     def _find(self, path: str) -> _Spots:
         """Find what stands at a path, each with the object it stands in; nothing where the path does not lead."""
-        found: _Spots = [(self._root, None)] if path else []
+        root = self._root
+        if "." not in path and path not in _ODD_KEYS:  # mostly it stands in the response itself
+            return [(root[path], root)] if isinstance(root, dict) and path in root else []
+        found: _Spots = [(root, None)] if path else []
         in_data = False
         for key in _split(path):
             if key == "*":
@@ -257,7 +265,9 @@ def _read_pixels(owner: dict[str, object] | None, prefix: str | None, side: str)
     if owner is None or prefix is None:
         return None
     value = owner.get(f"{prefix}_{side}" if prefix else side)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_PIXELS else None
+    if type(value) is not int:  # as JSON has them; `True` is none
+        return None
+    return value if 0 < value <= _MOST_PIXELS else None
 
 
 def _failed_code(value: object) -> str | None:
