@@ -13,9 +13,11 @@ import heapq
 import itertools
 import math
 import operator
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+
+from acetasks.pending import Batch, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,19 +28,6 @@ _EMPTY_PLACES_KEPT = 64
 _CLEANED_EVERY = 64
 #: A thousandth of an end per year: less is no hazard that anybody could tell from none.
 _LEAST_HAZARD = 1e-11
-
-
-class Member(Protocol):
-    """Whoever can be asked for.
-
-    Attributes:
-        place: Its turn in the agenda, which sets it; anything else when it has none.
-    """
-
-    place: object
-
-
-M = TypeVar("M", bound=Member)
 
 
 class Lane(msgspec.Struct, frozen=True, order=True):
@@ -116,11 +105,11 @@ class Turns(NamedTuple):
     latest: float = math.inf
 
 
-class Agenda(Generic[M]):
+class Agenda:
     """Who is due when, over all lanes."""
 
     def __init__(self) -> None:
-        self._queues: dict[Lane, _Queue[M]] = {}
+        self._queues: dict[Lane, _Queue] = {}
 
     def __repr__(self) -> str:
         """Show how many each lane has waiting for their turn."""
@@ -135,12 +124,12 @@ class Agenda(Generic[M]):
         """Count those who have a turn."""
         return sum(map(len, self._queues.values()))
 
-    def add(self, lane: Lane, members: Sequence[M], due: float, rank: int = 0, *, worth: Worth) -> None:
-        """Give some who have none their turn, together with others who are due at the same time and as urgent.
+    def add(self, lane: Lane, batch: Batch, due: float, rank: int = 0, *, worth: Worth) -> None:
+        """Give a batch that has none its turn, together with others that are due at the same time and as urgent.
 
         Args:
             lane: The lane.
-            members: Whose turn it is; at least one.
+            batch: Whose turn it is; at least one entry.
             due: When, in seconds of the loop's clock.
             rank: Who of those of one turn comes first, the lowest; of the same rank, whoever is given first.
             worth: What asking for them is worth.
@@ -148,13 +137,13 @@ class Agenda(Generic[M]):
         queue = self._queues.get(lane)
         if queue is None:
             queue = self._queues[lane] = _Queue()
-        queue.add(members, due, rank, worth)
+        queue.add(batch, due, rank, worth)
 
-    def discard(self, member: M) -> None:
+    def discard(self, entry: Entry) -> None:
         """Take one off; one that has no turn is passed over."""
-        turn = member.place
+        turn = None if entry.batch is None else entry.batch.place
         if isinstance(turn, _Turn):
-            member.place = None
+            entry.leave_batch()
             turn.has_left = True
             turn.queue.note_left()
 
@@ -192,7 +181,7 @@ class Agenda(Generic[M]):
         latest: float = math.inf,
         spare_latest: float = math.inf,
         overdue: float = -math.inf,
-    ) -> Sequence[M]:
+    ) -> Sequence[Entry]:
         """Take a lane's next ones off, to be asked together.
 
         Those who are due come first, the ones that are worth most before the others; but before them the first of those
@@ -208,13 +197,26 @@ class Agenda(Generic[M]):
             overdue: Of those, the ones that were to wait until then at most come first, if no others are due.
 
         Returns:
-            They; if they came together, the very sequence that was added. Their places are for the caller to change.
+            They; where it is one batch, that itself. Whoever takes them makes others a batch of their own.
         """
         return self._queues[lane].take(size, now, latest, spare_latest, overdue)
 
 
-class _Turn(Generic[M]):
-    """Those who are due together and equally urgent. A member has left if its place is another, or none.
+class _Part(NamedTuple):
+    """What is left of a batch in its turn. An entry has left if its batch is another, or none."""
+
+    batch: Batch
+    entries: Sequence[Entry]
+
+    @property
+    def present(self) -> Sequence[Entry]:
+        """Those who have not left."""
+        batch, entries = self
+        return [entry for entry in entries if entry.batch is batch]
+
+
+class _Turn:
+    """Those who are due together and equally urgent.
 
     Attributes:
         queue: Its queue.
@@ -225,39 +227,36 @@ class _Turn(Generic[M]):
 
     __slots__ = ("_come", "_parts", "has_left", "places", "queue", "worth")
 
-    def __init__(self, queue: _Queue[M], worth: Worth) -> None:
+    def __init__(self, queue: _Queue, worth: Worth) -> None:
         self.queue = queue
         self.worth = worth
         self.places = 0
         self.has_left = False
         # Those who come are put in order when the first of them is taken; whoever comes later is behind them.
-        self._come: list[tuple[int, int, Sequence[M]]] = []
-        self._parts: collections.deque[Sequence[M]] = collections.deque()
+        self._come: list[tuple[int, int, Batch]] = []
+        self._parts: collections.deque[_Part] = collections.deque()
 
-    def add(self, members: Sequence[M], rank: int, number: int) -> None:
-        for member in members:
-            member.place = self
-        self._come.append((rank, number, members))
-        self.places += len(members)
+    def add(self, batch: Batch, rank: int, number: int) -> None:
+        batch.place = self
+        self._come.append((rank, number, batch))
+        self.places += len(batch)
 
-    def take(self, room: int) -> Sequence[M]:
-        """Take off as many as there is room for; those who came together and fill it are given as they came."""
+    def take(self, room: int) -> Sequence[Entry]:
+        """Take off as many as there is room for; where it is one whole batch, that itself."""
         self._gather()
         parts = self._parts
-        if parts and len(parts[0]) == room and not self.has_left:
-            self.places -= room
-            return parts.popleft()
-        taken: list[M] = []
+        taken: list[Entry] = []
         while parts and len(taken) < room:
             part = parts.popleft()
-            self.places -= len(part)
-            if self.has_left:
-                part = [member for member in part if member.place is self]
+            self.places -= len(part.entries)
+            if not (taken or self.has_left or len(part.entries) > room or (parts and len(part.entries) < room)):
+                return part.entries
+            entries = part.present if self.has_left else part.entries
             fits = room - len(taken)
-            taken += part[:fits]
-            if len(part) > fits:
-                parts.appendleft(part[fits:])
-                self.places += len(part) - fits
+            taken += entries[:fits]
+            if len(entries) > fits:
+                parts.appendleft(_Part(part.batch, entries[fits:]))
+                self.places += len(entries) - fits
         return taken
 
     def has_anybody(self) -> bool:
@@ -266,19 +265,22 @@ class _Turn(Generic[M]):
             return self.places > 0
         while self._parts:
             part = self._parts.popleft()
-            first = next((place for place, member in enumerate(part) if member.place is self), len(part))
-            self.places -= first
-            if first < len(part):
-                self._parts.appendleft(part[first:] if first else part)
+            present = part.present
+            self.places -= len(part.entries) - len(present)
+            if present:
+                self._parts.appendleft(_Part(part.batch, present))
                 return True
-        return any(member.place is self for *_, members in self._come for member in members)
+        return any(entry.batch is batch for *_, batch in self._come for entry in batch)
 
     def clean(self) -> None:
         """Give up empty places."""
         self._gather()
-        present = ([member for member in part if member.place is self] for part in self._parts)
-        self._parts = collections.deque(part for part in present if part)
-        self.places = sum(map(len, self._parts))
+        present = (part.present for part in self._parts)
+        batches = [Batch(entries) for entries in present if entries]
+        for batch in batches:
+            batch.place = self
+        self._parts = collections.deque(_Part(batch, batch) for batch in batches)
+        self.places = sum(map(len, batches))
         self.has_left = False
 
     def _gather(self) -> None:
@@ -286,23 +288,23 @@ class _Turn(Generic[M]):
         if self._come:
             if len(self._come) > 1:
                 self._come.sort(key=operator.itemgetter(0, 1))
-            self._parts.extend(members for *_, members in self._come)
+            self._parts.extend(_Part(batch, batch) for *_, batch in self._come)
             self._come.clear()
 
 
-class _Queue(Generic[M]):
+class _Queue:
     """The turns of one lane: those to come by when they are due, and those that are due by what they are worth."""
 
     __slots__ = ("_coming", "_due", "_heaps", "_left", "_numbers", "_present")
 
     def __init__(self) -> None:
         # The turns to come, by when they are due, whether they may wait, and how urgent they are.
-        self._coming: dict[tuple[float, bool, int], _Turn[M]] = {}
+        self._coming: dict[tuple[float, bool, int], _Turn] = {}
         # Their keys, in a heap for those that are not to wait and one for those that may.
         self._heaps: tuple[list[tuple[float, bool, int]], ...] = ([], [])
         # Of turns that are equally urgent the one that is due the longest is worth most, so that only the first of each
         # has to be compared.
-        self._due: dict[tuple[bool, int], collections.deque[_Turn[M]]] = {}
+        self._due: dict[tuple[bool, int], collections.deque[_Turn]] = {}
         self._present = 0
         self._left = 0
         self._numbers = itertools.count()
@@ -310,14 +312,14 @@ class _Queue(Generic[M]):
     def __len__(self) -> int:
         return self._present
 
-    def add(self, members: Sequence[M], due: float, rank: int, worth: Worth) -> None:
+    def add(self, batch: Batch, due: float, rank: int, worth: Worth) -> None:
         when = (due, worth.is_spare, worth.urgency)
         turn = self._coming.get(when)
         if turn is None:
             turn = self._coming[when] = _Turn(self, worth)
             heapq.heappush(self._heaps[worth.is_spare], when)
-        turn.add(members, rank, next(self._numbers))
-        self._present += len(members)
+        turn.add(batch, rank, next(self._numbers))
+        self._present += len(batch)
 
     def note_left(self) -> None:
         """Take note that one has left its place empty."""
@@ -368,30 +370,27 @@ class _Queue(Generic[M]):
         longest = self._longest_waiting()
         return math.inf if longest is None else longest.worth.latest
 
-    def _longest_waiting(self) -> _Turn[M] | None:
+    def _longest_waiting(self) -> _Turn | None:
         """Find the turn, of those that are due and may wait, that is not to do so any more before all others."""
         firsts = [turns[0] for (is_spare, _), turns in self._due.items() if is_spare and turns]
         return min(firsts, key=lambda turn: turn.worth.latest, default=None)
 
-    def _overdue(self, until: float) -> _Turn[M] | None:
+    def _overdue(self, until: float) -> _Turn | None:
         """Find the one that is not to wait any more before all others, if that was so by a time."""
         longest = self._longest_waiting()
         return longest if longest is not None and longest.worth.latest <= until else None
 
-    def take(self, size: int, now: float, latest: float, spare_latest: float, overdue: float) -> Sequence[M]:
+    def take(self, size: int, now: float, latest: float, spare_latest: float, overdue: float) -> Sequence[Entry]:
         self._ripen(now)
         # A request that leaves for those who are not to wait takes some of them, whoever else is worth more.
         first = self._best(now, is_urgent=True) or self._overdue(overdue) or self._best(now)
-        if first is not None and len(whole := first.take(size)) == size:
-            self._present -= size
-            return whole
-        taken = [] if first is None else [*whole]
+        taken = () if first is None else first.take(size)
         while len(taken) < size and (turn := self._best(now)) is not None:
-            taken += turn.take(size - len(taken))
+            taken = _join(taken, turn.take(size - len(taken)))
         for heap, until in zip(self._heaps, (latest, spare_latest), strict=True):
             while len(taken) < size and heap and heap[0][0] <= until:
                 turn = self._coming[heap[0]]
-                taken += turn.take(size - len(taken))
+                taken = _join(taken, turn.take(size - len(taken)))
                 if not turn.places:
                     del self._coming[heapq.heappop(heap)]
         self._present -= len(taken)
@@ -404,9 +403,9 @@ class _Queue(Generic[M]):
                 when = heapq.heappop(heap)
                 self._due.setdefault(when[1:], collections.deque()).append(self._coming.pop(when))
 
-    def _best(self, now: float, *, is_urgent: bool = False) -> _Turn[M] | None:
+    def _best(self, now: float, *, is_urgent: bool = False) -> _Turn | None:
         """Find the turn, of those that are due, that it is worth most to ask for; or of those that are not to wait."""
-        best: _Turn[M] | None = None
+        best: _Turn | None = None
         most = 0.0
         for sort, turns in tuple(self._due.items()) if self._due else ():
             while turns and not turns[0].has_anybody():
@@ -426,3 +425,8 @@ class _Queue(Generic[M]):
                 turn.clean()
             self._coming = {when: turn for when, turn in self._coming.items() if turn.places}
             self._heaps = tuple(sorted(when for when in self._coming if when[1] is spare) for spare in (False, True))
+
+
+def _join(taken: Sequence[Entry], more: Sequence[Entry]) -> Sequence[Entry]:
+    """Put some to others; where there are none, they stay as they are."""
+    return [*taken, *more] if taken else more

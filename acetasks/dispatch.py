@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from acetasks.allowance import Allowance
 from acetasks.batching import Agenda, Lane, Turns, Worth
 from acetasks.limits import Limits
+from acetasks.pending import Batch
 from acetasks.providers import ProviderSpec, lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from acetasks.holds import Holds
     from acetasks.models import PollPolicy
@@ -81,7 +82,7 @@ class Dispatch:
         """
         self._policy = policy
         self._holds = holds
-        self._agenda: Agenda[Entry] = Agenda()
+        self._agenda = Agenda()
         self._limits = Limits()
         self._traffic: dict[str, _Traffic] = {}
         self._is_learning = policy.schedule == "learned"
@@ -94,9 +95,9 @@ class Dispatch:
 
     # Turns.
 
-    def add(self, lane: Lane, entries: Sequence[Entry], due: float, rank: int, worth: Worth) -> None:
+    def add(self, lane: Lane, batch: Batch, due: float, rank: int, worth: Worth) -> None:
         """Give some their turn; see `Agenda.add`."""
-        self._agenda.add(lane, entries, due, rank, worth=worth)
+        self._agenda.add(lane, batch, due, rank, worth=worth)
 
     def discard(self, entry: Entry) -> None:
         """Take one off that has a turn."""
@@ -147,7 +148,7 @@ class Dispatch:
                 best, most = Departure(ready, lane, spare_due < due), worth
         return best
 
-    def take(self, departure: Departure, now: float) -> Sequence[Entry]:
+    def take(self, departure: Departure, now: float) -> Batch:
         """Take off the ids of a batch that leaves.
 
         Args:
@@ -155,7 +156,7 @@ class Dispatch:
             now: Seconds of the loop's clock.
 
         Returns:
-            At least one id; `note_back` must be called when the request has come back.
+            At least one entry; `note_back` must be called when the request has come back.
         """
         lane = departure.lane
         traffic = self._traffic_of(lane.provider)
@@ -173,7 +174,7 @@ class Dispatch:
         size = self._size(traffic, lane, now)
         taken = self._agenda.take(lane, size, now, latest=latest, spare_latest=spare_latest, overdue=overdue)
         traffic.asked += len(taken)
-        return taken
+        return taken if isinstance(taken, Batch) else Batch(taken)
 
     def note_back(self, provider: str, count: int) -> None:
         """Take note that a batch is under way no more.

@@ -18,7 +18,7 @@ from acetasks.errors import AceTasksError, APIError, BadRequestError, ProtocolEr
 from acetasks.models import TaskState
 from acetasks.providers import ProviderSpec, Reading
 from acetasks.schedule import read_date
-from acetasks.wire import Question, Request, Response, build_look
+from acetasks.wire import Question, Response, build_look
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -83,13 +83,12 @@ async def inquire(
         nonlocal halt
         if halt is not None:
             raise halt
-        request, known = question
+        current = question
         if asked is not ids:
-            request = build_look(spec, asked)
-            if known:
-                records = dict(zip(ids, known, strict=True))
-                known = [records[task_id] for task_id in asked]
-        read = functools.partial(_read, spec, request, known, framing)
+            records = dict(zip(ids, question.known, strict=True)) if question.known else {}
+            current = Question(build_look(spec, asked), [records.get(task_id) for task_id in asked])
+        request = current.request
+        read = functools.partial(_read, spec, current, framing)
         try:
             return await transport.send(request, read, admit=admit, attempts=attempts)
         except AceTasksError as error:
@@ -102,11 +101,10 @@ async def inquire(
     return findings
 
 
-def _read(
-    spec: ProviderSpec, request: Request, known: Sequence[bytes | None], framing: Framing | None, response: Response
-) -> Look:
+def _read(spec: ProviderSpec, question: Question, framing: Framing | None, response: Response) -> Look:
     """Read an answer, as a whole if nothing is new in it; see `read_look`."""
-    if framing is None or len(request.ids) == 1 or None in known:
+    request, known, is_known = question
+    if framing is None or not is_known or len(request.ids) == 1:
         return read_look(spec, request, response, known)
     records = cast("Sequence[bytes]", known)
     if framing.matches(spec.slug, response.body, records):

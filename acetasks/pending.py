@@ -11,6 +11,7 @@ import abc
 import heapq
 import itertools
 import math
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 Outcome = Task | AceTasksError
 #: An id under its provider.
 Key = tuple[str, str]
+
+#: What is wrong with an entry.
+_TROUBLE = operator.attrgetter("trouble")
 
 #: Limits of waiters who have left are cleaned up when they outnumber the others by this many.
 _VOID_LIMITS_KEPT = 64
@@ -96,7 +100,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
 
     Of its task the record is kept as it came, and read again when somebody asks for the task; most never do before its
     end. Hundreds of thousands of entries are nothing for the garbage collector to go through: whoever ends an entry
-    clears its place.
+    clears its batch.
 
     Attributes:
         key: The provider and id.
@@ -105,7 +109,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
         state: As it was last seen.
         progress: As it was last seen, in percent.
         trouble: What is wrong with it, or None.
-        place: Its turn in the agenda or the request that it is part of, or None; the poller's to change.
+        batch: Those that it is asked for with, or None as long as it is not to be.
         born: When its task was submitted, as far as that is known, in seconds of the loop's clock; the planner's.
         seen_at: When it was last looked at, likewise; the planner's.
         kind: What it is planned alike with; the planner's.
@@ -117,10 +121,17 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     state: TaskState = TaskState.PENDING
     progress: float | None = None
     trouble: Trouble | None = None
-    place: object = None
+    batch: Batch | None = None
     born: float = math.nan
     seen_at: float = math.nan
     kind: object = None
+
+    def leave_batch(self) -> None:
+        """Leave the others, and remember when it was last looked at with them."""
+        if self.batch is not None:
+            if not math.isnan(self.batch.seen_at):
+                self.seen_at = self.batch.seen_at
+            self.batch = None
 
     @property
     def last_seen(self) -> Task:
@@ -139,20 +150,49 @@ class Entry(msgspec.Struct, eq=False, gc=False):
 class Batch(Sequence[Entry]):
     """Entries that are asked for together, and what is the same at each look as long as nothing is new of any of them.
 
-    Thousands of them are little for the garbage collector to go through: it passes over tuples of entries.
+    An entry is in one batch at a time: the last that was made of it. One that goes on as it was is moved as a whole,
+    without a look at its entries. And thousands of them are little for the garbage collector to go through: it passes
+    over tuples of entries.
 
     Attributes:
+        place: Its turn in the agenda or the request that it is, or None; for them to change.
+        seen_at: When all of them were looked at last, in seconds of the loop's clock; NaN where each has its own time;
+            the planner's.
+        is_troubled: Whether something was wrong with any of them as it was made.
         question: What is asked; the poller's.
-        alike: What they are planned alike with, and the times at which the first and the last of their tasks were
-            submitted; None where they are not planned alike, or nobody has looked; the planner's.
+        alike: What they are planned alike with, and times between which all of their tasks were submitted; None where
+            they are not planned alike, or nobody has looked; the planner's.
     """
 
-    __slots__ = ("_entries", "alike", "question")
+    __slots__ = ("_entries", "alike", "is_troubled", "place", "question", "seen_at")
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self._entries = tuple(entries)
+        self.place: object = None
+        self.seen_at = math.nan
+        self.is_troubled = False
         self.question: Question | None = None
         self.alike: tuple[object, float, float] | None = None
+        came_from: Batch | None = None
+        for number, entry in enumerate(self._entries):
+            if entry.batch is not came_from or not number:
+                came_from = entry.batch
+                alike = None if came_from is None else came_from.alike
+                self.alike = alike if not number else _join(self.alike, alike)
+            entry.leave_batch()
+            self.admit(entry)
+
+    def admit(self, entry: Entry) -> None:
+        """Take in an entry as the batch is made; or again, one that has left it."""
+        entry.batch = self
+        if entry.trouble is not None:
+            self.is_troubled = True
+
+    def close_ranks(self) -> None:
+        """Go on without those that have left."""
+        self._entries = tuple([entry for entry in self._entries if entry.batch is self])
+        self.is_troubled = any(map(_TROUBLE, self._entries))
+        self.question = None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -171,6 +211,15 @@ class Batch(Sequence[Entry]):
         return isinstance(other, Sequence) and [*self] == [*other]
 
     __hash__ = None  # type: ignore[assignment]  # nobody looks for one
+
+
+def _join(
+    alike: tuple[object, float, float] | None, other: tuple[object, float, float] | None
+) -> tuple[object, float, float] | None:
+    """Tell what entries of two batches are planned alike with, if it is the same."""
+    if alike is None or other is None or alike[0] is not other[0]:
+        return None
+    return alike[0], min(alike[1], other[1]), max(alike[2], other[2])
 
 
 class Pending:

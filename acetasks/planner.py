@@ -131,23 +131,24 @@ class Planner:
         unknown: list[Entry] = []
         for kind, members in _alike(batch, now):
             if isinstance(kind, _Kind):
-                _note_alive(kind, members, now)
+                _note_alive(kind, members, batch.seen_at, now)
             if not isinstance(kind, _Kind) or not kind.is_known:
                 unknown += members
                 continue
             age_bin = bin_of(now - members[0].born)
             step = kind.timetable.steps[age_bin]
             due = max(plan_at_tick(now, step, self._policy.jitter, tick, self._anchor), now + spec.min_interval)
-            worth = Worth(kind.timetable.prospect(age_bin), now)
-            if kind.laws:
-                # What is learned is when to look, not to look more often: such looks may wait for the allowance, as
-                # long as none is later than after the fixed interval.
-                latest = max(due, now + interval * (1.0 + self._policy.jitter / 2.0))
-                worth = worth._replace(is_spare=True, latest=latest)
-            yield Plan(due, worth, members)
+            # What is learned is when to look, not to look more often: such looks may wait for the allowance, as long as
+            # none is later than after the fixed interval.
+            is_spare = bool(kind.laws)
+            latest = max(due, now + interval * (1.0 + self._policy.jitter / 2.0)) if is_spare else math.inf
+            part = members if isinstance(members, Batch) else Batch(members)
+            part.seen_at = now
+            yield Plan(due, Worth(kind.timetable.prospect(age_bin), now, is_spare, latest), part)
         if unknown:
             # If it is all of them, in their own order.
             rest = batch if len(unknown) == len(batch) else Batch(unknown)
+            rest.seen_at = now
             yield Plan(self.plan_fixed(spec, now), Worth(hazard, now), rest)
 
     def meet(self, entry: Entry, spec: ProviderSpec, reading: Reading, today: float | None, now: float) -> None:
@@ -172,7 +173,7 @@ class Planner:
         """Learn from the end of a task.
 
         Args:
-            entry: What was known of it before; `meet` has been told of this record.
+            entry: What was known of it before; it has left its batch, and `meet` has been told of this record.
             reading: Its last record, read.
             today: The service's time, in seconds since the epoch, where it says so.
             now: Seconds of the loop's clock.
@@ -211,14 +212,11 @@ class Planner:
         return kind
 
 
-def _alike(batch: Batch, now: float) -> Iterable[tuple[object, Batch]]:
-    """Divide a batch into those of the same kind, whose ages are in the same bin."""
+def _alike(batch: Batch, now: float) -> Iterable[tuple[object, Sequence[Entry]]]:
+    """Divide a batch into those of the same kind, whose ages are in the same bin; mostly it is the batch as it is."""
     if batch.alike is None:
-        births = [entry.born for entry in batch]
-        kind = batch[0].kind
-        if [entry.kind for entry in batch].count(kind) == len(batch):
-            batch.alike = kind, min(births), max(births)
-    # 1. The usual: they were submitted together, and are all alike.   2. They are not.
+        _compare(batch)
+    # 1. The usual: they were submitted together, and are all alike.   2. They are not, or were together with others.
     if batch.alike is not None:
         kind, first, last = batch.alike
         if bin_of(now - first) == bin_of(now - last):
@@ -226,16 +224,34 @@ def _alike(batch: Batch, now: float) -> Iterable[tuple[object, Batch]]:
     parts: dict[tuple[object, int], list[Entry]] = collections.defaultdict(list)
     for entry in batch:
         parts[entry.kind, bin_of(now - entry.born)].append(entry)
-    return ((kind, Batch(members)) for (kind, _), members in parts.items())
+    if len(parts) == 1:
+        _compare(batch)
+        return ((batch[0].kind, batch),)
+    return ((kind, members) for (kind, _), members in parts.items())
 
 
-def _note_alive(kind: _Kind, entries: Sequence[Entry], now: float) -> None:
-    """Learn that tasks of one kind and about the same age have not ended, and plan anew if that is news."""
+def _compare(batch: Batch) -> None:
+    """See whether the entries of a batch are all of one kind, and when their tasks were submitted."""
+    kind = batch[0].kind
+    births = [entry.born for entry in batch]
+    is_alike = kind is not None and [entry.kind for entry in batch].count(kind) == len(batch)
+    batch.alike = (kind, min(births), max(births)) if is_alike else None
+
+
+def _note_alive(kind: _Kind, entries: Sequence[Entry], seen_at: float, now: float) -> None:
+    """Learn that tasks of one kind and about the same age have not ended, and plan anew if that is news.
+
+    Args:
+        kind: Theirs.
+        entries: They.
+        seen_at: When all of them were looked at last, in seconds of the loop's clock; NaN where each has its own time.
+        now: Likewise, that of this look.
+    """
     # Those of a batch have mostly been together for long: the ends of the list stand for all of it.
     first, last = entries[0], entries[-1]
-    born, seen_at = (first.born + last.born) / 2.0, (first.seen_at + last.seen_at) / 2.0
-    for entry in entries:
-        entry.seen_at = now
+    if math.isnan(seen_at):
+        seen_at = (first.seen_at + last.seen_at) / 2.0
+    born = (first.born + last.born) / 2.0
     for law in kind.laws:
         law.note_alive(seen_at - born, now - born, len(entries))
     # A plan takes as long as several requests: where hundreds end in a second, not each dozen of them is news.

@@ -12,7 +12,6 @@ import asyncio
 import itertools
 import logging
 import math
-import operator
 from typing import TYPE_CHECKING
 
 import anyio
@@ -48,8 +47,6 @@ _PAUSES_KEPT = 4096
 _GATHERED_WITHIN = 0.001
 #: Waiters that are told at once that their limit has passed, before others get their turn: a few milliseconds of work.
 _EXPIRED_AT_ONCE = 500
-#: What is wrong with an entry.
-_TROUBLE = operator.attrgetter("trouble")
 #: Seconds that requests under way may take to end when the client is closed.
 CLOSE_PATIENCE = 0.5
 
@@ -71,8 +68,7 @@ class _Flight:
         self.draw = draw
         self.wanted = len(batch)
         self.task: asyncio.Task[None] | None = None
-        for entry in batch:
-            entry.place = self
+        batch.place = self
 
     def cancel(self) -> None:
         """Cancel the request; one that has not begun yet does not begin, if nobody has come back by then."""
@@ -159,30 +155,38 @@ class Poller:
         """
         if self._closed:
             raise ClientClosedError("this client is closed; nothing can be waited for with it")
-        now = self._clock()
+        newcomers: list[Entry] = []
         for key in keys:
             entry = self._pending.register(key, waiter)
-            if entry.place is None:
-                self._add_newcomer(entry, now)
-            elif len(entry.waiters) == 1 and isinstance(entry.place, _Flight):
+            if entry.batch is None:
+                newcomers.append(entry)
+            elif len(entry.waiters) == 1 and isinstance(flight := entry.batch.place, _Flight):
                 # It is under way already, for somebody who has left meanwhile.
-                entry.place.wanted += 1
-        self._wake_by(self._departs_at)
+                flight.wanted += 1
+        self._add_newcomers(newcomers)
         if self._task is None:
             self._start()
 
-    def _add_newcomer(self, entry: Entry, now: float) -> None:
-        """Give an entry that nobody waited for its first turn."""
-        spec = lookup(entry.key[0])
-        entry.seen_at = now
+    def _add_newcomers(self, entries: Sequence[Entry]) -> None:
+        """Give entries that nobody waited for their first turns."""
+        now = self._clock()
         due = now + self._policy.linger
         # Thousands who come one by one have a few turns together, and not thousands.
         if due - self._newcomers_due > _GATHERED_WITHIN:
             self._newcomers_due = due
         due = self._newcomers_due
-        if self._pauses:
-            due = max(due, self._pauses.get(entry.key, due))
-        self._add(Lane(spec.slug), (entry,), due, next(self._ranks), self._planner.plan_first(spec, now))
+        together: dict[tuple[str, float], list[Entry]] = {}
+        for entry in entries:
+            entry.seen_at = now
+            free_at = max(due, self._pauses.get(entry.key, due)) if self._pauses else due
+            together.setdefault((entry.key[0], free_at), []).append(entry)
+        size = self._policy.batch_size
+        for (provider, free_at), alike in together.items():
+            worth = self._planner.plan_first(lookup(provider), now)
+            for start in range(0, len(alike), size):
+                batch = Batch(alike[start : start + size])
+                self._add(Lane(provider), batch, free_at, next(self._ranks), worth)
+        self._wake_by(self._departs_at)
 
     def limit(self, waiter: Waiter) -> None:
         """Watch over the limit of a waiter that has registered; until it leaves."""
@@ -287,8 +291,7 @@ class Poller:
             return None
         spec = lookup(departure.lane.provider)
         draw = self._rng.random()
-        taken = self._dispatch.take(departure, now)
-        batch = taken if isinstance(taken, Batch) else Batch(taken)
+        batch = self._dispatch.take(departure, now)
         flight = _Flight(spec, batch, now, next(self._ranks), draw)
         self._flights.add(flight)
         self._room.acquire_nowait()
@@ -366,10 +369,12 @@ class Poller:
         self._flights.discard(flight)
         self._room.release()
         self._dispatch.note_back(flight.spec.slug, len(flight.batch))
-        for entry in flight.batch:
-            entry.place = None
-            if not entry.waiters:
-                self._pending.land(entry)
+        flight.batch.place = None
+        if flight.wanted < len(flight.batch):
+            for entry in flight.batch:
+                if not entry.waiters:
+                    entry.batch = None
+                    self._pending.land(entry)
 
     # What a request brings back. All of it synchronous.
 
@@ -378,32 +383,23 @@ class Poller:
         spec, now = flight.spec, self._clock()
         self._note_look(spec, findings, flight.sent_at, now, flight.draw)
         self._note_pauses(flight, now)
-        as_planned = flight.batch
+        batch = flight.batch
         # The usual: nothing is new, nothing is wrong, and nobody has left. The batch goes on as it is.
-        if not len(findings.unchanged) == flight.wanted == len(as_planned) or any(map(_TROUBLE, as_planned)):
-            as_planned = Batch(self._judge_each(flight, findings, now))
-        if as_planned:
-            for due, worth, members in self._planner.plan(spec, as_planned, now):
+        if batch.is_troubled or not len(findings.unchanged) == flight.wanted == len(batch):
+            self._judge_each(flight, findings, now)
+        if batch:
+            for due, worth, members in self._planner.plan(spec, batch, now):
                 self._add(Lane(spec.slug), members, due, flight.rank, worth)
 
-    def _judge_each(self, flight: _Flight, findings: Findings, now: float) -> list[Entry]:
-        """Take in what a batch has found, entry by entry.
-
-        Returns:
-            Those of the batch that are asked again as planned.
-        """
-        spec = flight.spec
+    def _judge_each(self, flight: _Flight, findings: Findings, now: float) -> None:
+        """Take in what a batch has found, entry by entry, and leave in it those that are asked again as planned."""
+        spec, batch, unchanged = flight.spec, flight.batch, findings.unchanged
         moment = Moment(now, max(self._planner.plan_fixed(spec, now), now + spec.min_interval), flight.draw)
-        unchanged = findings.unchanged
-        as_planned: list[Entry] = []
         # Those who are asked in another company, or at another time.
         apart: dict[tuple[int, float], list[Entry]] = {}
-        for entry in flight.batch:
-            # 1. Nobody wants it any more.   2. It is as before.
+        for entry in [entry for entry in batch if entry.trouble is not None or entry.key[1] not in unchanged]:
+            entry.leave_batch()
             if not entry.waiters:
-                continue
-            if entry.trouble is None and entry.key[1] in unchanged:
-                as_planned.append(entry)
                 continue
             verdict = self._judge_one(entry, spec, findings, moment)
             self._note_reading(entry, spec, verdict.reading, findings.today, now)
@@ -411,20 +407,20 @@ class Poller:
             if verdict.outcome is not None:
                 self._conclude(entry, spec, verdict.scope, verdict.outcome)
             elif verdict.due is None and not halvings:
-                as_planned.append(entry)
+                batch.admit(entry)
             else:
                 due = moment.due if verdict.due is None else max(verdict.due, now + spec.min_interval)
                 apart.setdefault((halvings, due), []).append(entry)
         # An outcome of more than one task may have settled some of them meanwhile.
+        batch.close_ranks()
         for (halvings, due), entries in apart.items():
             if wanted := [entry for entry in entries if entry.waiters]:
                 worth = self._planner.plan_first(spec, flight.sent_at)
-                self._add(Lane(spec.slug, halvings), wanted, due, flight.rank, worth)
-        return [entry for entry in as_planned if entry.waiters]
+                self._add(Lane(spec.slug, halvings), Batch(wanted), due, flight.rank, worth)
 
-    def _add(self, lane: Lane, entries: Sequence[Entry], due: float, rank: int, worth: Worth) -> None:
+    def _add(self, lane: Lane, batch: Batch, due: float, rank: int, worth: Worth) -> None:
         """Give some their next turn; whoever calls sees to it that the loop is awake by then."""
-        self._dispatch.add(lane, entries, due, rank, worth)
+        self._dispatch.add(lane, batch, due, rank, worth)
         self._departs_at = min(self._departs_at, due)
 
     def _note_reading(
@@ -492,7 +488,7 @@ class Poller:
 
     def _drop(self, entry: Entry) -> None:
         """Stop asking for a task: leave its turn, and cancel a request that nobody wants anything of any more."""
-        flight = entry.place
+        flight = None if entry.batch is None else entry.batch.place
         if isinstance(flight, _Flight):
             self._pending.keep(entry)
             flight.wanted -= 1
@@ -500,6 +496,7 @@ class Poller:
                 flight.cancel()
         else:
             self._dispatch.discard(entry)
+            entry.leave_batch()
         if not self._pending:
             self._wake.set()
 
@@ -508,5 +505,6 @@ def _ask_about(spec: ProviderSpec, batch: Batch) -> Question:
     """Ask what was asked before if nothing is new of any of a batch, and what is known of each now if something is."""
     if batch.question is None:
         request = build_look(spec, [entry.key[1] for entry in batch])
-        batch.question = Question(request, tuple([entry.record for entry in batch]))
+        known = tuple([entry.record for entry in batch])
+        batch.question = Question(request, known, None not in known)
     return batch.question

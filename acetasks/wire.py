@@ -53,10 +53,12 @@ class Question(NamedTuple):
     Attributes:
         request: What is sent.
         known: The record of each task as it was last read, None where it was not; nothing if none was.
+        is_known: Whether there is one of each.
     """
 
     request: Request
     known: Sequence[bytes | None] = ()
+    is_known: bool = False
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,8 @@ class Measure(enum.StrEnum):
 
     #: All that is measured without disturbing it.
     COST = "cost"
+    #: The same, of tasks that take minutes.
+    LONG = "long"
     #: What a heartbeat in the same loop feels.
     STALL = "stall"
     #: Processor time while nothing ends.

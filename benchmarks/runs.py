@@ -50,7 +50,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_stopped(self) -> bool:
         """Whether it was stopped at its limit, so that what it took is only a lower bound."""
-        return self.measure in {Measure.COST, Measure.STALL} and self.figures.finished < self.tasks
+        return self.measure in {Measure.COST, Measure.LONG, Measure.STALL} and self.figures.finished < self.tasks
 
     @property
     def cpu_per_look(self) -> float:

@@ -50,6 +50,11 @@ def render_tables(results: Sequence[Result], study: Study) -> str:
         _tabulate(_COSTS, [_tell_costs(run) for run in runs_of(results, Measure.COST)], texts=(1,)),
         _list_faults(results),
         _tabulate(
+            ("tasks of seven minutes", *_COSTS[1:]),
+            [_tell_costs(run) for run in runs_of(results, Measure.LONG)],
+            texts=(1,),
+        ),
+        _tabulate(
             ("tasks", "awaited by", "longest stall ms, felt by a heartbeat of 5 ms", "p99"),
             [(f"{run.tasks:,}", run.title, *_tell_stalls(run)) for run in runs_of(results, Measure.STALL)],
             texts=(1,),

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from acetasks.batching import Agenda, Lane, Turns, Worth
+import acetasks.batching
+from acetasks.batching import Lane, Turns, Worth
+from acetasks.pending import Batch, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,25 +31,39 @@ RANKS = st.integers(0, 2)
 SAME = Worth(0.01, 0.0)
 
 
-class Member:
+class Member(Entry, weakref=True, eq=False, gc=True):
     """One who can have a turn."""
 
-    def __init__(self, name: str = "somebody") -> None:
-        self.name = name
-        self.place: object = None
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.key[1]
 
     def __repr__(self) -> str:
         """Show the name."""
         return self.name
 
 
+class Agenda(acetasks.batching.Agenda):
+    """An agenda that makes batches of those who are added."""
+
+    def add(self, lane: Lane, members: Sequence[Entry], due: float, rank: int = 0, *, worth: Worth) -> None:
+        """Give some their turn."""
+        super().add(lane, members if isinstance(members, Batch) else Batch(members), due, rank, worth=worth)
+
+
+def somebody(name: str = "somebody") -> Member:
+    """Make a member of a name."""
+    return Member(("luma", name))
+
+
 def call(names: str) -> list[Member]:
     """Make members of some names."""
-    return [Member(name) for name in names.split()]
+    return [somebody(name) for name in names.split()]
 
 
 def grab(
-    agenda: Agenda[Member],
+    agenda: Agenda,
     lane: Lane,
     size: int,
     now: float = math.inf,
@@ -55,24 +71,24 @@ def grab(
     latest: float = math.inf,
     spare_latest: float = math.inf,
 ) -> Sequence[Member]:
-    """Take some, as a request does that they become part of."""
+    """Take some off for good."""
     taken = agenda.take(lane, size, now, latest=latest, spare_latest=spare_latest)
     for member in taken:
-        member.place = None
-    return taken
+        member.batch = None
+    return list(taken)
 
 
-def firsts(agenda: Agenda[Member], now: float) -> list[tuple[float, Lane]]:
+def firsts(agenda: Agenda, now: float) -> list[tuple[float, Lane]]:
     """Tell when each lane's first turn is due."""
     return [(turns.due, turns.lane) for turns in agenda.turns(now)]
 
 
-def count(agenda: Agenda[Member], lane: Lane, now: float = 0.0) -> int:
+def count(agenda: Agenda, lane: Lane, now: float = 0.0) -> int:
     """Tell how many of a lane have a turn."""
     return sum(turns.present for turns in agenda.turns(now) if turns.lane == lane)
 
 
-def take(agenda: Agenda[Member], lane: Lane, size: int, now: float = 100.0, latest: float = math.inf) -> str:
+def take(agenda: Agenda, lane: Lane, size: int, now: float = 100.0, latest: float = math.inf) -> str:
     """Take some, and tell their names."""
     return " ".join(member.name for member in grab(agenda, lane, size, now, latest=latest))
 
@@ -110,7 +126,7 @@ class AgendaMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.agenda: Agenda[Member] = Agenda()
+        self.agenda: Agenda = Agenda()
         self.members = call("a b c d e f g h")
         self.now = 0.0
         self.to_come: dict[Lane, list[Turn]] = {}
@@ -176,11 +192,11 @@ class AgendaMachine(RuleBasedStateMachine):
         place = data.draw(st.integers(0, len(self.members) - 1))
         member = self.members[place]
         self.agenda.discard(member)
-        assert member.place is None
+        assert member.batch is None
         for lane in self.lanes():
             for turn in self.turns(lane):
                 turn.discard(member)
-        self.members[place] = Member(member.name)
+        self.members[place] = somebody(member.name)
 
     @rule(seconds=st.integers(1, 3))
     def pass_time(self, seconds: int) -> None:
@@ -253,7 +269,7 @@ class AgendaMachine(RuleBasedStateMachine):
     @invariant()
     def everybody_holds_its_own_turn(self) -> None:
         """Who has a turn holds it, and nobody else holds any."""
-        assert [member for member in self.members if member.place is None] == self.idle()
+        assert [member for member in self.members if member.batch is None] == self.idle()
 
 
 TestAgenda = AgendaMachine.TestCase
@@ -272,11 +288,11 @@ def test_nobody_is_lost_or_taken_twice(
 ) -> None:
     """Whoever was given turns, of whatever sizes, is taken once, those due before the others, unless it has left."""
     now = times.pop()
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     members: list[Member] = []
     due: dict[Member, float] = {}
     for size, time in zip(sizes, times, strict=False):
-        together = [Member() for _ in range(size)]
+        together = [somebody() for _ in range(size)]
         agenda.add(LUMA, list(together), time, worth=SAME)
         due |= dict.fromkeys(together, time)
         members += together
@@ -285,7 +301,7 @@ def test_nobody_is_lost_or_taken_twice(
         agenda.discard(members[place])
         del due[members[place]]
         # Who comes in its place is another.
-        members[place] = Member()
+        members[place] = somebody()
         agenda.add(LUMA, [members[place]], time, worth=SAME)
         due[members[place]] = time
     for number in leaving:
@@ -309,8 +325,8 @@ def test_nobody_is_lost_or_taken_twice(
 @given(count=st.integers(1, 100), size=st.integers(1, 40), now=TIMES, data=st.data())
 def test_batches_are_full_and_bounded(count: int, size: int, now: float, data: st.DataObject) -> None:
     """However many are due, they come in as few batches as can be, none too large, and each once."""
-    agenda: Agenda[Member] = Agenda()
-    members = [Member(f"task-{number}") for number in range(count)]
+    agenda = Agenda()
+    members = [somebody(f"task-{number}") for number in range(count)]
     hazards = st.sampled_from([0.0, 0.01, 1.0])
     for member in members:
         worth = Worth(data.draw(hazards), -data.draw(TIMES))
@@ -329,8 +345,8 @@ def test_batches_are_full_and_bounded(count: int, size: int, now: float, data: s
 @pytest.mark.parametrize(("count", "takes"), [(1, 1), (50, 1), (51, 2), (100, 2), (1000, 20)])
 def test_a_thousand_due_ids_come_in_twenty_batches(count: int, takes: int, together: int) -> None:
     """At 50 a batch, n that are due cost exactly n/50 requests, rounded up, in whatever turns they are."""
-    agenda: Agenda[Member] = Agenda()
-    members = [Member() for _ in range(count)]
+    agenda = Agenda()
+    members = [somebody() for _ in range(count)]
     for start in range(0, count, together):
         agenda.add(FLUX, members[start : start + together], 1.0, worth=SAME)
 
@@ -376,7 +392,7 @@ class TestWorth:
 
 def test_those_due_come_by_what_they_are_worth() -> None:
     """The hazard and the time since the last look decide, whoever came up first; the batch is filled in that order."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     for names, due, worth in [
         ("slow1 slow2", 1.0, Worth(0.001, 0.0)),  # worth 0.05 at 10 s
         ("new", 2.0, Worth(0.2, 9.5)),  # 0.025
@@ -392,7 +408,7 @@ def test_those_due_come_by_what_they_are_worth() -> None:
 
 def test_what_is_worth_most_changes_with_the_time() -> None:
     """Who ends soon overtakes who was asked longer ago, and is overtaken once it was asked."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     slow, fast = call("slow fast")
     agenda.add(LUMA, [slow], 0.0, worth=Worth(0.001, -100.0))
     agenda.add(LUMA, [fast], 0.0, worth=Worth(0.1, 0.0))
@@ -407,7 +423,7 @@ def test_what_is_worth_most_changes_with_the_time() -> None:
 
 def test_a_request_is_worth_as_many_times_its_best_as_it_asks_for() -> None:
     """Those due that fit into it count, and those to come do not; nobody due is worth nothing."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     agenda.add(LUMA, call("a b c"), 1.0, worth=Worth(0.01, 0.0))
     agenda.add(LUMA, call("d e"), 2.0, worth=Worth(0.5, 0.0))
     agenda.add(LUMA, call("f g h"), 9.0, worth=Worth(0.5, 0.0))
@@ -424,7 +440,7 @@ def test_a_request_is_worth_as_many_times_its_best_as_it_asks_for() -> None:
 
 def test_who_has_left_is_worth_nothing() -> None:
     """What a lane is worth is told by those who are still there."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     fast = call("fast faster")
     agenda.add(LUMA, fast, 1.0, worth=Worth(0.5, 0.0))
     agenda.add(LUMA, call("slow"), 1.0, worth=Worth(0.01, 0.0))
@@ -438,7 +454,7 @@ def test_who_has_left_is_worth_nothing() -> None:
 
 def test_due_ids_come_before_riders() -> None:
     """A batch takes what is due first and fills its room with what is due next, whatever they are worth."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     for name, due, hazard in [("rides", 30.0, 1.0), ("due", 5.0, 0.01), ("later", 60.0, 9.0), ("overdue", 1.0, 0.1)]:
         agenda.add(LUMA, call(name), due, worth=Worth(hazard, 0.0))
 
@@ -448,7 +464,7 @@ def test_due_ids_come_before_riders() -> None:
 
 def test_ids_due_at_once_come_first_in_first_out() -> None:
     """Nobody is overtaken by one who came later, is due at the same time and worth as much."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     for names in ("c", "a e", "b"):
         agenda.add(LUMA, call(names), 1.0, worth=SAME)
 
@@ -458,7 +474,7 @@ def test_ids_due_at_once_come_first_in_first_out() -> None:
 @pytest.mark.parametrize("now", [0.0, 1.0, 100.0])
 def test_turns_of_the_same_time_come_up_by_rank(now: float) -> None:
     """The lowest rank comes first, the same ranks in the order given; an earlier time goes before any rank."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     for names, due, rank in [("e", 2.0, 7), ("c d", 2.0, 3), ("b", 2.0, 0), ("f", 2.0, 7), ("a", 1.0, 9)]:
         agenda.add(LUMA, call(names), due, rank, worth=SAME)
 
@@ -472,7 +488,7 @@ def test_the_order_of_a_turn_is_not_that_of_the_answers(looks: tuple[int, ...], 
 
     It is settled when the first of the turn is taken.
     """
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     names = ("a b", "c", "d e")
     for place, rank in enumerate(ranks):
         agenda.add(LUMA, call(names[rank]), 5.0, rank, worth=SAME)
@@ -486,7 +502,7 @@ def test_the_order_of_a_turn_is_not_that_of_the_answers(looks: tuple[int, ...], 
 @pytest.mark.parametrize("is_due", [False, True])
 def test_who_leaves_does_not_settle_the_order(is_due: bool) -> None:  # noqa: FBT001  # a column
     """The first of a turn may leave, and be passed over, before others come who go before the rest."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     gone, stays = call("gone stays")
     agenda.add(LUMA, [gone, stays], 5.0, 1, worth=SAME)
     agenda.discard(gone)
@@ -503,7 +519,7 @@ class TestSpare:
 
     def test_it_is_told_when_the_first_of_either_is_due(self) -> None:
         """Infinity stands for none; by the time that one is due it is minus infinity."""
-        agenda: Agenda[Member] = Agenda()
+        agenda = Agenda()
         agenda.add(LUMA, call("a"), 5.0, worth=self.SPARE)
         assert agenda.turns(0.0) == [Turns(LUMA, math.inf, 5.0, 1)]
         agenda.add(LUMA, call("b"), 9.0, worth=SAME)
@@ -519,7 +535,7 @@ class TestSpare:
 
     def test_it_is_told_until_when_they_may_wait(self) -> None:
         """Of those that are due the one that has waited enough before all others, however urgent it is."""
-        agenda: Agenda[Member] = Agenda()
+        agenda = Agenda()
         assert Worth(0.01, 0.0, is_spare=True).latest == math.inf
         agenda.add(LUMA, call("a"), 5.0, worth=Worth(0.01, 0.0, is_spare=True, latest=30.0))
         agenda.add(LUMA, call("b"), 6.0, worth=Worth(1.0, 0.0, is_spare=True, latest=20.0))
@@ -532,7 +548,7 @@ class TestSpare:
     )
     def test_who_has_waited_enough_comes_first(self, overdue: float, order: str) -> None:
         """Whatever the others are worth; but not before those that are not to wait at all."""
-        agenda: Agenda[Member] = Agenda()
+        agenda = Agenda()
         agenda.add(LUMA, call("a"), 5.0, worth=Worth(1e-6, 0.0, is_spare=True, latest=20.0))
         agenda.add(LUMA, call("b"), 5.0, worth=Worth(1.0, 0.0, is_spare=True, latest=30.0))
         agenda.add(LUMA, call("c"), 5.0, worth=Worth(1e-9, 0.0))
@@ -542,11 +558,11 @@ class TestSpare:
 
     def test_who_may_wait_has_no_turn_with_one_who_may_not(self) -> None:
         """Though they are due at the same time and as urgent."""
-        agenda: Agenda[Member] = Agenda()
+        agenda = Agenda()
         waits, hurries = call("waits hurries")
         agenda.add(LUMA, [waits], 5.0, worth=self.SPARE)
         agenda.add(LUMA, [hurries], 5.0, worth=SAME)
-        assert waits.place is not hurries.place
+        assert waits.batch.place is not hurries.batch.place
         agenda.discard(hurries)
 
         assert agenda.turns(4.0) == [Turns(LUMA, math.inf, 5.0, 1)]
@@ -556,7 +572,7 @@ class TestSpare:
 
     def test_they_are_taken_together(self) -> None:
         """One due that is not to wait, the others due by what they are worth, and those to come in the same way."""
-        agenda: Agenda[Member] = Agenda()
+        agenda = Agenda()
         agenda.add(LUMA, call("rides1"), 30.0, worth=self.SPARE)
         agenda.add(LUMA, call("rides2"), 40.0, worth=SAME)
         agenda.add(LUMA, call("rides3"), 40.0, worth=self.SPARE)
@@ -569,7 +585,7 @@ class TestSpare:
 
     def test_one_that_is_not_to_wait_has_a_place_whoever_is_worth_more(self) -> None:
         """Also behind others as urgent who have left; the rest of the room is for those who are worth most."""
-        agenda: Agenda[Member] = Agenda()
+        agenda = Agenda()
         (gone,) = call("gone")
         agenda.add(LUMA, [gone], 1.0, worth=SAME)
         agenda.add(LUMA, call("one two"), 2.0, worth=SAME)
@@ -593,7 +609,7 @@ class TestSpare:
     )
     def test_each_sort_may_be_taken_up_to_its_own_time(self, latest: float, spare_latest: float, names: str) -> None:
         """That very time included."""
-        agenda: Agenda[Member] = Agenda()
+        agenda = Agenda()
         for name, due, worth in [
             ("spare1", 15.0, self.SPARE),
             ("spare2", 40.0, self.SPARE),
@@ -609,7 +625,7 @@ class TestSpare:
 
     def test_all_of_a_lane_are_counted(self) -> None:
         """Those due, those to come, those who may wait; not those who have left or were taken, nor another lane's."""
-        agenda: Agenda[Member] = Agenda()
+        agenda = Agenda()
         members = call("a b c d e f")
         for member, due, worth in zip(members, (1.0, 1.0, 9.0, 9.0, 9.0, 0.0), (SAME, self.SPARE) * 3, strict=True):
             agenda.add(LUMA, [member], due, worth=worth)
@@ -625,7 +641,7 @@ class TestSpare:
 
 def test_those_asked_together_have_their_next_turn_together() -> None:
     """Who was taken together and is given a turn together comes back together, in the order given, time after time."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     agenda.add(LUMA, call("a b"), 0.0, worth=SAME)
     agenda.add(LUMA, call("c"), 1.0, worth=SAME)
     for now in range(5):
@@ -641,8 +657,8 @@ class TestTogether:
 
     def test_they_share_a_turn(self) -> None:
         """Thousands who come one by one are one; another time, urgency or lane is another."""
-        agenda: Agenda[Member] = Agenda()
-        crowd = [Member() for _ in range(1000)]
+        agenda = Agenda()
+        crowd = [somebody() for _ in range(1000)]
         later, urgent, doubted = others = call("later urgent doubted")
         for member in crowd:
             agenda.add(LUMA, [member], 10.0, worth=SAME)
@@ -650,14 +666,14 @@ class TestTogether:
         agenda.add(LUMA, [urgent], 10.0, worth=Worth(0.1, 0.0))
         agenda.add(DOUBTED, [doubted], 10.0, worth=SAME)
 
-        assert len({id(member.place) for member in crowd}) == 1
-        assert len({id(member.place) for member in (crowd[0], *others)}) == 4
+        assert len({id(member.batch.place) for member in crowd}) == 1
+        assert len({id(member.batch.place) for member in (crowd[0], *others)}) == 4
         assert len(agenda) == 1003
         assert [len(grab(agenda, LUMA, 50, 10.0)) for _ in range(3)] == [50] * 3
 
     def test_nobody_joins_a_turn_that_has_come_up(self) -> None:
         """Who comes for a time that is over has a turn of its own, behind those who have waited for theirs."""
-        agenda: Agenda[Member] = Agenda()
+        agenda = Agenda()
         agenda.add(LUMA, call("first second"), 10.0, worth=SAME)
         assert firsts(agenda, 10.0) == [(-math.inf, LUMA)]
         agenda.add(LUMA, call("third"), 10.0, worth=SAME)
@@ -669,7 +685,7 @@ class TestTogether:
 
     def test_who_comes_when_some_of_a_turn_have_left_is_behind_the_rest(self) -> None:
         """Some of it may have ridden along before it was due."""
-        agenda: Agenda[Member] = Agenda()
+        agenda = Agenda()
         agenda.add(LUMA, call("a b c"), 10.0, worth=SAME)
         assert take(agenda, LUMA, 2, 1.0) == "a b"
         agenda.add(LUMA, call("d"), 10.0, worth=SAME)
@@ -683,7 +699,7 @@ class TestTogether:
 
     def test_a_list_that_is_given_stays_as_it_is(self) -> None:
         """Taking some of a turn changes nothing for whoever gave it."""
-        agenda: Agenda[Member] = Agenda()
+        agenda = Agenda()
         members = call("a b c")
         agenda.add(LUMA, members, 10.0, worth=SAME)
         grab(agenda, LUMA, 2)
@@ -692,29 +708,30 @@ class TestTogether:
 
 
 class TestWhole:
-    """Those who came together, and fill a request exactly, are given as they came: nothing is copied."""
+    """A batch that fills a request, or has it to itself, is given as it came: nothing is copied."""
 
-    @pytest.mark.parametrize("kind", [list, tuple])
-    def test_they_are_the_very_sequence(self, kind: type[list[Member] | tuple[Member, ...]]) -> None:
-        """Of whatever kind it is, and however often it comes back."""
-        agenda: Agenda[Member] = Agenda()
-        members = kind(call("a b c"))
+    @pytest.mark.parametrize("size", [3, 4, 50])
+    def test_it_is_the_very_batch(self, size: int) -> None:
+        """However often it comes back, and whether there is room for more."""
+        agenda = Agenda()
+        batch = Batch(call("a b c"))
         for now in (1.0, 2.0, 3.0):
-            agenda.add(LUMA, members, now, worth=SAME)
+            agenda.add(LUMA, batch, now, worth=SAME)
 
-            assert grab(agenda, LUMA, 3, now) is members
+            assert agenda.take(LUMA, size, now) is batch
             assert len(agenda) == 0
             assert agenda.turns(now) == []
+            assert all(member.batch is batch for member in batch)
 
     def test_those_of_a_turn_leave_one_after_the_other(self) -> None:
         """By rank, each as it came; the counts go down with them."""
-        agenda: Agenda[Member] = Agenda()
-        last, first, second = (call(names) for names in ("e f", "a b", "c d"))
-        for members, rank in ((last, 2), (first, 0), (second, 1)):
-            agenda.add(LUMA, members, 1.0, rank, worth=SAME)
+        agenda = Agenda()
+        last, first, second = (Batch(call(names)) for names in ("e f", "a b", "c d"))
+        for batch, rank in ((last, 2), (first, 0), (second, 1)):
+            agenda.add(LUMA, batch, 1.0, rank, worth=SAME)
 
-        for left, members in ((4, first), (2, second), (0, last)):
-            assert grab(agenda, LUMA, 2, 1.0) is members
+        for left, batch in ((4, first), (2, second), (0, last)):
+            assert agenda.take(LUMA, 2, 1.0) is batch
             assert len(agenda) == count(agenda, LUMA, 1.0) == left
 
     @pytest.mark.parametrize(
@@ -722,7 +739,7 @@ class TestWhole:
     )
     def test_where_the_size_is_another_they_are_put_together(self, size: int, batches: str) -> None:
         """From what there is, in order; what was given stays as it is."""
-        agenda: Agenda[Member] = Agenda()
+        agenda = Agenda()
         given = [call("a b c"), call("d e")]
         for members in given:
             agenda.add(LUMA, members, 1.0, worth=SAME)
@@ -737,7 +754,7 @@ class TestWhole:
     @pytest.mark.parametrize(("gone", "batches"), [("a", "b,c d"), ("b", "a,c d"), ("c", "a,b d"), ("d", "a,b c")])
     def test_where_one_of_the_turn_has_left_they_are_looked_through(self, gone: str, batches: str) -> None:
         """Whoever it was: its place is given to nobody, and who comes next moves up."""
-        agenda: Agenda[Member] = Agenda()
+        agenda = Agenda()
         given = [call("a b"), call("c d")]
         for members in given:
             agenda.add(LUMA, members, 1.0, worth=SAME)
@@ -751,18 +768,18 @@ class TestWhole:
 
     def test_who_leaves_another_turn_makes_no_difference(self) -> None:
         """Each turn knows of its own."""
-        agenda: Agenda[Member] = Agenda()
-        members, others = call("a b"), call("c d")
-        agenda.add(LUMA, members, 1.0, worth=SAME)
+        agenda = Agenda()
+        batch, others = Batch(call("a b")), call("c d")
+        agenda.add(LUMA, batch, 1.0, worth=SAME)
         agenda.add(LUMA, others, 2.0, worth=SAME)
         agenda.discard(others[0])
 
-        assert grab(agenda, LUMA, 2, 3.0) is members
+        assert agenda.take(LUMA, 2, 3.0) is batch
         assert take(agenda, LUMA, 2, 3.0) == "d"
 
     def test_riders_are_put_together(self) -> None:
         """Also where they would fill the request, since others may have a place in it."""
-        agenda: Agenda[Member] = Agenda()
+        agenda = Agenda()
         agenda.add(LUMA, call("due"), 1.0, worth=SAME)
         agenda.add(LUMA, call("a b"), 9.0, worth=SAME)
 
@@ -772,7 +789,7 @@ class TestWhole:
 
 def test_a_turn_that_is_too_large_keeps_the_rest_in_place() -> None:
     """What of a turn does not fit into a batch is first in the next one, in order, before whoever came later."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     members = call("a b c d e f")
     agenda.add(LUMA, members, 1.0, worth=SAME)
     agenda.add(LUMA, call("g"), 1.0, worth=SAME)
@@ -788,12 +805,12 @@ def test_a_turn_that_is_too_large_keeps_the_rest_in_place() -> None:
 
 def test_who_is_taken_has_no_turn() -> None:
     """Taking ends a turn for those who are taken, and not for the rest of it."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     first, rest = members = call("first rest")
     agenda.add(LUMA, members, 1.0, worth=SAME)
 
     assert grab(agenda, LUMA, 1) == [first]
-    assert rest.place is not None
+    assert rest.batch is not None
     agenda.discard(first)
     assert len(agenda) == 1
     assert grab(agenda, LUMA, 1) == [rest]
@@ -801,7 +818,7 @@ def test_who_is_taken_has_no_turn() -> None:
 
 def test_one_who_moves_is_taken_once() -> None:
     """One that leaves its turn and is given another is taken at the new time, be it earlier or later."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     later, earlier = call("later earlier")
     agenda.add(LUMA, [later], 1.0, worth=SAME)
     agenda.add(LUMA, [earlier], 9.0, worth=SAME)
@@ -816,7 +833,7 @@ def test_one_who_moves_is_taken_once() -> None:
 
 def test_one_in_a_new_turn_leaves_its_old_place() -> None:
     """Those it was together with stay where they are, and it is with the others of its new turn."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     a, b, c, d, e = call("a b c d e")
     agenda.add(LUMA, [a, b, c], 1.0, worth=SAME)
     agenda.add(DOUBTED, [d], 1.0, worth=SAME)
@@ -831,7 +848,7 @@ def test_one_in_a_new_turn_leaves_its_old_place() -> None:
 
 def test_a_void_turn_is_nobodys() -> None:
     """A turn that was given up is passed over when it comes up behind another."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     first, moved, gone, second = call("first moved gone second")
     for member, due in [(first, 0.0), (moved, 1.0), (gone, 1.0), (second, 2.0)]:
         agenda.add(LUMA, [member], due, worth=SAME)
@@ -845,7 +862,7 @@ def test_a_void_turn_is_nobodys() -> None:
 
 def test_a_turn_that_everybody_has_left_is_nobodys_first() -> None:
     """When a lane is due is told by those who are still there."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     members = call("a b")
     agenda.add(LUMA, members, 1.0, worth=SAME)
     agenda.add(LUMA, call("c"), 2.0, worth=SAME)
@@ -860,7 +877,7 @@ def test_a_turn_that_everybody_has_left_is_nobodys_first() -> None:
 
 def test_riders_can_be_left_behind() -> None:
     """Where a provider's interval must be kept, only those are taken that are due by then, that very time included."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     for name, due in [("late", 10.5), ("due", 10.0), ("overdue", 1.0)]:
         agenda.add(LUMA, call(name), due, worth=SAME)
 
@@ -871,7 +888,7 @@ def test_riders_can_be_left_behind() -> None:
 
 def test_providers_do_not_mix() -> None:
     """Taking of one provider leaves what is another's."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     agenda.add(LUMA, call("x"), 1.0, worth=SAME)
     agenda.add(FLUX, call("x"), 2.0, worth=SAME)
 
@@ -882,7 +899,7 @@ def test_providers_do_not_mix() -> None:
 
 def test_lanes_do_not_mix() -> None:
     """Ids under suspicion are asked apart from those that are not, each lane in its own turn."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     agenda.add(LUMA, call("good"), 2.0, worth=SAME)
     agenda.add(DOUBTED, call("doubted"), 1.0, worth=SAME)
 
@@ -893,7 +910,7 @@ def test_lanes_do_not_mix() -> None:
 
 def test_one_is_taken_off_whichever_lane_it_is_in() -> None:
     """Whoever takes one off need not know how much it is suspected; others stay, and a second time changes nothing."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     members = {lane: call("x y") for lane in (LUMA, DOUBTED, ALONE, FLUX)}
     for lane, (x, y) in members.items():
         agenda.add(lane, [x, y], 1.0, worth=SAME)
@@ -904,7 +921,7 @@ def test_one_is_taken_off_whichever_lane_it_is_in() -> None:
     assert repr(agenda) == "<Agenda luma: 1, luma (1/2): 1, luma (1/32): 1, flux: 2>"
     for lane in (LUMA, DOUBTED, ALONE):
         agenda.discard(members[lane][1])
-    agenda.discard(Member("stranger"))
+    agenda.discard(somebody("stranger"))
     assert firsts(agenda, 0.0) == [(1.0, FLUX)]
 
 
@@ -923,7 +940,7 @@ def test_lanes_are_in_order() -> None:
 
 def test_repr_shows_how_much_waits() -> None:
     """The repr tells how many each lane has."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     assert repr(agenda) == "<Agenda empty>"
     agenda.add(LUMA, call("x y"), 1.0, worth=SAME)
     agenda.add(FLUX, call("x"), 1.0, worth=SAME)
@@ -946,11 +963,11 @@ def count_kept(things: list[weakref.ref[object]]) -> int:
 @pytest.mark.parametrize("size", [1, 3])
 def test_empty_places_of_those_who_come_and_go_do_not_pile_up(size: int) -> None:
     """Adding and discarding for ever keeps no more than a few of those who have gone."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     agenda.add(LUMA, call("stays"), 1.0, worth=SAME)
     watched: list[weakref.ref[object]] = []
     for number in range(MANY // size):
-        members = [Member() for _ in range(size)]
+        members = [somebody() for _ in range(size)]
         watched += map(weakref.ref, members)
         agenda.add(LUMA, list(members), 2.0 + number, worth=SAME)
         for member in members:
@@ -965,8 +982,8 @@ def test_empty_places_of_those_who_come_and_go_do_not_pile_up(size: int) -> None
 @pytest.mark.parametrize("together", [1, 50, MANY])
 def test_empty_places_of_a_mass_that_has_gone_do_not_stay(together: int, is_due: bool) -> None:  # noqa: FBT001  # a column
     """When thousands leave at once, what is kept shrinks with them, however many had their turn together."""
-    agenda: Agenda[Member] = Agenda()
-    members = [Member(f"task-{number}") for number in range(MANY)]
+    agenda = Agenda()
+    members = [somebody(f"task-{number}") for number in range(MANY)]
     for start in range(0, MANY, together):
         agenda.add(LUMA, members[start : start + together], 1.0, worth=SAME)
     if is_due:
@@ -983,10 +1000,10 @@ def test_empty_places_of_a_mass_that_has_gone_do_not_stay(together: int, is_due:
 @pytest.mark.parametrize("is_due", [False, True])
 def test_turns_that_were_left_do_not_pile_up(is_due: bool) -> None:  # noqa: FBT001  # a column
     """Giving up one turn for another for ever keeps no more than a few of the old ones."""
-    agenda: Agenda[Member] = Agenda()
+    agenda = Agenda()
     same = call("a b")
     agenda.add(LUMA, list(same), 0.0, worth=SAME)
-    kind = type(same[0].place)
+    kind = type(same[0].batch.place)
 
     def count_turns() -> int:
         gc.collect()
@@ -1007,8 +1024,8 @@ def test_turns_that_were_left_do_not_pile_up(is_due: bool) -> None:  # noqa: FBT
 @pytest.mark.parametrize("is_due", [False, True])
 def test_cleaning_up_keeps_the_order(is_due: bool) -> None:  # noqa: FBT001  # a column
     """Those who stay among many who have left come up as if nobody had been there."""
-    agenda: Agenda[Member] = Agenda()
-    crowd = [[Member(f"{turn}-{place}") for place in range(20)] for turn in range(40)]
+    agenda = Agenda()
+    crowd = [[somebody(f"{turn}-{place}") for place in range(20)] for turn in range(40)]
     for turn, members in enumerate(crowd):
         agenda.add(LUMA, list(members), float(turn % 3), rank=turn % 2, worth=SAME)
     if is_due:
@@ -1025,8 +1042,8 @@ def test_cleaning_up_keeps_the_order(is_due: bool) -> None:  # noqa: FBT001  # a
 
 def test_nothing_is_kept_of_those_who_were_taken() -> None:
     """An agenda that was emptied, by taking or discarding, keeps nobody."""
-    agenda: Agenda[Member] = Agenda()
-    members = [Member() for _ in range(100)]
+    agenda = Agenda()
+    members = [somebody() for _ in range(100)]
     watched: list[weakref.ref[object]] = [weakref.ref(member) for member in members]
     agenda.add(LUMA, members[:70], 1.0, worth=SAME)
     for member in members[70:]:

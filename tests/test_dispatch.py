@@ -15,7 +15,7 @@ from acetasks.batching import Lane, Worth
 from acetasks.dispatch import Departure, Dispatch
 from acetasks.holds import Holds
 from acetasks.limits import LIMIT_KEPT
-from acetasks.pending import Entry
+from acetasks.pending import Batch, Entry
 from acetasks.providers import lookup
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Scene:
     def add(self, lane: Lane, count: int = 1, *, due: float = 0.0, worth: Worth = SOME) -> list[Entry]:
         """Give some new ones their turn together."""
         entries = [Entry((lane.provider, f"t{self.number + place}")) for place in range(count)]
-        self.dispatch.add(lane, list(entries), due, self.number, worth)
+        self.dispatch.add(lane, Batch(entries), due, self.number, worth)
         self.number += count
         return entries
 
@@ -52,8 +52,8 @@ class Scene:
         """Have a batch leave."""
         taken = self.dispatch.take(Departure(now, lane, is_spare), now)
         for entry in taken:
-            entry.place = None
-        return taken
+            entry.batch = None
+        return list(taken)
 
     def next(self, now: float, room: int = 8) -> tuple[float, Lane] | None:
         """Tell what may leave next, and when."""
@@ -187,7 +187,7 @@ class TestWorth:
             _, taken = scene.next(now) or (0.0, None)
             if taken == FLUX:
                 entries = scene.take(FLUX, now)
-                scene.dispatch.add(FLUX, entries, now, 0, Worth(0.3, now))
+                scene.dispatch.add(FLUX, Batch(entries), now, 0, Worth(0.3, now))
                 scene.dispatch.note_back("flux", len(entries))
             assert now < 10_000.0
         # 50 * 0.3 * 2² / 2 = 1e-5 * t² / 2
@@ -301,13 +301,13 @@ class TestSize:
         assert scene.take(JOB, 6.0) == [later]
 
     def test_those_who_fill_a_batch_are_given_as_they_came(self, scene: Scene) -> None:
-        """The very sequence that was added; where one has left, those who stay."""
-        whole, lacking = ([Entry(("luma", f"{name}{place}")) for place in range(50)] for name in "ab")
+        """The very batch that was added; where one has left, those who stay."""
+        whole, lacking = (Batch(Entry(("luma", f"{name}{place}")) for place in range(50)) for name in "ab")
         scene.dispatch.add(LUMA, whole, 1.0, 0, SOME)
         scene.dispatch.add(LUMA, lacking, 2.0, 0, SOME)
         scene.dispatch.discard(lacking[7])
 
-        assert scene.take(LUMA, 5.0) is whole
+        assert scene.dispatch.take(Departure(5.0, LUMA, is_spare=False), 5.0) is whole
         assert scene.take(LUMA, 5.0) == [*lacking[:7], *lacking[8:]]
 
     @pytest.mark.parametrize(("batch_size", "sizes"), [(50, [50, 50, 20]), (7, [7, 7, 7]), (1, [1, 1, 1])])
@@ -383,7 +383,7 @@ class TestAllowance:
         while (departure := scene.next(now)) is not None and departure[0] <= now:
             entries = scene.take(departure[1], now, is_spare=True)
             scene.dispatch.note_back(departure[1].provider, len(entries))
-            scene.dispatch.add(departure[1], entries, now, 0, SPARE)
+            scene.dispatch.add(departure[1], Batch(entries), now, 0, SPARE)
             left += 1
             assert left < 1000
         return left
@@ -669,7 +669,7 @@ class TestAllowance:
         scene.next(0.0)
         entries = scene.take(LUMA, 0.0)
         scene.dispatch.note_back("luma", len(entries))
-        scene.dispatch.add(LUMA, entries, 30.0, 0, SPARE)
+        scene.dispatch.add(LUMA, Batch(entries), 30.0, 0, SPARE)
         assert scene.next(0.0) == (30.0, LUMA)
 
         assert self.leave_at_once(scene, 30.0) == 3

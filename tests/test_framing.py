@@ -232,3 +232,107 @@ def test_an_answer_in_order_is_learned_at_once(records: list[bytes], space: byte
     if len(records) > 1:
         framing.learn("luma", body, records)
         assert framing.matches("luma", body, records) is True
+
+
+class TestSplitting:
+    """Where a few records are new, an answer is split between those that are known."""
+
+    @pytest.fixture
+    def framing(self) -> Framing:
+        """The frame of three records is known."""
+        framing = Framing()
+        framing.learn("luma", batch(A, B, C), [A, B, C])
+        return framing
+
+    @pytest.mark.parametrize("new", ["", "A", "B", "C", "AB", "BC", "AC", "ABC"])
+    @pytest.mark.parametrize("state", [b"x", b"pending, and for longer"], ids=["shorter", "longer"])
+    def test_new_ones_are_found_between_known_ones(self, framing: Framing, new: str, state: bytes) -> None:
+        """Wherever they are, and however many; the others are the very ones that are known."""
+        known = [A, B, C]
+        records = [
+            record.replace(b"pending", state) if name in new else record
+            for name, record in zip("ABC", known, strict=True)
+        ]
+        split = framing.split("luma", batch(*records), known)
+
+        assert split == records
+        assert [mine is theirs for mine, theirs in zip(split, known, strict=True)] == [
+            name not in new for name in "ABC"
+        ]
+
+    def test_as_many_as_there_are(self) -> None:
+        """Two, each of which is the first or the last; and fifty."""
+        for count in (2, 50):
+            framing = Framing()
+            known = [b'{"id":"%d","state":"pending"}' % (100 + number) for number in range(count)]
+            body = b"[" + b",\n".join(known) + b"]"
+            framing.learn("veo", body, known)
+            for record in known:
+                new = record.replace(b"pending", b"succeeded")
+                split = framing.split("veo", body.replace(record, new), known)
+                assert split == [new if each == record else each for each in known]
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            batch(A, C, B),
+            batch(B, A, C),
+            batch(A, C),
+            batch(A, B, B, C),
+            batch(A, B, C, C),
+            batch(A.replace(b"pending", b"done"), B.replace(b'"id":"b"', b'"uid":0,"id":"b"'), C),
+            batch(A, b'{"id":"b",' + A + b"}", C),
+            batch(A[:-1], B, C),
+            batch(A + b" ", B, C, between=b", "),
+            batch(A, B, C, tail=b'],"count":4}'),
+            batch(A, B, C, head=b'{"data":['),
+            batch(A, b'{"id":"', C),
+            b"",
+        ],
+        ids=[
+            "the last two in another order",
+            "the first two in another order",
+            "one is left out",
+            "one is there twice",
+            "the last is there twice",
+            "a new one before one that begins otherwise",
+            "one that is no JSON",
+            "one that is cut",
+            "other gaps",
+            "another tail",
+            "another head",
+            "one that does not end",
+            "nothing",
+        ],
+    )
+    def test_what_is_not_sure_is_not_split(self, framing: Framing, body: bytes) -> None:
+        """It is for whoever reads it as a whole."""
+        assert framing.split("luma", body, [A, B, C]) is None
+
+    def test_a_frame_that_is_not_known(self, framing: Framing) -> None:
+        """Of another provider, or of another number of records."""
+        assert framing.split("flux", batch(A, B, C), [A, B, C]) is None
+        assert framing.split("luma", batch(A, B), [A, B]) is None
+
+    def test_a_record_that_quotes_the_next_one(self, framing: Framing) -> None:
+        """What looks like the beginning of a record within another is none."""
+        quoting = b'{"id":"a","state":"pending","prompt":[1,{"id":"b","state":"pending"}]}'
+        assert framing.split("luma", batch(quoting, B, C), [A, B, C]) is None
+
+
+@given(answer=_ANSWERS, news=st.lists(st.integers(0, 10**6) | st.text(max_size=3) | st.none(), min_size=4, max_size=4))
+def test_what_is_split_is_what_the_answer_has(answer: tuple[list[bytes], bytes], news: list[object]) -> None:
+    """Whatever is new in it."""
+    known, body = answer
+    framing = Framing()
+    framing.learn("luma", body, known)
+    records = [
+        record if new is None else msgspec.json.encode({**msgspec.json.decode(record), "state": new})
+        for record, new in zip(known, news, strict=False)
+    ]
+    for old, new in zip(known, records, strict=True):
+        body = body.replace(old, new, 1)
+
+    if (split := framing.split("luma", body, known)) is not None:
+        items = msgspec.json.decode(body, type=dict[str, msgspec.Raw])["items"]
+        assert [bytes(record) for record in msgspec.json.decode(items, type=list[msgspec.Raw])] == split

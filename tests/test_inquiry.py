@@ -172,7 +172,7 @@ async def ask(
     attempts: int = 1,
 ) -> Findings:
     """Look at some tasks."""
-    question = Question(build_look(spec, ids), known)
+    question = Question(build_look(spec, ids), known, bool(known) and None not in known)
     return await inquire(transport, spec, question, framing=framing, admit=admit, attempts=attempts)
 
 
@@ -481,7 +481,7 @@ class TestWholes:
         headers = {"date": "Tue, 25 Aug 2026 12:00:00 GMT"}
         response = msgspec.structs.replace(desk.answer(request), headers=headers)
         known = remember(FIFTY)
-        looks = [_read(LUMA, request, known, framing, response) for _ in range(2)]
+        looks = [_read(LUMA, Question(request, known, is_known=True), framing, response) for _ in range(2)]
         looks = [msgspec.structs.replace(look, unchanged=set(look.unchanged)) for look in looks]
 
         assert reads == [50]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from acetasks import ServiceError, Task, TaskState
-from acetasks.pending import Entry, Pending, Trouble, Waiter
+from acetasks.pending import Batch, Entry, Pending, Trouble, Waiter
 from acetasks.providers import Reading, lookup, read_record
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class TestRegister:
 
         assert (entry.record, entry.state, entry.progress) == (None, TaskState.PENDING, None)
         assert entry.last_seen == unknown(LUMA)
-        assert (entry.trouble, entry.fault, entry.place, entry.kind) == (None, None, None, None)
+        assert (entry.trouble, entry.fault, entry.batch, entry.kind) == (None, None, None, None)
         assert math.isnan(entry.born)
         assert math.isnan(entry.seen_at)
 
@@ -336,7 +336,7 @@ class TestLand:
         """However everybody's waiting ended, the next one takes over the entry with its record and request."""
         waiter = Listener(10.0)
         entry = pending.register(LUMA, waiter)
-        entry.place = flight = object()
+        flight = Batch([entry])
         look = read(LUMA, progress=50.0)
         pending.note(entry, look)
         if end == "leave":
@@ -350,7 +350,7 @@ class TestLand:
         later = register(pending, LUMA, follows=True)
 
         assert find(pending) is entry
-        assert (entry.record, entry.state, entry.place) == (look.raw, look.state, flight)
+        assert (entry.record, entry.state, entry.batch) == (look.raw, look.state, flight)
         assert later.heard == [look.task]
         assert entry.waiters == (later,)
         assert later.outcomes == []

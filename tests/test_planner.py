@@ -49,7 +49,8 @@ class Scene:
         return reading
 
     def end(self, entry: Entry, now: float, *, has_date: bool = True, **parts: object) -> None:
-        """Have the last record of a task come."""
+        """Have the last record of a task come, which leaves the others for it."""
+        entry.leave_batch()
         reading = self.meet(entry, now, has_date=has_date, state="failed", **parts)
         self.planner.note_end(entry, reading, EPOCH + now if has_date else None, now)
 
@@ -400,7 +401,20 @@ class TestBatch:
 
         assert plan.entries is batch
         assert batch.alike is alike
+        for entry in batch:
+            entry.leave_batch()
         assert [[*part.entries] for part in scene.plan([*batch], 1001.0)] == [[*batch[:2]], [batch[2]]]
+
+    def test_one_that_is_made_of_others_is_as_they_are(self) -> None:
+        """What is known of both of them is not asked again; of others that are not alike, or unknown, it is."""
+        scene = Scene("proportional")
+        first, second = self.batch(scene, [150.2, 150.0]), self.batch(scene, [150.1, 150.3])
+        for batch in (first, second):
+            scene.plan(batch, 1000.0)
+        made = Batch([*first, *second])
+
+        assert made.alike == (made[0].kind, made[3].born, made[1].born)
+        assert Batch([*made, *come(1000.0)]).alike is None
 
     @pytest.mark.parametrize("schedule", ["proportional", "learned"])
     def test_one_of_mixed_kinds_is_divided(self, schedule: str) -> None:
