@@ -153,7 +153,7 @@ PROMISES = (
         most=1,
     ),
     Promise(
-        says="10,000 tasks of seven minutes, to their ends: 1.5 times the floor's CPU for each id asked, at most",
+        says="10,000 tasks of ten minutes, to their ends: 1.5 times the floor's CPU for each id asked, at most",
         tasks=10_000,
         measure=Measure.LONG,
         other="floor",
