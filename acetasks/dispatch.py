@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from acetasks.allowance import Allowance
-from acetasks.batching import Agenda, Lane, Turns, Worth
+from acetasks.batching import Agenda, Lane, Turns
 from acetasks.limits import Limits
 from acetasks.pending import Batch
 from acetasks.providers import ProviderSpec, lookup
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from acetasks.holds import Holds
     from acetasks.models import PollPolicy
     from acetasks.pending import Entry
+    from acetasks.turns import Worth
 
 
 #: For how much of an interval looks that are held up wait for others to leave with: a process that is woken up for one

@@ -10,11 +10,11 @@ import collections
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from acetasks.batching import Worth
 from acetasks.durations import Durations, Law, bin_of
 from acetasks.pending import Batch, Entry
 from acetasks.schedule import plan_at_tick, plan_next_look
 from acetasks.timetable import ProportionalTimetable, Timetable
+from acetasks.turns import Worth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

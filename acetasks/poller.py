@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from acetasks.batching import Lane, Worth
+from acetasks.batching import Lane
 from acetasks.dispatch import Dispatch
 from acetasks.errors import AceTasksError, ClientClosedError
 from acetasks.events import Event, TaskChanged, TaskSettled
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from acetasks.durations import Durations
     from acetasks.providers import Reading
     from acetasks.transport import Transport
+    from acetasks.turns import Worth
 
 
 _logger = logging.getLogger("acetasks")

@@ -19,8 +19,8 @@ from laws import LAWS, LEARNED, NOT_WORSE, Law, lognormal, lognormal_mean
 from play import Arrivals, Planned, Play, add_provider, plan_tasks, play
 
 from acetasks import PollPolicy
-from acetasks.batching import Worth
 from acetasks.durations import Durations
+from acetasks.turns import Worth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

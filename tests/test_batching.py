@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 import acetasks.batching
-from acetasks.batching import Lane, Turns, Worth
+from acetasks.batching import Lane, Turns
 from acetasks.pending import Batch, Entry
+from acetasks.turns import Worth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acetasks import PollPolicy, RateLimitError, RetryPolicy, TransportError
-from acetasks.batching import Lane, Worth
+from acetasks.batching import Lane
 from acetasks.dispatch import Departure, Dispatch
 from acetasks.holds import Holds
 from acetasks.limits import LIMIT_KEPT
 from acetasks.pending import Batch, Entry
 from acetasks.providers import lookup
+from acetasks.turns import Worth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

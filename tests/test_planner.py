@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acetasks import PollPolicy
-from acetasks.batching import Worth
 from acetasks.durations import EDGES, Durations, bin_of
 from acetasks.pending import Batch, Entry
 from acetasks.planner import Planner
 from acetasks.providers import lookup, read_record
 from acetasks.schedule import plan_at_tick, plan_next_look
 from acetasks.timetable import CLOSEST, ENOUGH, Timetable, proportional_step
+from acetasks.turns import Worth
 
 if TYPE_CHECKING:
     from acetasks.durations import Counts

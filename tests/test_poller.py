@@ -15,11 +15,11 @@ import pytest
 
 import acetasks
 from acetasks import PollPolicy, RetryPolicy, TaskState
-from acetasks.batching import Worth
 from acetasks.durations import Durations
 from acetasks.poller import Poller
 from acetasks.providers import lookup
 from acetasks.testing.clock import VirtualClockDeadlockError, run
+from acetasks.turns import Worth
 from acetasks.waiting import FutureWaiter, wait_for
 from acetasks.wire import Request, Response
 
