@@ -72,7 +72,14 @@ class _Traffic:
 
 
 class Dispatch:
-    """The agenda of one client, and what is under way of it."""
+    """The agenda of one client, and what is under way of it.
+
+    Attributes:
+        departs_at: When the next batch may leave, in seconds of the loop's clock, as `next` has last told or earlier,
+            for who has come since; infinity for never.
+        is_crowded: Whether some could leave earlier if there were more room, or if what is under way came back; as of
+            the last call of `next`.
+    """
 
     def __init__(self, policy: PollPolicy, holds: Holds) -> None:
         """Start with nothing to do.
@@ -87,6 +94,7 @@ class Dispatch:
         self._limits = Limits()
         self._traffic: dict[str, _Traffic] = {}
         self._is_learning = policy.schedule == "learned"
+        self.departs_at = math.inf
         self.is_crowded = False
 
     def __repr__(self) -> str:
@@ -99,6 +107,7 @@ class Dispatch:
     def add(self, lane: Lane, batch: Batch, due: float, rank: int, worth: Worth) -> None:
         """Give some their turn; see `Agenda.add`."""
         self._agenda.add(lane, batch, due, rank, worth=worth)
+        self.departs_at = min(self.departs_at, due)
 
     def discard(self, entry: Entry) -> None:
         """Take one off that has a turn."""
@@ -110,14 +119,14 @@ class Dispatch:
         """Tell which batch may leave next; None while there is no room for one.
 
         Where several may leave now, it is the one that it is worth most to ask for. A provider whose requests hang
-        cannot hold up the others: room is left for each that has none under way. Afterwards `is_crowded` tells whether
-        some could leave earlier if there were more room, or if what is under way came back.
+        cannot hold up the others: room is left for each that has none under way.
 
         Args:
             now: Seconds of the loop's clock.
             room: How many requests more may be under way.
         """
         self.is_crowded = not room
+        self.departs_at = math.inf
         if not room:
             return None
         turns = self._agenda.turns(now)
@@ -147,6 +156,8 @@ class Dispatch:
                 worth = self._agenda.worth(lane, self._size(traffic, lane, now), now)
             if best is None or (ready, -worth, lane) < (best.time, -most, best.lane):
                 best, most = Departure(ready, lane, spare_due < due), worth
+        if best is not None:
+            self.departs_at = best.time
         return best
 
     def take(self, departure: Departure, now: float) -> Batch:

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from acetasks.arrivals import Arrivals
 from acetasks.batching import Lane
 from acetasks.dispatch import Dispatch
 from acetasks.errors import AceTasksError, ClientClosedError
-from acetasks.events import Event, TaskChanged, TaskSettled
+from acetasks.flights import Flight
 from acetasks.framing import Framing
 from acetasks.holds import Holds
 from acetasks.inquiry import Findings, inquire
 from acetasks.models import PollPolicy, RetryPolicy, Task, TaskState
-from acetasks.pending import Batch, Entry, Key, Outcome, Pending, Waiter
+from acetasks.pending import Batch, Entry, Key, Pending, Waiter
 from acetasks.planner import Planner
 from acetasks.providers import ProviderSpec, lookup
-from acetasks.verdicts import Judge, Moment, Scope, Verdict
 from acetasks.wire import Question, build_look
 
 if TYPE_CHECKING:
@@ -35,46 +35,18 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from acetasks.durations import Durations
-    from acetasks.providers import Reading
+    from acetasks.events import Event
     from acetasks.transport import Transport
-    from acetasks.turns import Worth
 
 
 _logger = logging.getLogger("acetasks")
 
-#: Pauses between looks at one task that are kept before those that are over are cleaned up.
-_PAUSES_KEPT = 4096
 #: Seconds within which those who come have their first turn together.
 _GATHERED_WITHIN = 0.001
 #: Waiters that are told at once that their limit has passed, before others get their turn: a few milliseconds of work.
 _EXPIRED_AT_ONCE = 500
 #: Seconds that requests under way may take to end when the client is closed.
 CLOSE_PATIENCE = 0.5
-
-
-class _Flight:
-    """A batch under way: how many of its entries somebody still wants, and the task that brings it back, once begun.
-
-    Its rank among others and its random number are settled when it leaves, so that they do not depend on the order in
-    which answers come.
-    """
-
-    __slots__ = ("batch", "draw", "rank", "sent_at", "spec", "task", "wanted")
-
-    def __init__(self, spec: ProviderSpec, batch: Batch, sent_at: float, rank: int, draw: float) -> None:
-        self.spec = spec
-        self.batch = batch
-        self.sent_at = sent_at
-        self.rank = rank
-        self.draw = draw
-        self.wanted = len(batch)
-        self.task: asyncio.Task[None] | None = None
-        batch.place = self
-
-    def cancel(self) -> None:
-        """Cancel the request; one that has not begun yet does not begin, if nobody has come back by then."""
-        if self.task is not None:
-            self.task.cancel()
 
 
 class Poller:
@@ -109,21 +81,25 @@ class Poller:
         self._attempts = retry.attempts
         self._rng = rng
         self._clock = clock
-        self._emit = emit
-        self._is_watched = is_watched
         self._pending = Pending()
-        self._flights: set[_Flight] = set()
+        self._flights: set[Flight] = set()
         self._ranks = itertools.count()
         self._holds = Holds(policy, retry)
-        self._judge = Judge(policy, self._holds)
         self._planner = Planner(policy, durations, clock() + rng.random())
         self._dispatch = Dispatch(policy, self._holds)
+        self._arrivals = Arrivals(
+            policy,
+            pending=self._pending,
+            dispatch=self._dispatch,
+            planner=self._planner,
+            holds=self._holds,
+            emit=emit,
+            is_watched=is_watched,
+        )
         self._framing = Framing()
-        self._pauses: dict[Key, float] = {}
         self._newcomers_due = -math.inf
         self._room = anyio.Semaphore(policy.max_in_flight)
         self._wake = asyncio.Event()
-        self._departs_at = math.inf
         self._sleeps_until = -math.inf
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -161,10 +137,11 @@ class Poller:
             entry = self._pending.register(key, waiter)
             if entry.batch is None:
                 newcomers.append(entry)
-            elif len(entry.waiters) == 1 and isinstance(flight := entry.batch.place, _Flight):
+            elif len(entry.waiters) == 1 and isinstance(flight := entry.batch.place, Flight):
                 # It is under way already, for somebody who has left meanwhile.
                 flight.wanted += 1
-        self._add_newcomers(newcomers)
+        if newcomers:
+            self._add_newcomers(newcomers)
         if self._task is None:
             self._start()
 
@@ -179,15 +156,15 @@ class Poller:
         together: dict[tuple[str, float], list[Entry]] = {}
         for entry in entries:
             entry.seen_at = now
-            free_at = max(due, self._pauses.get(entry.key, due)) if self._pauses else due
+            free_at = max(due, self._arrivals.pause_until(entry.key))
             together.setdefault((entry.key[0], free_at), []).append(entry)
         size = self._policy.batch_size
         for (provider, free_at), alike in together.items():
             worth = self._planner.plan_first(lookup(provider), now)
             for start in range(0, len(alike), size):
                 batch = Batch(alike[start : start + size])
-                self._add(Lane(provider), batch, free_at, next(self._ranks), worth)
-        self._wake_by(self._departs_at)
+                self._dispatch.add(Lane(provider), batch, free_at, next(self._ranks), worth)
+        self._wake_by(self._dispatch.departs_at)
 
     def limit(self, waiter: Waiter) -> None:
         """Watch over the limit of a waiter that has registered; until it leaves."""
@@ -200,7 +177,9 @@ class Poller:
         for key in keys:
             entry = self._pending.get(key)
             if entry is not None and self._pending.leave(entry, waiter):
-                self._drop(entry)
+                self._arrivals.drop(entry)
+        if not self._pending:
+            self._wake.set()
 
     def last_seen(self, key: Key) -> Task:
         """Tell how a task that is waited for was last seen; in the state `PENDING` if it was not."""
@@ -231,7 +210,7 @@ class Poller:
                 findings = await inquire(self._transport, spec, question, admit=admit, attempts=self._attempts)
         finally:
             self._wake.set()
-        self._note_look(spec, findings, sent_at, self._clock(), self._rng.random())
+        self._arrivals.note_look(spec, findings, sent_at, self._clock(), self._rng.random())
         return findings
 
     async def close(self) -> None:
@@ -239,7 +218,7 @@ class Poller:
         self._closed = True
         error = ClientClosedError("the client was closed while this task was waited for")
         for entry in self._pending:
-            self._settle(entry, error)
+            self._arrivals.settle(entry, error, self._clock())
         if self._task is not None:
             self._task.cancel()
             _, late = await asyncio.wait([self._task], timeout=CLOSE_PATIENCE)
@@ -265,7 +244,7 @@ class Poller:
             died = AceTasksError(f"the poller has died, and nothing is polled any more: {cause!r}")
             died.__cause__ = cause
             for entry in self._pending:
-                self._settle(entry, died)
+                self._arrivals.settle(entry, died, self._clock())
             if not isinstance(error, Exception):
                 raise
         finally:
@@ -281,19 +260,18 @@ class Poller:
         """Start a request for each batch that may leave, and tell when the next may."""
         while (flight := self._depart()) is not None:
             group.create_task(self._fly(flight))
-        return self._departs_at
+        return self._dispatch.departs_at
 
-    def _depart(self) -> _Flight | None:
-        """Take the batch that is to leave now, if one may; else `_departs_at` tells when the next may."""
+    def _depart(self) -> Flight | None:
+        """Take the batch that is to leave now, if one may."""
         now = self._clock()
         departure = self._dispatch.next(now, self._room.value)
-        self._departs_at = math.inf if departure is None else departure.time
         if departure is None or departure.time > now:
             return None
         spec = lookup(departure.lane.provider)
         draw = self._rng.random()
         batch = self._dispatch.take(departure, now)
-        flight = _Flight(spec, batch, now, next(self._ranks), draw)
+        flight = Flight(spec, batch, now, next(self._ranks), draw)
         self._flights.add(flight)
         self._room.acquire_nowait()
         return flight
@@ -335,9 +313,9 @@ class Poller:
         if time < self._sleeps_until:
             self._wake.set()
 
-    async def _fly(self, flight: _Flight) -> None:
+    async def _fly(self, flight: Flight) -> None:
         """Bring one batch there and back, and then in its place others that have been waiting for room."""
-        following: _Flight | None = flight
+        following: Flight | None = flight
         try:
             while following is not None:
                 await self._bring(following)
@@ -350,9 +328,9 @@ class Poller:
         finally:
             if self._dispatch.is_crowded or not self._pending:
                 self._wake.set()
-            self._wake_by(self._departs_at)
+            self._wake_by(self._dispatch.departs_at)
 
-    async def _bring(self, flight: _Flight) -> None:
+    async def _bring(self, flight: Flight) -> None:
         """Bring one batch there and back."""
         findings = Findings()
         try:
@@ -363,143 +341,13 @@ class Poller:
                 findings = await inquire(self._transport, flight.spec, question, framing=self._framing, admit=admit)
         finally:
             self._note_return(flight)
-            self._land(flight, findings)
+            self._arrivals.take_in(flight, findings, self._clock())
 
-    def _note_return(self, flight: _Flight) -> None:
+    def _note_return(self, flight: Flight) -> None:
         """Take note that a batch is under way no more."""
         self._flights.discard(flight)
         self._room.release()
-        self._dispatch.note_back(flight.spec.slug, len(flight.batch))
-        flight.batch.place = None
-        if flight.wanted < len(flight.batch):
-            for entry in flight.batch:
-                if not entry.waiters:
-                    entry.batch = None
-                    self._pending.land(entry)
-
-    # What a request brings back. All of it synchronous.
-
-    def _land(self, flight: _Flight, findings: Findings) -> None:
-        """Take in what a batch has found, entry by entry."""
-        spec, now = flight.spec, self._clock()
-        self._note_look(spec, findings, flight.sent_at, now, flight.draw)
-        self._note_pauses(flight, now)
-        batch = flight.batch
-        # The usual: nothing is new, nothing is wrong, and nobody has left. The batch goes on as it is.
-        if batch.is_troubled or not len(findings.unchanged) == flight.wanted == len(batch):
-            self._judge_each(flight, findings, now)
-        if batch:
-            for due, worth, members in self._planner.plan(spec, batch, now):
-                self._add(Lane(spec.slug), members, due, flight.rank, worth)
-
-    def _judge_each(self, flight: _Flight, findings: Findings, now: float) -> None:
-        """Take in what a batch has found, entry by entry, and leave in it those that are asked again as planned."""
-        spec, batch, unchanged = flight.spec, flight.batch, findings.unchanged
-        moment = Moment(now, max(self._planner.plan_fixed(spec, now), now + spec.min_interval), flight.draw)
-        # Those who are asked in another company, or at another time.
-        apart: dict[tuple[int, float], list[Entry]] = {}
-        for entry in [entry for entry in batch if entry.trouble is not None or entry.key[1] not in unchanged]:
-            entry.leave_batch()
-            if not entry.waiters:
-                continue
-            verdict = self._judge_one(entry, spec, findings, moment)
-            self._note_reading(entry, spec, verdict.reading, findings.today, now)
-            halvings = entry.trouble.suspicion if entry.trouble else 0
-            if verdict.outcome is not None:
-                self._conclude(entry, spec, verdict.scope, verdict.outcome)
-            elif verdict.due is None and not halvings:
-                batch.admit(entry)
-            else:
-                due = moment.due if verdict.due is None else max(verdict.due, now + spec.min_interval)
-                apart.setdefault((halvings, due), []).append(entry)
-        # An outcome of more than one task may have settled some of them meanwhile.
-        batch.close_ranks()
-        for (halvings, due), entries in apart.items():
-            if wanted := [entry for entry in entries if entry.waiters]:
-                worth = self._planner.plan_first(spec, flight.sent_at)
-                self._add(Lane(spec.slug, halvings), Batch(wanted), due, flight.rank, worth)
-
-    def _add(self, lane: Lane, batch: Batch, due: float, rank: int, worth: Worth) -> None:
-        """Give some their next turn; whoever calls sees to it that the loop is awake by then."""
-        self._dispatch.add(lane, batch, due, rank, worth)
-        self._departs_at = min(self._departs_at, due)
-
-    def _note_reading(
-        self, entry: Entry, spec: ProviderSpec, reading: Reading | None, today: float | None, now: float
-    ) -> None:
-        """Keep what a record says, learn from it, and tell of it; if there is one."""
-        if reading is None:
-            return
-        self._planner.meet(entry, spec, reading, today, now)
-        if reading.state.is_terminal and reading.state is not TaskState.NOT_FOUND:
-            self._planner.note_end(entry, reading, today, now)
-        if self._pending.note(entry, reading) and (self._is_watched or reading.unknown_word is not None):
-            word = reading.unknown_word
-            self._emit(TaskChanged(time=now, provider=spec.slug, task=reading.task, unknown_word=word))
-
-    def _judge_one(self, entry: Entry, spec: ProviderSpec, findings: Findings, moment: Moment) -> Verdict:
-        """Tell what a look means for one of its tasks."""
-        task_id = entry.key[1]
-        # 1. The same record again.   2. A new one.   3. An error of its own.   4. No trace of it.   5. The request was
-        # cancelled under somebody who came late: it has its first look still before it.
-        if task_id in findings.unchanged:
-            return self._judge.judge_unchanged(entry, spec, moment)
-        if (reading := findings.readings.get(task_id)) is not None:
-            return self._judge.judge_reading(entry, spec, reading, moment)
-        if (error := findings.errors.get(task_id)) is not None:
-            return self._judge.judge_error(entry, spec, error, moment)
-        if task_id in findings.missing:
-            return self._judge.judge_miss(entry, spec, moment)
-        return Verdict(due=moment.now)
-
-    def _conclude(self, entry: Entry, spec: ProviderSpec, scope: Scope, outcome: Outcome) -> None:
-        """Settle a task, or whatever else its outcome is for."""
-        if scope is Scope.TASK:
-            self._settle(entry, outcome)
-            return
-        for other in self._pending:
-            slug = other.key[0]
-            if slug == spec.slug or (scope is Scope.TOKEN and lookup(slug).service is spec.service):
-                self._settle(other, outcome)
-
-    def _note_look(self, spec: ProviderSpec, findings: Findings, sent_at: float, now: float, draw: float) -> None:
-        """Learn from a look whom to hold back from, and how much to ask for at once."""
-        errors = findings.errors.values()
-        is_answered = bool(
-            findings.readings or findings.unchanged or findings.missing or not all(error.transient for error in errors)
-        )
-        for event in self._holds.note_look(spec, errors, is_answered=is_answered, sent_at=sent_at, now=now, draw=draw):
-            self._emit(event)
-        self._dispatch.note_sizes(spec.slug, findings.cuts, findings.fits, now)
-
-    def _note_pauses(self, flight: _Flight, now: float) -> None:
-        """Remember when each id of a provider that asks for pauses may be asked again, whoever wants it then."""
-        pause = flight.spec.min_interval
-        if pause:
-            if len(self._pauses) >= _PAUSES_KEPT:
-                self._pauses = {key: until for key, until in self._pauses.items() if until > now}
-            self._pauses.update((entry.key, now + pause) for entry in flight.batch)
-
-    def _settle(self, entry: Entry, outcome: Outcome) -> None:
-        """Give everybody who waits for a task its end, and stop asking for it."""
-        waiters = self._pending.settle(entry, outcome)
-        self._drop(entry)
-        if self._is_watched and isinstance(outcome, Task):
-            self._emit(TaskSettled(time=self._clock(), provider=entry.key[0], task=outcome, waiters=waiters))
-
-    def _drop(self, entry: Entry) -> None:
-        """Stop asking for a task: leave its turn, and cancel a request that nobody wants anything of any more."""
-        flight = None if entry.batch is None else entry.batch.place
-        if isinstance(flight, _Flight):
-            self._pending.keep(entry)
-            flight.wanted -= 1
-            if not flight.wanted:
-                flight.cancel()
-        else:
-            self._dispatch.discard(entry)
-            entry.leave_batch()
-        if not self._pending:
-            self._wake.set()
+        self._arrivals.note_back(flight)
 
 
 def _ask_about(spec: ProviderSpec, batch: Batch) -> Question:

@@ -1,0 +1,220 @@
+"""What looks bring back: each task is judged, learned from and told of, and has its next turn or its end.
+
+All of it is synchronous, so that no two looks meet half-way. Pure of clocks and I/O: every method is given the time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from acetasks.batching import Lane
+from acetasks.events import Event, TaskChanged, TaskSettled
+from acetasks.flights import Flight
+from acetasks.models import Task, TaskState
+from acetasks.pending import Batch, Entry, Key, Outcome, Pending
+from acetasks.providers import ProviderSpec, lookup
+from acetasks.verdicts import Judge, Moment, Scope, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from acetasks.dispatch import Dispatch
+    from acetasks.holds import Holds
+    from acetasks.inquiry import Findings
+    from acetasks.models import PollPolicy
+    from acetasks.planner import Planner
+    from acetasks.providers import Reading
+
+#: Pauses between looks at one task that are kept before those that are over are cleaned up.
+_PAUSES_KEPT = 4096
+
+
+class Arrivals:
+    """Takes in what one client's looks have found."""
+
+    def __init__(
+        self,
+        policy: PollPolicy,
+        *,
+        pending: Pending,
+        dispatch: Dispatch,
+        planner: Planner,
+        holds: Holds,
+        emit: Callable[[Event], None],
+        is_watched: bool,
+    ) -> None:
+        """Take in nothing yet.
+
+        Args:
+            policy: How long what is believed.
+            pending: Who waits for what.
+            dispatch: Where those who are asked again have their turns.
+            planner: When they are.
+            holds: Whom to hold back from.
+            emit: Told of changes.
+            is_watched: Whether anybody wants to hear of each task; if not, only of those in an undocumented state.
+        """
+        self._pending = pending
+        self._dispatch = dispatch
+        self._planner = planner
+        self._holds = holds
+        self._judge = Judge(policy, holds)
+        self._emit = emit
+        self._is_watched = is_watched
+        self._pauses: dict[Key, float] = {}
+
+    def __repr__(self) -> str:
+        """Show what is waited for."""
+        return f"<Arrivals of {self._pending!r}>"
+
+    def pause_until(self, key: Key) -> float:
+        """Tell until when a task is not to be asked for, whoever wants it now, in seconds of the loop's clock."""
+        return self._pauses.get(key, -math.inf) if self._pauses else -math.inf
+
+    def note_back(self, flight: Flight) -> None:
+        """Take note that a batch is under way no more.
+
+        Args:
+            flight: It.
+        """
+        self._dispatch.note_back(flight.spec.slug, len(flight.batch))
+        flight.batch.place = None
+        if flight.wanted < len(flight.batch):
+            for entry in flight.batch:
+                if not entry.waiters:
+                    entry.batch = None
+                    self._pending.land(entry)
+
+    def take_in(self, flight: Flight, findings: Findings, now: float) -> None:
+        """Take in what a batch has found.
+
+        Args:
+            flight: The batch, of which `note_back` has been told.
+            findings: What it has found; nothing where it was cancelled.
+            now: Seconds of the loop's clock.
+        """
+        spec = flight.spec
+        self.note_look(spec, findings, flight.sent_at, now, flight.draw)
+        self._note_pauses(flight, now)
+        batch = flight.batch
+        # The usual: nothing is new, nothing is wrong, and nobody has left. The batch goes on as it is.
+        if batch.is_troubled or not len(findings.unchanged) == flight.wanted == len(batch):
+            self._judge_each(flight, findings, now)
+        if batch:
+            for due, worth, members in self._planner.plan(spec, batch, now):
+                self._dispatch.add(Lane(spec.slug), members, due, flight.rank, worth)
+
+    def _judge_each(self, flight: Flight, findings: Findings, now: float) -> None:
+        """Take in what a batch has found, entry by entry, and leave in it those that are asked again as planned."""
+        spec, batch, unchanged = flight.spec, flight.batch, findings.unchanged
+        moment = Moment(now, max(self._planner.plan_fixed(spec, now), now + spec.min_interval), flight.draw)
+        # Those who are asked in another company, or at another time.
+        apart: dict[tuple[int, float], list[Entry]] = {}
+        for entry in [entry for entry in batch if entry.trouble is not None or entry.key[1] not in unchanged]:
+            entry.leave_batch()
+            if not entry.waiters:
+                continue
+            verdict = self._judge_one(entry, spec, findings, moment)
+            self._note_reading(entry, spec, verdict.reading, findings.today, now)
+            halvings = entry.trouble.suspicion if entry.trouble else 0
+            if verdict.outcome is not None:
+                self._conclude(entry, spec, verdict.scope, verdict.outcome, now)
+            elif verdict.due is None and not halvings:
+                batch.admit(entry)
+            else:
+                due = moment.due if verdict.due is None else max(verdict.due, now + spec.min_interval)
+                apart.setdefault((halvings, due), []).append(entry)
+        # An outcome of more than one task may have settled some of them meanwhile.
+        batch.close_ranks()
+        for (halvings, due), entries in apart.items():
+            if wanted := [entry for entry in entries if entry.waiters]:
+                worth = self._planner.plan_first(spec, flight.sent_at)
+                self._dispatch.add(Lane(spec.slug, halvings), Batch(wanted), due, flight.rank, worth)
+
+    def _note_reading(
+        self, entry: Entry, spec: ProviderSpec, reading: Reading | None, today: float | None, now: float
+    ) -> None:
+        """Keep what a record says, learn from it, and tell of it; if there is one."""
+        if reading is None:
+            return
+        self._planner.meet(entry, spec, reading, today, now)
+        if reading.state.is_terminal and reading.state is not TaskState.NOT_FOUND:
+            self._planner.note_end(entry, reading, today, now)
+        if self._pending.note(entry, reading) and (self._is_watched or reading.unknown_word is not None):
+            word = reading.unknown_word
+            self._emit(TaskChanged(time=now, provider=spec.slug, task=reading.task, unknown_word=word))
+
+    def _judge_one(self, entry: Entry, spec: ProviderSpec, findings: Findings, moment: Moment) -> Verdict:
+        """Tell what a look means for one of its tasks."""
+        task_id = entry.key[1]
+        # 1. The same record again.   2. A new one.   3. An error of its own.   4. No trace of it.   5. The request was
+        # cancelled under somebody who came late: it has its first look still before it.
+        if task_id in findings.unchanged:
+            return self._judge.judge_unchanged(entry, spec, moment)
+        if (reading := findings.readings.get(task_id)) is not None:
+            return self._judge.judge_reading(entry, spec, reading, moment)
+        if (error := findings.errors.get(task_id)) is not None:
+            return self._judge.judge_error(entry, spec, error, moment)
+        if task_id in findings.missing:
+            return self._judge.judge_miss(entry, spec, moment)
+        return Verdict(due=moment.now)
+
+    def _conclude(self, entry: Entry, spec: ProviderSpec, scope: Scope, outcome: Outcome, now: float) -> None:
+        """Settle a task, or whatever else its outcome is for."""
+        if scope is Scope.TASK:
+            self.settle(entry, outcome, now)
+            return
+        for other in self._pending:
+            slug = other.key[0]
+            if slug == spec.slug or (scope is Scope.TOKEN and lookup(slug).service is spec.service):
+                self.settle(other, outcome, now)
+
+    def note_look(self, spec: ProviderSpec, findings: Findings, sent_at: float, now: float, draw: float) -> None:
+        """Learn from a look whom to hold back from, and how much to ask for at once.
+
+        Args:
+            spec: The provider's row.
+            findings: What it has found.
+            sent_at: When it began, in seconds of the loop's clock.
+            now: When it came back, likewise.
+            draw: A random number from 0 up to 1.
+        """
+        errors = findings.errors.values()
+        is_answered = bool(
+            findings.readings or findings.unchanged or findings.missing or not all(error.transient for error in errors)
+        )
+        for event in self._holds.note_look(spec, errors, is_answered=is_answered, sent_at=sent_at, now=now, draw=draw):
+            self._emit(event)
+        self._dispatch.note_sizes(spec.slug, findings.cuts, findings.fits, now)
+
+    def _note_pauses(self, flight: Flight, now: float) -> None:
+        """Remember when each id of a provider that asks for pauses may be asked again, whoever wants it then."""
+        pause = flight.spec.min_interval
+        if pause:
+            if len(self._pauses) >= _PAUSES_KEPT:
+                self._pauses = {key: until for key, until in self._pauses.items() if until > now}
+            self._pauses.update((entry.key, now + pause) for entry in flight.batch)
+
+    def settle(self, entry: Entry, outcome: Outcome, now: float) -> None:
+        """Give everybody who waits for a task its end, and stop asking for it.
+
+        Args:
+            entry: What is known of it.
+            outcome: The end.
+            now: Seconds of the loop's clock.
+        """
+        waiters = self._pending.settle(entry, outcome)
+        self.drop(entry)
+        if self._is_watched and isinstance(outcome, Task):
+            self._emit(TaskSettled(time=now, provider=entry.key[0], task=outcome, waiters=waiters))
+
+    def drop(self, entry: Entry) -> None:
+        """Stop asking for a task: leave its turn, or the request that it is part of."""
+        place = None if entry.batch is None else entry.batch.place
+        if isinstance(place, Flight):
+            self._pending.keep(entry)
+            place.lose()
+        else:
+            self._dispatch.discard(entry)
+            entry.leave_batch()
