@@ -9,10 +9,10 @@ import math
 from typing import TYPE_CHECKING
 
 from acetasks.batching import Lane
+from acetasks.entries import Batch, Entry, Key, Outcome
 from acetasks.events import Event, TaskChanged, TaskSettled
 from acetasks.flights import Flight
 from acetasks.models import Task, TaskState
-from acetasks.pending import Batch, Entry, Key, Outcome, Pending
 from acetasks.providers import ProviderSpec, lookup
 from acetasks.verdicts import Judge, Moment, Scope, Verdict
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from acetasks.holds import Holds
     from acetasks.inquiry import Findings
     from acetasks.models import PollPolicy
+    from acetasks.pending import Pending
     from acetasks.planner import Planner
     from acetasks.providers import Reading
 

@@ -18,7 +18,7 @@ from acetasks.turns import Queue, Turn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from acetasks.pending import Batch, Entry
+    from acetasks.entries import Batch, Entry
     from acetasks.turns import Worth
 
 

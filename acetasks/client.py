@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from acetasks.entries import Key
     from acetasks.inquiry import Findings
-    from acetasks.pending import Key
 
 #: The environment variables are those of the official tools.
 _ACEDATA_TOKEN, _ACEDATA_BASE_URL = "ACEDATACLOUD_API_TOKEN", "ACEDATACLOUD_API_BASE_URL"

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from acetasks.allowance import Allowance
 from acetasks.batching import Agenda, Lane, Turns
+from acetasks.entries import Batch
 from acetasks.limits import Limits
-from acetasks.pending import Batch
 from acetasks.providers import ProviderSpec, lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from acetasks.entries import Entry
     from acetasks.holds import Holds
     from acetasks.models import PollPolicy
-    from acetasks.pending import Entry
     from acetasks.turns import Worth
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
-    from acetasks.pending import Batch
+    from acetasks.entries import Batch
     from acetasks.providers import ProviderSpec
 
 

@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from acetasks.durations import Durations, Law, bin_of
-from acetasks.pending import Batch, Entry
+from acetasks.entries import Batch, Entry
 from acetasks.schedule import plan_at_tick, plan_next_look
 from acetasks.timetable import ProportionalTimetable, Timetable
 from acetasks.turns import Worth

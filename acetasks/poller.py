@@ -19,13 +19,14 @@ import anyio
 from acetasks.arrivals import Arrivals
 from acetasks.batching import Lane
 from acetasks.dispatch import Dispatch
+from acetasks.entries import Batch, Entry, Key, Waiter
 from acetasks.errors import AceTasksError, ClientClosedError
 from acetasks.flights import Flight
 from acetasks.framing import Framing
 from acetasks.holds import Holds
 from acetasks.inquiry import Findings, inquire
 from acetasks.models import PollPolicy, RetryPolicy, Task, TaskState
-from acetasks.pending import Batch, Entry, Key, Pending, Waiter
+from acetasks.pending import Pending
 from acetasks.planner import Planner
 from acetasks.providers import ProviderSpec, lookup
 from acetasks.wire import Question, build_look

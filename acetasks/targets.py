@@ -14,8 +14,8 @@ from acetasks.waiting import Wanted
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from acetasks.entries import Key
     from acetasks.models import Task
-    from acetasks.pending import Key
     from acetasks.poller import Poller
 
 

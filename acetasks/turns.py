@@ -13,7 +13,7 @@ import math
 import operator
 from typing import TYPE_CHECKING, NamedTuple
 
-from acetasks.pending import Batch, Entry
+from acetasks.entries import Batch, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

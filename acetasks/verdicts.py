@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from acetasks.entries import Outcome, Trouble
 from acetasks.errors import (
     AceTasksError,
     AuthenticationError,
@@ -21,14 +22,13 @@ from acetasks.errors import (
     UnknownProviderError,
 )
 from acetasks.models import TaskState
-from acetasks.pending import Outcome, Trouble
 from acetasks.providers import Reading, read_record
 from acetasks.schedule import is_gone
 
 if TYPE_CHECKING:
+    from acetasks.entries import Entry
     from acetasks.holds import Holds
     from acetasks.models import PollPolicy
-    from acetasks.pending import Entry
     from acetasks.providers import ProviderSpec
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 
 import anyio.lowlevel
 
+from acetasks.entries import Entry, Key, Outcome, Waiter
 from acetasks.errors import (
     AceTasksError,
     BadRequestError,
@@ -25,7 +26,6 @@ from acetasks.errors import (
     fresh_copy,
 )
 from acetasks.models import Task, TaskState
-from acetasks.pending import Entry, Key, Outcome, Waiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping

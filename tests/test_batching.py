@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 import acetasks.batching
 from acetasks.batching import Lane, Turns
-from acetasks.pending import Batch, Entry
+from acetasks.entries import Batch, Entry
 from acetasks.turns import Worth
 
 if TYPE_CHECKING:

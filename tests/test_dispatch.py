@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from acetasks import PollPolicy, RateLimitError, RetryPolicy, TransportError
 from acetasks.batching import Lane
 from acetasks.dispatch import Departure, Dispatch
+from acetasks.entries import Batch, Entry
 from acetasks.holds import Holds
 from acetasks.limits import LIMIT_KEPT
-from acetasks.pending import Batch, Entry
 from acetasks.providers import lookup
 from acetasks.turns import Worth
 
@@ -76,6 +76,22 @@ def scene() -> Scene:
 
 class TestTime:
     """When the next batch may leave."""
+
+    def test_it_is_known_until_it_is_asked_for_again(self, scene: Scene) -> None:
+        """Whoever comes meanwhile may make it earlier, and does not make it later."""
+        assert scene.dispatch.departs_at == math.inf
+        scene.add(LUMA, due=5.0)
+        assert scene.dispatch.departs_at == 5.0
+        scene.add(LUMA, due=3.0)
+        scene.add(FLUX, due=4.0)
+        assert scene.dispatch.departs_at == 3.0
+        assert scene.next(3.0) == (3.0, LUMA)
+        assert scene.dispatch.departs_at == 3.0
+        scene.take(LUMA, 3.0)
+        scene.next(3.0)
+        assert scene.dispatch.departs_at == 4.0
+        scene.next(3.0, room=0)
+        assert scene.dispatch.departs_at == math.inf
 
     def test_nothing_leaves_where_nobody_has_a_turn(self, scene: Scene) -> None:
         """There is room, and nothing to use it for."""

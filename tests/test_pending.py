@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from acetasks import ServiceError, Task, TaskState
-from acetasks.pending import Batch, Entry, Pending, Trouble, Waiter
+from acetasks.entries import Batch, Entry, Trouble, Waiter
+from acetasks.pending import Pending
 from acetasks.providers import Reading, lookup, read_record
 
 if TYPE_CHECKING:
-    from acetasks.pending import Key, Outcome
+    from acetasks.entries import Key, Outcome
 
 LUMA: Key = ("luma", "t-1")
 #: The same id under another provider is another task.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from acetasks import PollPolicy
 from acetasks.durations import EDGES, Durations, bin_of
-from acetasks.pending import Batch, Entry
+from acetasks.entries import Batch, Entry
 from acetasks.planner import Planner
 from acetasks.providers import lookup, read_record
 from acetasks.schedule import plan_at_tick, plan_next_look

@@ -16,7 +16,7 @@ from acetasks.waiting import Wanted
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from acetasks.pending import Key
+    from acetasks.entries import Key
     from acetasks.poller import Poller
 
 DONE = Task(provider="luma", id="t-1", state=TaskState.SUCCEEDED, raw=b'{"id":"t-1"}')

@@ -24,8 +24,8 @@ from acetasks import (
     TransportError,
     UnknownProviderError,
 )
+from acetasks.entries import Entry, Trouble
 from acetasks.holds import Holds
-from acetasks.pending import Entry, Trouble
 from acetasks.providers import lookup, read_record
 from acetasks.verdicts import Judge, Moment, Scope, Verdict
 

@@ -23,7 +23,7 @@ from acetasks.wire import Response
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from acetasks.pending import Key, Waiter
+    from acetasks.entries import Key, Waiter
     from acetasks.wire import Request
 
 EXACT = PollPolicy(interval=5, jitter=0)
