@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from acetasks.allowance import Allowance
-from acetasks.batching import Agenda, Lane, Turns
+from acetasks.batching import Agenda, Lane
 from acetasks.entries import Batch
 from acetasks.limits import Limits
 from acetasks.providers import ProviderSpec, lookup
@@ -129,15 +129,15 @@ class Dispatch:
         self.departs_at = math.inf
         if not room:
             return None
-        turns = self._agenda.turns(now)
-        is_sole = len(turns) == 1
-        idle = 0 if is_sole else self._count_idle(turns)
+        lanes = [(self._traffic_of(turns.lane.provider), turns) for turns in self._agenda.turns(now)]
+        is_sole = len(lanes) == 1
+        # Providers that have something to ask and no request under way.
+        idle = 0 if is_sole else len({turns.lane.provider for traffic, turns in lanes if not traffic.under_way})
         # The same for all whom a rate holds up: else those who have less patience would always be before the others.
-        patience = min((self._traffic_of(turn.lane.provider).patience for turn in turns), default=0.0)
+        patience = min([traffic.patience for traffic, _ in lanes], default=0.0)
         best: Departure | None = None
         most = 0.0
-        for lane, due, spare_due, present, latest in turns:
-            traffic = self._traffic_of(lane.provider)
+        for traffic, (lane, due, spare_due, present, latest) in lanes:
             if traffic.under_way and room <= idle:
                 self.is_crowded = True
                 continue
@@ -226,11 +226,6 @@ class Dispatch:
             interval = traffic.spec.poll_interval(self._policy.interval) * (1.0 + self._policy.jitter / 2.0)
             allowance = traffic.allowance = Allowance(interval, _PATIENCE, now)
         return allowance
-
-    def _count_idle(self, turns: Iterable[Turns]) -> int:
-        """Count the providers that have something to ask and no request under way."""
-        providers = {turn.lane.provider for turn in turns}
-        return sum(not self._traffic_of(provider).under_way for provider in providers)
 
     def _size(self, traffic: _Traffic, lane: Lane, now: float) -> int:
         """Tell how many ids to ask for in one request."""

@@ -10,8 +10,8 @@ import collections
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from acetasks.durations import Durations, Law, bin_of
 from acetasks.entries import Batch, Entry
+from acetasks.law import Law, bin_of
 from acetasks.schedule import plan_at_tick, plan_next_look
 from acetasks.timetable import ProportionalTimetable, Timetable
 from acetasks.turns import Worth
@@ -19,6 +19,7 @@ from acetasks.turns import Worth
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from acetasks.durations import Durations
     from acetasks.models import PollPolicy
     from acetasks.providers import ProviderSpec, Reading
 

@@ -18,12 +18,12 @@ import math
 import operator
 from typing import TYPE_CHECKING
 
-from acetasks.durations import BINS, EDGES, WIDTHS, bin_of
+from acetasks.law import BINS, EDGES, WIDTHS, bin_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from acetasks.durations import Law
+    from acetasks.law import Law
 
 #: The closest and the farthest that one look follows another, in mean intervals: so that no law, however wrong, makes
 #: a client hammer a service or forget a task.

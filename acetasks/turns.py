@@ -231,8 +231,11 @@ class Queue:
 
     def _longest_waiting(self) -> Turn | None:
         """Find the turn, of those that are due and may wait, that is not to do so any more before all others."""
-        firsts = [turns[0] for (is_spare, _), turns in self._due.items() if is_spare and turns]
-        return min(firsts, key=lambda turn: turn.worth.latest, default=None)
+        longest: Turn | None = None
+        for (is_spare, _), turns in self._due.items():
+            if is_spare and turns and (longest is None or turns[0].worth.latest < longest.worth.latest):
+                longest = turns[0]
+        return longest
 
     def _overdue(self, until: float) -> Turn | None:
         """Find the one that is not to wait any more before all others, if that was so by a time."""

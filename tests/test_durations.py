@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acetasks.durations import BINS, EDGES, MEMORY, MOST_KINDS, WIDTHS, Durations, Law, bin_of
+from acetasks.durations import MOST_KINDS, Durations
+from acetasks.law import BINS, EDGES, MEMORY, WIDTHS, Law, bin_of
 
 AGES = st.floats(0.0, 1e6)
 #: Anything that a float can be, and what clocks that disagree make of ages.

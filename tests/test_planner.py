@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acetasks import PollPolicy
-from acetasks.durations import EDGES, Durations, bin_of
+from acetasks.durations import Durations
 from acetasks.entries import Batch, Entry
+from acetasks.law import EDGES, bin_of
 from acetasks.planner import Planner
 from acetasks.providers import lookup, read_record
 from acetasks.schedule import plan_at_tick, plan_next_look
@@ -21,7 +22,7 @@ from acetasks.timetable import CLOSEST, ENOUGH, Timetable, proportional_step
 from acetasks.turns import Worth
 
 if TYPE_CHECKING:
-    from acetasks.durations import Counts
+    from acetasks.law import Counts
     from acetasks.planner import Plan
     from acetasks.providers import ProviderSpec, Reading
 

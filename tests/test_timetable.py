@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acetasks.durations import BINS, EDGES, WIDTHS, Durations, Law, bin_of
+from acetasks.durations import Durations
+from acetasks.law import BINS, EDGES, WIDTHS, Law, bin_of
 from acetasks.timetable import CLOSEST, ENOUGH, FARTHEST, ProportionalTimetable, Timetable, proportional_step
 
 if TYPE_CHECKING:

@@ -31,6 +31,9 @@ class Service(enum.StrEnum):
     ACEDATA = "acedata"
     USEAPI = "useapi"
 
+    #: That of an enum's member is a method in Python, which every request calls a dozen times.
+    __hash__ = str.__hash__
+
 
 class TasksCall(enum.StrEnum):
     """How a provider's tasks are asked for."""
