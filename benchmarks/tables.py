@@ -87,7 +87,7 @@ def _tell_costs(run: Run) -> tuple[str, ...]:
         f"{sign}{counts.requests:,}",
         f"{counts.connections:,}",
         f"{sign}{counts.ids / run.tasks:.1f}",
-        f"{1e6 * run.cpu_per_look:,.3g}",
+        f"{1e6 * run.cpu_per_look:,.3g}" if counts.ids else "",
         *(f"{sign}{value:.2f}" for value in (late.p50, late.p95, late.p99)),
         *_tell_stalls(run),
         f"{figures.peak_memory / _MIB:.1f}",
