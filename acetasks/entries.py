@@ -7,6 +7,7 @@ them as a whole, and the garbage collector passes over them.
 from __future__ import annotations
 
 import abc
+import functools
 import math
 import operator
 from collections.abc import Sequence
@@ -166,14 +167,17 @@ class Batch(Sequence[Entry]):
         self.is_troubled = False
         self.question: Question | None = None
         self.alike: tuple[object, float, float] | None = None
-        came_from: Batch | None = None
-        for number, entry in enumerate(self._entries):
-            if entry.batch is not came_from or not number:
+        # What is known of those that they come from is known of them too.
+        alike: list[tuple[object, float, float] | None] = []
+        came_from: Batch | None = self
+        for entry in self._entries:
+            if entry.batch is not came_from:
                 came_from = entry.batch
-                alike = None if came_from is None else came_from.alike
-                self.alike = alike if not number else _join(self.alike, alike)
+                alike.append(came_from.alike if came_from is not None else None)
             entry.leave_batch()
             self.admit(entry)
+        if alike:
+            self.alike = functools.reduce(_join, alike)
 
     def admit(self, entry: Entry) -> None:
         """Take in an entry as the batch is made; or again, one that has left it."""

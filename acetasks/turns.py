@@ -107,7 +107,8 @@ class Turn:
         while parts and len(taken) < room:
             part = parts.popleft()
             self.places -= len(part.entries)
-            if not (taken or self.has_left or len(part.entries) > room or (parts and len(part.entries) < room)):
+            is_all = len(part.entries) == room or (len(part.entries) < room and not parts)
+            if is_all and not taken and not self.has_left:
                 return part.entries
             entries = part.present if self.has_left else part.entries
             fits = room - len(taken)
