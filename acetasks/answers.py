@@ -167,9 +167,30 @@ def read_look(
     unchanged = set(itertools.compress(request.ids, is_known))
     if len(unchanged) == len(records):
         return Look({}, unchanged, today=today)
-    # 2. News of some, or another order.
+    # 2. News of a few, in their places.   3. Another order, or more or fewer records, or most are new.
+    is_in_order = len(records) == len(request.ids) and 2 * len(unchanged) > len(records)
+    readings = _read_in_place(spec, request.ids, records, is_known) if is_in_order else None
+    if readings is not None:
+        return Look(readings, unchanged, today=today)
     is_known += [False] * (len(records) - len(is_known))
-    return Look(*_read_news(spec, request.ids, records, is_known, known), today)
+    # Whose the known ones are that stand in other places.
+    owners = {} if is_in_order else dict(zip(known, request.ids, strict=False))
+    return Look(*_read_news(spec, request.ids, records, is_known, owners), today)
+
+
+def _read_in_place(
+    spec: ProviderSpec, ids: Sequence[str], records: Sequence[bytes], is_known: Sequence[bool]
+) -> dict[str, Reading] | None:
+    """Read the records of a batch that are not known, if each of them is that of the task in its place."""
+    readings: dict[str, Reading] = {}
+    for task_id, record in itertools.compress(zip(ids, records, strict=True), map(operator.not_, is_known)):
+        try:
+            reading = readings[task_id] = read_record(spec, record)
+        except ProtocolError:
+            return None
+        if reading.id != task_id:
+            return None
+    return readings
 
 
 def _read_news(
@@ -177,17 +198,13 @@ def _read_news(
     ids: Sequence[str],
     records: Sequence[bytes],
     is_known: Sequence[bool],
-    known: Sequence[bytes | None],
+    owners: Mapping[bytes | None, str],
 ) -> tuple[dict[str, Reading], set[str], int]:
     """Read the records of a batch that are not known. Of two of one task the first counts, known or not.
 
     Returns:
         The readings, the ids of what is unchanged, and how many records cannot be read.
     """
-    # Whose the known ones are that stand in other places; where most are in their own, there are none of those.
-    owners: dict[bytes | None, str] = {}
-    if len(records) != len(known) or 2 * sum(is_known) <= len(records):
-        owners = dict(zip(known, ids, strict=False))
     asked = set(ids)
     unchanged: set[str] = set()
     readings: dict[str, Reading] = {}

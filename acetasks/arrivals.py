@@ -79,10 +79,11 @@ class Arrivals:
         Args:
             flight: It.
         """
-        self._dispatch.note_back(flight.spec.slug, len(flight.batch))
+        entries = flight.batch.entries
+        self._dispatch.note_back(flight.spec.slug, len(entries))
         flight.batch.place = None
-        if flight.wanted < len(flight.batch):
-            for entry in flight.batch:
+        if flight.wanted < len(entries):
+            for entry in entries:
                 if not entry.waiters:
                     entry.batch = None
                     self._pending.land(entry)
@@ -100,9 +101,9 @@ class Arrivals:
         self._note_pauses(flight, now)
         batch = flight.batch
         # The usual: nothing is new, nothing is wrong, and nobody has left. The batch goes on as it is.
-        if batch.is_troubled or not len(findings.unchanged) == flight.wanted == len(batch):
+        if batch.is_troubled or not len(findings.unchanged) == flight.wanted == len(batch.entries):
             self._judge_each(flight, findings, now)
-        if batch:
+        if batch.entries:
             for due, worth, members in self._planner.plan(spec, batch, now):
                 self._dispatch.add(Lane(spec.slug), members, due, flight.rank, worth)
 
@@ -112,7 +113,7 @@ class Arrivals:
         moment = Moment(now, max(self._planner.plan_fixed(spec, now), now + spec.min_interval), flight.draw)
         # Those who are asked in another company, or at another time.
         apart: dict[tuple[int, float], list[Entry]] = {}
-        for entry in [entry for entry in batch if entry.trouble is not None or entry.key[1] not in unchanged]:
+        for entry in [entry for entry in batch.entries if entry.trouble is not None or entry.key[1] not in unchanged]:
             entry.leave_batch()
             if not entry.waiters:
                 continue

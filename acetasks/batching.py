@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from acetasks.turns import Worth
 
 
-class Lane(msgspec.Struct, frozen=True, order=True):
+class Lane(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """Ids of one provider that may be asked together.
 
     Attributes:

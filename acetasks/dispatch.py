@@ -185,8 +185,9 @@ class Dispatch:
         self._holds.take(traffic.spec, now)
         size = self._size(traffic, lane, now)
         taken = self._agenda.take(lane, size, now, latest=latest, spare_latest=spare_latest, overdue=overdue)
-        traffic.asked += len(taken)
-        return taken if isinstance(taken, Batch) else Batch(taken)
+        batch = taken if isinstance(taken, Batch) else Batch(taken)
+        traffic.asked += len(batch.entries)
+        return batch
 
     def note_back(self, provider: str, count: int) -> None:
         """Take note that a batch is under way no more.

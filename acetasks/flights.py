@@ -35,7 +35,7 @@ class Flight:
         self.sent_at = sent_at
         self.rank = rank
         self.draw = draw
-        self.wanted = len(batch)
+        self.wanted = len(batch.entries)
         self.task: asyncio.Task[None] | None = None
         batch.place = self
 

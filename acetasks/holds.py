@@ -112,9 +112,10 @@ class Holds:
         Returns:
             Seconds of the loop's clock; infinity while a probe is under way.
         """
-        if not self.is_down(spec.slug):
+        health = self._health[spec.slug]
+        if health.failures < self._retry.attempts:
             return self.free_at(spec, patience)
-        return math.inf if under_way else max(self._health[spec.slug].until, self.free_at(spec))
+        return math.inf if under_way else max(health.until, self.free_at(spec))
 
     def probe_size(self, spec: ProviderSpec, size: int) -> int:
         """Tell how many ids to ask a provider for at once: fewer with each failure while it is down.

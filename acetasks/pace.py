@@ -29,8 +29,8 @@ class Pace:
     """
 
     __slots__ = (
-        *("_cut_at", "_goal", "_is_full", "_is_steady", "_spent_until", "_step", "_until", "_used", "_used_at"),
-        *("is_slowed", "rate"),
+        *("_credit", "_cut_at", "_goal", "_is_full", "_is_steady", "_spent_until", "_step", "_until", "_used"),
+        *("_used_at", "is_slowed", "rate"),
     )
 
     def __init__(self, rate: float, *, is_steady: bool = False) -> None:
@@ -41,9 +41,9 @@ class Pace:
             is_steady: Whether requests leave one by one at even distances, and nothing that was not used is made up
                 for later.
         """
-        self.rate = rate
         self.is_slowed = False
         self._is_steady = is_steady
+        self._set_rate(rate)
         # The time up to which what has left is paid for by the rate.
         self._spent_until = -math.inf
         self._until = -math.inf
@@ -79,10 +79,10 @@ class Pace:
             return self.free_at
         return max(self._until, min(self.free_at + seconds, self._spent_until))
 
-    @property
-    def _credit(self) -> float:
-        """The seconds by which what has left may be ahead of the rate: all but one request of a burst."""
-        return 0.0 if self._is_steady else max(0.0, BURST - 1.0 / self.rate)
+    def _set_rate(self, rate: float) -> None:
+        self.rate = rate
+        # The seconds by which what has left may be ahead of the rate: all but one request of a burst.
+        self._credit = 0.0 if self._is_steady else max(0.0, BURST - 1.0 / rate)
 
     def take(self, now: float) -> None:
         """Take note of a request that leaves."""
@@ -100,7 +100,7 @@ class Pace:
             Whether the rate is back where it was before it was cut.
         """
         if self._is_full:
-            self.rate += self._step / self.rate
+            self._set_rate(self.rate + self._step / self.rate)
         if self.is_slowed and self.rate >= self._goal:
             self.is_slowed = False
             return True
@@ -127,7 +127,7 @@ class Pace:
             borne = min(allowed, max(self._rate_used(now), 2 * LEAST_RATE))
             if not self.is_slowed:
                 self._goal = allowed
-            self.rate = min(allowed, max(borne / 2, LEAST_RATE))
+            self._set_rate(min(allowed, max(borne / 2, LEAST_RATE)))
             self.is_slowed = self.rate < self._goal
             # In time even where little of the rate was used: else one refusal after a quiet minute would cost hours.
             self._step = max(allowed - self.rate, self.rate) / RECOVERY

@@ -127,30 +127,33 @@ class Planner:
         if self._policy.schedule == "fixed":
             yield Plan(self.plan_fixed(spec, now), Worth(hazard, now), batch)
             return
-        interval = spec.poll_interval(self._policy.interval)
-        tick = interval * self._policy.jitter / 2.0
-        unknown: list[Entry] = []
+        unknown: Sequence[Entry] = ()
         for kind, members in _alike(batch, now):
             if isinstance(kind, _Kind):
                 _note_alive(kind, members, batch.seen_at, now)
-            if not isinstance(kind, _Kind) or not kind.is_known:
-                unknown += members
-                continue
-            age_bin = bin_of(now - members[0].born)
-            step = kind.timetable.steps[age_bin]
-            due = max(plan_at_tick(now, step, self._policy.jitter, tick, self._anchor), now + spec.min_interval)
-            # What is learned is when to look, not to look more often: such looks may wait for the allowance, as long as
-            # none is later than after the fixed interval.
-            is_spare = bool(kind.laws)
-            latest = max(due, now + interval * (1.0 + self._policy.jitter / 2.0)) if is_spare else math.inf
-            part = members if isinstance(members, Batch) else Batch(members)
-            part.seen_at = now
-            yield Plan(due, Worth(kind.timetable.prospect(age_bin), now, is_spare, latest), part)
+                if kind.is_known:
+                    part = batch if members is batch.entries else Batch(members)
+                    part.seen_at = now
+                    yield self._plan_known(spec, kind, part, now)
+                    continue
+            unknown = [*unknown, *members] if unknown else members
         if unknown:
             # If it is all of them, in their own order.
-            rest = batch if len(unknown) == len(batch) else Batch(unknown)
+            rest = batch if len(unknown) == len(batch.entries) else Batch(unknown)
             rest.seen_at = now
             yield Plan(self.plan_fixed(spec, now), Worth(hazard, now), rest)
+
+    def _plan_known(self, spec: ProviderSpec, kind: _Kind, batch: Batch, now: float) -> Plan:
+        """Plan the next look at tasks that are alike and about as old, by what is known of their kind."""
+        interval, jitter = spec.poll_interval(self._policy.interval), self._policy.jitter
+        age_bin = bin_of(now - batch.entries[0].born)
+        tick = interval * jitter / 2.0
+        due = max(plan_at_tick(now, kind.timetable.steps[age_bin], jitter, tick, self._anchor), now + spec.min_interval)
+        # What is learned is when to look, not to look more often: such looks may wait for the allowance, as long as
+        # none is later than after the fixed interval.
+        is_spare = bool(kind.laws)
+        latest = max(due, now + interval * (1.0 + jitter / 2.0)) if is_spare else math.inf
+        return Plan(due, Worth(kind.timetable.prospect(age_bin), now, is_spare, latest), batch)
 
     def meet(self, entry: Entry, spec: ProviderSpec, reading: Reading, today: float | None, now: float) -> None:
         """Take note of a record of a task, which tells its kind and age.
@@ -218,24 +221,26 @@ def _alike(batch: Batch, now: float) -> Iterable[tuple[object, Sequence[Entry]]]
     if batch.alike is None:
         _compare(batch)
     # 1. The usual: they were submitted together, and are all alike.   2. They are not, or were together with others.
+    entries = batch.entries
     if batch.alike is not None:
         kind, first, last = batch.alike
         if bin_of(now - first) == bin_of(now - last):
-            return ((kind, batch),)
+            return ((kind, entries),)
     parts: dict[tuple[object, int], list[Entry]] = collections.defaultdict(list)
-    for entry in batch:
+    for entry in entries:
         parts[entry.kind, bin_of(now - entry.born)].append(entry)
     if len(parts) == 1:
         _compare(batch)
-        return ((batch[0].kind, batch),)
+        return ((entries[0].kind, entries),)
     return ((kind, members) for (kind, _), members in parts.items())
 
 
 def _compare(batch: Batch) -> None:
     """See whether the entries of a batch are all of one kind, and when their tasks were submitted."""
-    kind = batch[0].kind
-    births = [entry.born for entry in batch]
-    is_alike = kind is not None and [entry.kind for entry in batch].count(kind) == len(batch)
+    entries = batch.entries
+    kind = entries[0].kind
+    births = [entry.born for entry in entries]
+    is_alike = kind is not None and [entry.kind for entry in entries].count(kind) == len(entries)
     batch.alike = (kind, min(births), max(births)) if is_alike else None
 
 

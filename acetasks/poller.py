@@ -317,25 +317,27 @@ class Poller:
     async def _fly(self, flight: Flight) -> None:
         """Bring one batch there and back, and then in its place others that have been waiting for room."""
         following: Flight | None = flight
+        task = asyncio.current_task()
         try:
             while following is not None:
-                await self._bring(following)
+                following.task = task
+                is_news = await self._bring(following)
                 following = None
                 if self._room.value == 1:
                     # There was no room until now, and the loop sleeps. First it is for those who were told something:
                     # they may want to ask for more.
-                    await asyncio.sleep(0)
+                    if is_news:
+                        await asyncio.sleep(0)
                     following = self._depart()
         finally:
             if self._dispatch.is_crowded or not self._pending:
                 self._wake.set()
             self._wake_by(self._dispatch.departs_at)
 
-    async def _bring(self, flight: Flight) -> None:
-        """Bring one batch there and back."""
+    async def _bring(self, flight: Flight) -> bool:
+        """Bring one batch there and back, and tell whether anything is new."""
         findings = Findings()
         try:
-            flight.task = asyncio.current_task()
             if flight.wanted:
                 admit = self._admission(flight.spec, is_taken=True)
                 question = _ask_about(flight.spec, flight.batch)
@@ -343,6 +345,7 @@ class Poller:
         finally:
             self._note_return(flight)
             self._arrivals.take_in(flight, findings, self._clock())
+        return bool(findings.readings or findings.errors or findings.missing)
 
     def _note_return(self, flight: Flight) -> None:
         """Take note that a batch is under way no more."""
@@ -354,7 +357,7 @@ class Poller:
 def _ask_about(spec: ProviderSpec, batch: Batch) -> Question:
     """Ask what was asked before if nothing is new of any of a batch, and what is known of each now if something is."""
     if batch.question is None:
-        request = build_look(spec, [entry.key[1] for entry in batch])
-        known = tuple([entry.record for entry in batch])
+        request = build_look(spec, [entry.key[1] for entry in batch.entries])
+        known = tuple([entry.record for entry in batch.entries])
         batch.question = Question(request, known, None not in known)
     return batch.question

@@ -6,6 +6,7 @@ be sent again, and turns every fault of aiohttp's into an error of this library'
 
 from __future__ import annotations
 
+import functools
 import itertools
 import platform
 import ssl
@@ -18,6 +19,7 @@ import backoff
 
 from acetasks._version import __version__
 from acetasks.answers import read_failure
+from acetasks.deadlines import Deadlines
 from acetasks.errors import (
     AceTasksError,
     APIError,
@@ -47,6 +49,8 @@ T = TypeVar("T")
 _POOL_SIZE = 100
 #: Bytes of one answer, at most: fifty records of images sent as base64 text, and far from what exhausts memory.
 BODY_LIMIT = 64 * 1024 * 1024
+#: Bodies of looks that are kept as aiohttp wants them: each is some kilobytes.
+_BODIES_KEPT = 500
 #: The least HTTP status that may be an error of the request: a redirect is.
 _LEAST_FAILURE = 300
 #: Bytes that are read and unpacked at a time, about.
@@ -117,10 +121,10 @@ class Session:
         self._under_way = 0
         self._scopes: set[anyio.CancelScope] = set()
         self._retry = retry
-        self._timeout, self._submit_timeout = (
-            aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, retry.timeout))
-            for seconds in (retry.timeout, retry.submit_timeout)
-        )
+        self._deadlines, self._submit_deadlines = Deadlines(retry.timeout), Deadlines(retry.submit_timeout)
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=retry.timeout)
+        # Most looks send what an earlier one has sent.
+        self._wrap = functools.lru_cache(maxsize=_BODIES_KEPT)(aiohttp.BytesPayload)
         self._rng = rng
         self._clock = clock
         self._emit = emit
@@ -265,25 +269,27 @@ class Session:
                 "the aiohttp session given to Client(http=...) is closed; keep it open while in use"
             )
         url = self._endpoints[request.service].base_url.rstrip("/") + request.path
-        timeout = self._submit_timeout if request.is_submission else self._timeout
+        body = self._wrap(request.body) if request.body and request.ids else request.body or None
+        deadlines = self._submit_deadlines if request.is_submission else self._deadlines
         try:
-            async with self._http.request(
-                request.method,
-                url,
-                params=request.query or None,
-                data=request.body or None,
-                headers={"authorization": _Credentials(f"Bearer {token.reveal()}"), **self._headers},
-                allow_redirects=False,
-                raise_for_status=False,
-                read_bufsize=_READ_SIZE,  # a larger one would let a small body unpack past the limit at once
-                timeout=timeout,
-            ) as answer:
-                headers = {name: answer.headers[name] for name in _HEADERS_READ if name in answer.headers}
-                return Response(status=answer.status, headers=headers, body=await _read_body(answer))
+            with deadlines.set():
+                async with self._http.request(
+                    request.method,
+                    url,
+                    params=request.query or None,
+                    data=body,
+                    headers={"authorization": _Credentials(f"Bearer {token.reveal()}"), **self._headers},
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    read_bufsize=_READ_SIZE,  # a larger one would let a small body unpack past the limit at once
+                    timeout=self._timeout,
+                ) as answer:
+                    headers = {name: answer.headers[name] for name in _HEADERS_READ if name in answer.headers}
+                    return Response(status=answer.status, headers=headers, body=await _read_body(answer))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             fault = TransportError(f"{_name(request)} could not be sent ({_describe(error)})", reached=False)
         except TimeoutError:
-            fault = TransportError(f"{_name(request)} was not answered within {timeout.total:g} s")
+            fault = TransportError(f"{_name(request)} was not answered within {deadlines.seconds:g} s")
         except (aiohttp.ClientError, OSError) as error:
             fault = TransportError(f"{_name(request)} got no complete answer ({_describe(error)})")
         # Raised out here, without aiohttp's error as its cause or context: that one, and the frames it came through,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from acetasks.entries import Batch, Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 #: A queue is cleaned of empty places when they outnumber the others by this many, so that it cannot grow by
 #: cancellations alone and small queues are not rebuilt all the time. Whether they do is counted now and then.
@@ -24,6 +24,8 @@ _EMPTY_PLACES_KEPT = 64
 _CLEANED_EVERY = 64
 #: A thousandth of an end per year: less is no hazard that anybody could tell from none.
 _LEAST_HAZARD = 1e-11
+#: Until when a turn may wait.
+_LATEST = operator.attrgetter("worth.latest")
 
 
 class Worth(NamedTuple):
@@ -97,7 +99,7 @@ class Turn:
         """Put a batch behind those of lower ranks, and of the same rank behind those of lower numbers."""
         batch.place = self
         self._come.append((rank, number, batch))
-        self.places += len(batch)
+        self.places += len(batch.entries)
 
     def take(self, room: int) -> Sequence[Entry]:
         """Take off as many as there is room for; where it is one whole batch, that itself."""
@@ -109,7 +111,7 @@ class Turn:
             self.places -= len(part.entries)
             is_all = len(part.entries) == room or (len(part.entries) < room and not parts)
             if is_all and not taken and not self.has_left:
-                return part.entries
+                return part.batch if part.entries is part.batch.entries else part.entries
             entries = part.present if self.has_left else part.entries
             fits = room - len(taken)
             taken += entries[:fits]
@@ -138,7 +140,7 @@ class Turn:
         batches = [Batch(entries) for entries in present if entries]
         for batch in batches:
             batch.place = self
-        self._parts = collections.deque(_Part(batch, batch) for batch in batches)
+        self._parts = collections.deque(_Part(batch, batch.entries) for batch in batches)
         self.places = sum(map(len, batches))
         self.has_left = False
 
@@ -147,23 +149,104 @@ class Turn:
         if self._come:
             if len(self._come) > 1:
                 self._come.sort(key=operator.itemgetter(0, 1))
-            self._parts.extend(_Part(batch, batch) for *_, batch in self._come)
+            self._parts.extend([_Part(batch, batch.entries) for *_, batch in self._come])
             self._come.clear()
+
+
+class _Line:
+    """The turns of a queue that are alike in whether they may wait: those to come by when, those that are due by worth.
+
+    Attributes:
+        heap: When those to come are due, and how urgent they are.
+        coming: They.
+    """
+
+    __slots__ = ("_due", "_queue", "coming", "heap")
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self.heap: list[tuple[float, int]] = []
+        self.coming: dict[tuple[float, int], Turn] = {}
+        # Of turns that are equally urgent the one that is due the longest is worth most, so that only the first of each
+        # has to be compared.
+        self._due: dict[int, collections.deque[Turn]] = {}
+
+    def __iter__(self) -> Iterator[Turn]:
+        """Go through all turns."""
+        return itertools.chain(self.coming.values(), *self._due.values())
+
+    def turn_at(self, due: float, worth: Worth) -> Turn:
+        """Find or make the turn for those who are due at a time and as urgent."""
+        when = (due, worth.urgency)
+        turn = self.coming.get(when)
+        if turn is None:
+            turn = self.coming[when] = Turn(self._queue, worth)
+            heapq.heappush(self.heap, when)
+        return turn
+
+    def ripen(self, now: float) -> None:
+        """Put the turns that are due by now to those that are."""
+        heap = self.heap
+        while heap and heap[0][0] <= now:
+            when = heapq.heappop(heap)
+            self._due.setdefault(when[1], collections.deque()).append(self.coming.pop(when))
+
+    def first_due(self, now: float) -> float:
+        """Tell when the first turn is due: minus infinity if one is by now, infinity if there is none."""
+        self.ripen(now)
+        if self._due and self.firsts():
+            return -math.inf
+        heap = self.heap
+        while heap:
+            if self.coming[heap[0]].has_anybody():
+                return heap[0][0]
+            del self.coming[heapq.heappop(heap)]
+        return math.inf
+
+    def firsts(self) -> Sequence[Turn]:
+        """List the turns that are due, of each urgency the first."""
+        if not self._due:
+            return ()
+        firsts = [turns[0] for turns in self._due.values() if turns[0].has_anybody()]
+        if len(firsts) < len(self._due):
+            firsts = self._pass_over()
+        return firsts
+
+    def _pass_over(self) -> list[Turn]:
+        """Give up turns that everybody has left, and list of each urgency the first that is left."""
+        for urgency, turns in [*self._due.items()]:
+            while turns and not turns[0].has_anybody():
+                turns.popleft()
+            if not turns:
+                del self._due[urgency]
+        return [turns[0] for turns in self._due.values()]
+
+    def due_places(self, most: int) -> int:
+        """Count how many may be there in the turns that are due, but not much further than to a number."""
+        due = 0
+        for turn in itertools.chain.from_iterable(self._due.values()):
+            due += turn.places
+            if due >= most:
+                break
+        return due
+
+    def clean(self) -> None:
+        """Give up empty places."""
+        for turn in self:
+            turn.clean()
+        self.coming = {when: turn for when, turn in self.coming.items() if turn.places}
+        self.heap = sorted(self.coming)
 
 
 class Queue:
     """The turns of one lane: those to come by when they are due, and those that are due by what they are worth."""
 
-    __slots__ = ("_coming", "_due", "_heaps", "_left", "_numbers", "_present")
+    __slots__ = ("_left", "_numbers", "_present", "_spare", "_urgent")
 
     def __init__(self) -> None:
-        # The turns to come, by when they are due, whether they may wait, and how urgent they are.
-        self._coming: dict[tuple[float, bool, int], Turn] = {}
-        # Their keys, in a heap for those that are not to wait and one for those that may.
-        self._heaps: tuple[list[tuple[float, bool, int]], ...] = ([], [])
-        # Of turns that are equally urgent the one that is due the longest is worth most, so that only the first of each
-        # has to be compared.
-        self._due: dict[tuple[bool, int], collections.deque[Turn]] = {}
+        # The turns that are not to wait, and those that may.
+        self._urgent = _Line(self)
+        self._spare = _Line(self)
         self._present = 0
         self._left = 0
         self._numbers = itertools.count()
@@ -173,13 +256,9 @@ class Queue:
 
     def add(self, batch: Batch, due: float, rank: int, worth: Worth) -> None:
         """Give a batch its turn; see `Agenda.add`."""
-        when = (due, worth.is_spare, worth.urgency)
-        turn = self._coming.get(when)
-        if turn is None:
-            turn = self._coming[when] = Turn(self, worth)
-            heapq.heappush(self._heaps[worth.is_spare], when)
-        turn.add(batch, rank, next(self._numbers))
-        self._present += len(batch)
+        line = self._spare if worth.is_spare else self._urgent
+        line.turn_at(due, worth).add(batch, rank, next(self._numbers))
+        self._present += len(batch.entries)
 
     def note_left(self) -> None:
         """Take note that one has left its place empty."""
@@ -190,105 +269,68 @@ class Queue:
 
     def first_due(self, now: float) -> tuple[float, float]:
         """Tell when the first turn is due of those that are not to wait, and of those that may; see `Turns`."""
-        self._ripen(now)
-        due = spare_due = math.inf
-        if self._best(now) is not None:
-            for is_spare, _ in self._due:
-                if is_spare:
-                    spare_due = -math.inf
-                else:
-                    due = -math.inf
-        urgent, spare = self._heaps
-        if urgent and due == math.inf:
-            due = self._first_coming(urgent)
-        if spare and spare_due == math.inf:
-            spare_due = self._first_coming(spare)
-        return due, spare_due
-
-    def _first_coming(self, heap: list[tuple[float, bool, int]]) -> float:
-        """Tell when the first of the turns to come in a heap is due."""
-        while heap:
-            if self._coming[heap[0]].has_anybody():
-                return heap[0][0]
-            del self._coming[heapq.heappop(heap)]
-        return math.inf
+        return self._urgent.first_due(now), self._spare.first_due(now)
 
     def worth(self, size: int, now: float) -> float:
         """Tell what it is worth to ask: as many times what the best is worth as there are others to ask with it."""
-        best = self._best(now)
+        best = _best([*self._urgent.firsts(), *self._spare.firsts()], now)
         if best is None:
             return 0.0
-        due = 0
-        for turn in itertools.chain.from_iterable(self._due.values()):
-            due += turn.places
-            if due >= size:
-                break
+        due = self._urgent.due_places(size)
+        if due < size:
+            due += self._spare.due_places(size - due)
         return best.worth.at(now) * min(size, due)
 
     def latest(self) -> float:
         """Tell until when those that are due and may wait are to do so; after `first_due`."""
-        longest = self._longest_waiting()
-        return math.inf if longest is None else longest.worth.latest
-
-    def _longest_waiting(self) -> Turn | None:
-        """Find the turn, of those that are due and may wait, that is not to do so any more before all others."""
-        longest: Turn | None = None
-        for (is_spare, _), turns in self._due.items():
-            if is_spare and turns and (longest is None or turns[0].worth.latest < longest.worth.latest):
-                longest = turns[0]
-        return longest
-
-    def _overdue(self, until: float) -> Turn | None:
-        """Find the one that is not to wait any more before all others, if that was so by a time."""
-        longest = self._longest_waiting()
-        return longest if longest is not None and longest.worth.latest <= until else None
+        firsts = self._spare.firsts()
+        return min([turn.worth.latest for turn in firsts]) if firsts else math.inf
 
     def take(self, size: int, now: float, latest: float, spare_latest: float, overdue: float) -> Sequence[Entry]:
         """Take the next ones off; see `Agenda.take`."""
-        self._ripen(now)
+        urgent, spare = self._urgent, self._spare
+        urgent.ripen(now)
+        spare.ripen(now)
+        taken: Sequence[Entry] = ()
         # A request that leaves for those who are not to wait takes some of them, whoever else is worth more.
-        first = self._best(now, is_urgent=True) or self._overdue(overdue) or self._best(now)
-        taken = () if first is None else first.take(size)
-        while len(taken) < size and (turn := self._best(now)) is not None:
-            taken = _join(taken, turn.take(size - len(taken)))
-        for heap, until in zip(self._heaps, (latest, spare_latest), strict=True):
-            while len(taken) < size and heap and heap[0][0] <= until:
-                turn = self._coming[heap[0]]
-                taken = _join(taken, turn.take(size - len(taken)))
+        turn = _best(urgent.firsts(), now) or self._overdue(overdue)
+        turn = turn or _best(spare.firsts(), now)
+        room = size
+        while turn is not None:
+            taken = _join(taken, turn.take(room))
+            room = size - len(taken)
+            if not room:
+                break
+            turn = _best([*urgent.firsts(), *spare.firsts()], now)
+        for line, until in ((urgent, latest), (spare, spare_latest)):
+            while room and line.heap and line.heap[0][0] <= until:
+                turn = line.coming[line.heap[0]]
+                taken = _join(taken, turn.take(room))
+                room = size - len(taken)
                 if not turn.places:
-                    del self._coming[heapq.heappop(heap)]
-        self._present -= len(taken)
+                    del line.coming[heapq.heappop(line.heap)]
+        self._present -= size - room
         return taken
 
-    def _ripen(self, now: float) -> None:
-        """Put the turns that are due by now to those that are."""
-        for heap in self._heaps:
-            while heap and heap[0][0] <= now:
-                when = heapq.heappop(heap)
-                self._due.setdefault(when[1:], collections.deque()).append(self._coming.pop(when))
-
-    def _best(self, now: float, *, is_urgent: bool = False) -> Turn | None:
-        """Find the turn, of those that are due, that it is worth most to ask for; or of those that are not to wait."""
-        best: Turn | None = None
-        most = 0.0
-        for sort, turns in tuple(self._due.items()) if self._due else ():
-            while turns and not turns[0].has_anybody():
-                turns.popleft()
-            if not turns:
-                del self._due[sort]
-            elif not (is_urgent and sort[0]) and (best is None or turns[0].worth.at(now) > most):
-                best = turns[0]
-                most = best.worth.at(now) if len(self._due) > 1 else 0.0
-        return best
+    def _overdue(self, until: float) -> Turn | None:
+        """Find the turn, of those that are due and may wait, that was to leave first, if that was by a time at most."""
+        firsts = self._spare.firsts()
+        first = min(firsts, key=_LATEST) if firsts else None
+        return first if first is not None and first.worth.latest <= until else None
 
     def _clean(self) -> None:
         """Give up empty places if they are more than the others."""
-        turns = [*self._coming.values(), *itertools.chain.from_iterable(self._due.values())]
-        if sum(turn.places for turn in turns) > 2 * self._present + _EMPTY_PLACES_KEPT:
-            for turn in turns:
-                turn.clean()
-            self._coming = {when: turn for when, turn in self._coming.items() if turn.places}
-            self._heaps = tuple(sorted(when for when in self._coming if when[1] is spare) for spare in (False, True))
+        lines = (self._urgent, self._spare)
+        if sum(turn.places for line in lines for turn in line) > 2 * self._present + _EMPTY_PLACES_KEPT:
+            for line in lines:
+                line.clean()
+
+
+def _best(turns: Sequence[Turn], now: float) -> Turn | None:
+    """Find the turn that it is worth most to ask for; of several, the first."""
+    if len(turns) > 1:
+        return max(turns, key=lambda turn: turn.worth.at(now))
+    return turns[0] if turns else None
 
 
 def _join(taken: Sequence[Entry], more: Sequence[Entry]) -> Sequence[Entry]:
