@@ -122,7 +122,7 @@ class Session:
         self._scopes: set[anyio.CancelScope] = set()
         self._retry = retry
         self._deadlines, self._submit_deadlines = Deadlines(retry.timeout), Deadlines(retry.submit_timeout)
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=retry.timeout)
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(retry.timeout, retry.submit_timeout))
         # Most looks send what an earlier one has sent.
         self._wrap = functools.lru_cache(maxsize=_BODIES_KEPT)(aiohttp.BytesPayload)
         self._rng = rng
@@ -201,6 +201,7 @@ class Session:
         await self._close_pool()
 
     async def _close_pool(self) -> None:
+        self._wrap.cache_clear()
         if self._is_own and self._http is not None:
             pool, self._http = self._http, None
             await pool.close()
