@@ -652,6 +652,30 @@ class TestKnownRecords:
         assert states(look) == {"t-7": "failed"}
         assert look.unchanged == records.keys() - {"t-7"}
 
+    @pytest.mark.parametrize(
+        ("odd", "unchanged", "unread"),
+        [
+            (b'{"id":"t-9","state":"failed"}', {"t-1", "t-2"}, 0),
+            (b'{"id":"t-2","state":"failed"}', {"t-1", "t-2"}, 0),
+            (b'{"id":"t-3","state":7', {"t-1", "t-2"}, 1),
+            (b"[]", {"t-1", "t-2"}, 1),
+        ],
+        ids=["a stranger's", "another's again", "cut short", "no record"],
+    )
+    def test_something_odd_in_the_place_of_one_does_not_touch_the_others(
+        self, odd: bytes, unchanged: set[str], unread: int
+    ) -> None:
+        """Where the others are as they were, it is news of none of them, nor of the one that stood there."""
+        request_ = build_look(LUMA, ["t-1", "t-2", "t-3"])
+        known = (self.FIRST, self.SECOND, self.THIRD)
+        look = read(request_, write_batch(self.FIRST, self.SECOND, self.THIRD), known=known)
+        assert look == Look({}, {"t-1", "t-2", "t-3"})
+        response = answer(200, {})
+        records = [self.FIRST, self.SECOND, odd]
+        look = read_look(LUMA, request_, response, known, records)
+
+        assert (look.unchanged, look.readings, look.unread) == (unchanged, {}, unread)
+
     @pytest.mark.parametrize("record", [b'{"id": "t-1"}', b'{"id":"t-1","state":"failed"}', b'{"id":"t-1","x":1}'])
     def test_any_other_bytes_are_news(self, record: bytes) -> None:
         """Whether the difference means anything shows when the record is read."""
