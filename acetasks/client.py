@@ -20,8 +20,9 @@ from acetasks.errors import ClientClosedError
 from acetasks.events import LoggingObserver, Observer, Observers
 from acetasks.models import PollPolicy, RetryPolicy, Task, TaskState
 from acetasks.poller import CLOSE_PATIENCE, Poller
+from acetasks.pool import check_pool
 from acetasks.providers import Service, lookup
-from acetasks.session import Session, check_pool
+from acetasks.session import Session
 from acetasks.targets import Target, TaskHandle, read_targets
 from acetasks.wire import build_submission
 

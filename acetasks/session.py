@@ -1,25 +1,19 @@
-"""HTTP: aiohttp and backoff behind the `Transport` protocol, and the only room that knows either.
+"""The `Transport` over HTTP: each request with its token, once or as often as it may be sent, and its answer read.
 
-The session adds to a request what the other rooms must not see, the base URL and the token. It sends again what may
-be sent again, and turns every fault of aiohttp's into an error of this library's own tree.
+The session gives a request what the other rooms must not see, the base URL and the token; and it is the only room that
+knows backoff, by which it sends again what may be sent again.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
-import platform
-import ssl
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-import aiohttp
 import anyio
 import backoff
 
-from acetasks._version import __version__
 from acetasks.answers import read_failure
-from acetasks.deadlines import Deadlines
 from acetasks.errors import (
     AceTasksError,
     APIError,
@@ -32,46 +26,24 @@ from acetasks.errors import (
     TransportError,
 )
 from acetasks.events import Event, RequestAnswered, RequestFailed, RequestSent
+from acetasks.pool import Pool
 from acetasks.schedule import plan_retry, read_retry_after
-from acetasks.wire import Request, Response
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Generator, Mapping
 
+    import aiohttp
+
     from acetasks.endpoints import Endpoint, Secret
     from acetasks.models import RetryPolicy
     from acetasks.providers import Service
+    from acetasks.wire import Request, Response
 
 T = TypeVar("T")
 
-#: Connections that are kept at once. The poller has fewer requests under way; the rest is for submissions.
-_POOL_SIZE = 100
-#: Bytes of one answer, at most: fifty records of images sent as base64 text, and far from what exhausts memory.
-BODY_LIMIT = 64 * 1024 * 1024
-#: Bodies of looks that are kept as aiohttp wants them: each is some kilobytes.
-_BODIES_KEPT = 500
 #: The least HTTP status that may be an error of the request: a redirect is.
 _LEAST_FAILURE = 300
-#: Bytes that are read and unpacked at a time, about.
-_READ_SIZE = 2**16
-#: The headers of an answer that mean something here, in lower case.
-_HEADERS_READ = ("retry-after", "date")
-#: The headers of every request, beside the one with the token.
-_HEADERS_SENT = {
-    "accept": "application/json",
-    "content-type": "application/json",
-    "user-agent": f"acetasks/{__version__} aiohttp/{aiohttp.__version__} Python/{platform.python_version()}",
-}
-
-
-class _Credentials(str):
-    """The header with the token, which aiohttp keeps in its variables: a cancelled request's traceback has them."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'Bearer ...'"
 
 
 class _Sending:
@@ -113,18 +85,11 @@ class Session:
             is_watched: Whether anybody wants to hear of those that do not fail.
         """
         self._endpoints = endpoints
-        self._http = http
-        self._is_own = http is None
-        # A pool of its own sends them by itself.
-        self._headers = _HEADERS_SENT if http is not None else {}
+        self._pool = Pool(http, retry)
         self._is_closed = False
         self._under_way = 0
         self._scopes: set[anyio.CancelScope] = set()
         self._retry = retry
-        self._deadlines, self._submit_deadlines = Deadlines(retry.timeout), Deadlines(retry.submit_timeout)
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(retry.timeout, retry.submit_timeout))
-        # Most looks send what an earlier one has sent.
-        self._wrap = functools.lru_cache(maxsize=_BODIES_KEPT)(aiohttp.BytesPayload)
         self._rng = rng
         self._clock = clock
         self._emit = emit
@@ -191,20 +156,14 @@ class Session:
     async def rest(self) -> None:
         """Close the pool until it is needed again, unless it is the user's own or a request is under way."""
         if not self._under_way:
-            await self._close_pool()
+            await self._pool.close()
 
     async def close(self) -> None:
         """Break off what is being sent, and close the pool, unless it is the user's own."""
         self._is_closed = True
         for scope in self._scopes:
             scope.cancel()
-        await self._close_pool()
-
-    async def _close_pool(self) -> None:
-        self._wrap.cache_clear()
-        if self._is_own and self._http is not None:
-            pool, self._http = self._http, None
-            await pool.close()
+        await self._pool.close()
 
     def _delays(self) -> Generator[float, Exception, None]:
         """Yield the delay before each further attempt; backoff sends in the error of the one before."""
@@ -243,7 +202,7 @@ class Session:
         if self._is_watched:
             self._emit(RequestSent(time=started, provider=request.provider, ids=count))
         try:
-            response = await self._exchange(request, token)
+            response = await self._pool.exchange(self._endpoints[request.service].base_url, request, token)
             if (failure := _find_failure(request, response)) is not None:
                 raise failure
             result = read(response)
@@ -261,42 +220,6 @@ class Session:
             )
         return result
 
-    async def _exchange(self, request: Request, token: Secret) -> Response:
-        """Send a request over HTTP and take its answer whole, up to the limit."""
-        if self._http is None:
-            self._http = _open_pool()
-        if self._http.closed:
-            raise ClientClosedError(
-                "the aiohttp session given to Client(http=...) is closed; keep it open while in use"
-            )
-        url = self._endpoints[request.service].base_url.rstrip("/") + request.path
-        body = self._wrap(request.body) if request.body and request.ids else request.body or None
-        deadlines = self._submit_deadlines if request.is_submission else self._deadlines
-        try:
-            with deadlines.set():
-                async with self._http.request(
-                    request.method,
-                    url,
-                    params=request.query or None,
-                    data=body,
-                    headers={"authorization": _Credentials(f"Bearer {token.reveal()}"), **self._headers},
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    read_bufsize=_READ_SIZE,  # a larger one would let a small body unpack past the limit at once
-                    timeout=self._timeout,
-                ) as answer:
-                    headers = {name: answer.headers[name] for name in _HEADERS_READ if name in answer.headers}
-                    return Response(status=answer.status, headers=headers, body=await _read_body(answer))
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            fault = TransportError(f"{_name(request)} could not be sent ({_describe(error)})", reached=False)
-        except TimeoutError:
-            fault = TransportError(f"{_name(request)} was not answered within {deadlines.seconds:g} s")
-        except (aiohttp.ClientError, OSError) as error:
-            fault = TransportError(f"{_name(request)} got no complete answer ({_describe(error)})")
-        # Raised out here, without aiohttp's error as its cause or context: that one, and the frames it came through,
-        # hold the headers of the request, and whoever prints them prints the token.
-        raise fault
-
 
 def _find_failure(request: Request, response: Response) -> Exception | None:
     """Find the HTTP error that an answer is, if it is one."""
@@ -306,62 +229,11 @@ def _find_failure(request: Request, response: Response) -> Exception | None:
     return read_failure(request, response, read_retry_after(response.headers, time.time()))
 
 
-def check_pool(http: aiohttp.ClientSession, *, allow_insecure: bool) -> None:
-    """Refuse a session of the user's own that would give the token away.
-
-    Args:
-        http: The session.
-        allow_insecure: Whether it may do without checking certificates.
-
-    Raises:
-        ValueError: It checks no certificates or not whose they are, or it sends credentials of its own.
-    """
-    # There is no public way to ask a connector; without the attribute, it checks them as aiohttp does by default.
-    tls = getattr(http.connector, "_ssl", True)
-    is_checked = tls is not False
-    if isinstance(tls, ssl.SSLContext):
-        is_checked = tls.verify_mode is ssl.CERT_REQUIRED and tls.check_hostname
-    if not is_checked and not allow_insecure:
-        raise ValueError(
-            "the aiohttp session given as http checks no certificates, or not whose they are, so that anybody on the"
-            " way could read the token: give its connector ssl=True or a context that checks both, or pass"
-            " allow_insecure=True if the way is safe"
-        )
-    if http.auth is not None:
-        raise ValueError("the aiohttp session given as http has an auth of its own: the client sends its token instead")
-
-
 def _build_uncertain_error(request: Request, reason: str, sent_at: float) -> SubmissionUncertainError:
     """Make the error of a submission that may have been accepted."""
     return SubmissionUncertainError(
         reason, provider=request.provider, path=request.path, payload=request.body, sent_at=sent_at
     )
-
-
-def _open_pool() -> aiohttp.ClientSession:
-    """Open a pool of connections that keeps no cookies: nothing but the token tells the service who asks."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=_POOL_SIZE), cookie_jar=aiohttp.DummyCookieJar(), headers=_HEADERS_SENT
-    )
-
-
-async def _read_body(answer: aiohttp.ClientResponse) -> bytes:
-    """Read a body, and stop reading where it grows past the limit.
-
-    Raises:
-        ProtocolError: It did.
-    """
-    chunks: list[bytes] = []
-    size = 0
-    while not answer.content.at_eof():
-        chunk = await answer.content.readany()
-        size += len(chunk)
-        if size > BODY_LIMIT:
-            answer.close()
-            chunks.clear()  # they would live as long as the error's traceback
-            raise ProtocolError(f"an answer is larger than {BODY_LIMIT} bytes and was not read to its end")
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def _is_final_look(error: Exception) -> bool:
@@ -389,13 +261,3 @@ def _is_uncertain(error: AceTasksError) -> bool:
     if isinstance(error, TransportError):
         return error.reached
     return isinstance(error, ProtocolError) or (isinstance(error, ServiceError) and error.code in {None, "timeout"})
-
-
-def _name(request: Request) -> str:
-    """Name a request in an error."""
-    return f"{request.provider}: {request.method} {request.path}"
-
-
-def _describe(error: Exception) -> str:
-    """Name a fault of aiohttp's; its text may be empty."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

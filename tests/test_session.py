@@ -26,8 +26,9 @@ import acetasks
 from acetasks import RetryPolicy
 from acetasks.answers import read_look, read_submission
 from acetasks.endpoints import Endpoint, Secret
+from acetasks.pool import BODY_LIMIT, check_pool
 from acetasks.providers import Service, lookup
-from acetasks.session import BODY_LIMIT, Session, check_pool
+from acetasks.session import Session
 from acetasks.testing.server import AceServer
 from acetasks.wire import Response, build_look, build_submission
 
@@ -1002,7 +1003,7 @@ class TestLimits:
         self, new_session, listen, monkeypatch, size, encoding
     ):
         """A body of just the limit is read; one byte more is too much, whatever size it has on the way."""
-        monkeypatch.setattr("acetasks.session.BODY_LIMIT", 1000)
+        monkeypatch.setattr("acetasks.pool.BODY_LIMIT", 1000)
         body = bytes(size) if encoding == "identity" else gzip.compress(bytes(size))
         answer = reply(body, b"content-length: %d" % len(body), b"content-encoding: %s" % encoding.encode())
         sending = new_session(await listen(answer)).send(LOOK, take)
@@ -1052,6 +1053,28 @@ class TestPool:
         assert server.open_connections == 0
         await session.send(LOOK, take)
         assert server.connections == 2
+
+    async def test_the_same_look_is_sent_alike_each_time(self, new_session, serve):
+        """In a row, at once, after a rest and at another base URL; and never as the body of another request."""
+        bodies: dict[str, list[tuple[bytes, str]]] = {}
+
+        async def keep(request):
+            sent = (await request.read(), request.headers["content-type"])
+            bodies.setdefault(request.path, []).append(sent)
+            return web.json_response({"task_id": "t"})
+
+        url = await serve(keep)
+        session = new_session(url)
+        other = build_look(LUMA, ["t", "u"])
+        for looks in ([LOOK] * 3, [LOOK, other, SUBMISSION], [other, LOOK]):
+            await asyncio.gather(*(session.send(look, take) for look in looks))
+            await session.rest()
+        await new_session(f"{url}/elsewhere").send(LOOK, take)
+
+        kind = "application/json"
+        assert sorted(bodies[LOOK.path]) == sorted([(LOOK.body, kind)] * 5 + [(other.body, kind)] * 2)
+        assert bodies["/elsewhere" + LOOK.path] == [(LOOK.body, kind)]
+        assert bodies[SUBMISSION.path] == [(SUBMISSION.body, kind)]
 
     async def test_does_not_rest_under_a_request(self, new_session, serve):
         """A request under way keeps its connection, be it new or sent again."""

@@ -28,7 +28,7 @@ import msgspec
 import trustme
 
 import acetasks
-from acetasks import session
+from acetasks import pool
 from acetasks.testing import AceServer, run
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ def with_limit(arrange: Arrange) -> Arrange:
     """Lower the limit of a body, so that no test has to send 64 MiB."""
 
     def lowered(scene: Scene) -> Awaitable[None] | None:
-        scene.stack.enter_context(mock.patch.object(session, "BODY_LIMIT", 1_000_000))
+        scene.stack.enter_context(mock.patch.object(pool, "BODY_LIMIT", 1_000_000))
         return arrange(scene)
 
     return lowered
