@@ -153,6 +153,13 @@ PROMISES = (
         most=1,
     ),
     Promise(
+        says="10,000 tasks of half a minute: 1.5 times the floor's CPU for each id asked, at most",
+        tasks=10_000,
+        other="floor",
+        read=_share_of_cpu_per_look,
+        most=1.5,
+    ),
+    Promise(
         says="10,000 tasks of ten minutes, to their ends: 1.5 times the floor's CPU for each id asked, at most",
         tasks=10_000,
         measure=Measure.LONG,
