@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Collection  # msgspec reads the types of a struct's fields
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -39,7 +38,7 @@ from acetasks.records import DECODE_ERRORS, RecordHead, decode, excerpt, read_he
 from acetasks.schedule import read_date
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from acetasks.models import Task
     from acetasks.wire import Request, Response
@@ -116,14 +115,14 @@ class Look(msgspec.Struct, frozen=True):
     """What the answer to a look says.
 
     Attributes:
-        readings: The tasks asked for that it has news of, by id.
-        unchanged: Those whose record is, byte for byte, the one that is known already.
+        readings: The tasks asked for that it has news of, by id, in the order of asking.
+        unchanged: Those whose record is, byte for byte, the one that is known already, likewise.
         unread: How many of its records cannot be read, so that it is not known whose they are.
         today: The service's time, in seconds since the epoch, where the answer says so.
     """
 
     readings: dict[str, Reading]
-    unchanged: Collection[str] = frozenset()
+    unchanged: tuple[str, ...] = ()
     unread: int = 0
     today: float | None = None
 
@@ -133,7 +132,6 @@ def read_look(
     request: Request,
     response: Response,
     known: Sequence[bytes | None] = (),
-    records: Sequence[bytes] | None = None,
 ) -> Look:
     """Read the answer to a look: of a batch, as many records as the service chose to send, in whatever order.
 
@@ -143,7 +141,6 @@ def read_look(
         response: What came back, for which `read_failure` has found no error.
         known: The record of each task asked for as it was last read, None where it was not. Most looks bring the same
             again: in a batch, what is known is not read a second time.
-        records: The records of a batch, where it is known already how the answer is split.
 
     Returns:
         What it says of the tasks that were asked for; records of others are passed over.
@@ -160,30 +157,23 @@ def read_look(
             _raise_if_refused(spec, head, response)
         reading = read_record(spec, response.body, task_id=task_id, http_status=response.status)
         return Look({task_id: reading}, today=today)
-    if records is None:
-        records = list(map(bytes, _split_batch(spec, response)))
-    # 1. The usual: the same as before, in the order in which they were asked for.
-    is_known = list(map(operator.eq, records, known))
-    unchanged = set(itertools.compress(request.ids, is_known))
-    if len(unchanged) == len(records):
-        return Look({}, unchanged, today=today)
-    # 2. News of a few, in their places.   3. Another order, or more or fewer records, or most are new.
-    is_in_order = len(records) == len(request.ids) and 2 * len(unchanged) > len(records)
-    readings = _read_in_place(spec, request.ids, records, is_known) if is_in_order else None
-    if readings is not None:
-        return Look(readings, unchanged, today=today)
-    is_known += [False] * (len(records) - len(is_known))
-    # Whose the known ones are that stand in other places.
-    owners = {} if is_in_order else dict(zip(known, request.ids, strict=False))
-    return Look(*_read_news(spec, request.ids, records, is_known, owners), today)
+    records = list(map(bytes, _split_batch(spec, response)))
+    # 1. The usual: each in the place of the task that was asked for.
+    if len(records) == len(request.ids):
+        readings = _read_in_place(spec, request.ids, records, known or itertools.repeat(None))
+        if readings is not None:
+            return Look(readings, tuple([task_id for task_id in request.ids if task_id not in readings]), today=today)
+    # 2. Another order, or more or fewer records, or one that cannot be read.
+    return Look(*_read_in_any_order(spec, request.ids, records, known), today)
 
 
 def _read_in_place(
-    spec: ProviderSpec, ids: Sequence[str], records: Sequence[bytes], is_known: Sequence[bool]
+    spec: ProviderSpec, ids: Sequence[str], records: Sequence[bytes], known: Iterable[bytes | None]
 ) -> dict[str, Reading] | None:
     """Read the records of a batch that are not known, if each of them is that of the task in its place."""
     readings: dict[str, Reading] = {}
-    for task_id, record in itertools.compress(zip(ids, records, strict=True), map(operator.not_, is_known)):
+    is_news = list(map(operator.ne, records, known))
+    for task_id, record in itertools.compress(zip(ids, records, strict=True), is_news):
         try:
             reading = readings[task_id] = read_record(spec, record)
         except ProtocolError:
@@ -193,24 +183,22 @@ def _read_in_place(
     return readings
 
 
-def _read_news(
-    spec: ProviderSpec,
-    ids: Sequence[str],
-    records: Sequence[bytes],
-    is_known: Sequence[bool],
-    owners: Mapping[bytes | None, str],
-) -> tuple[dict[str, Reading], set[str], int]:
+def _read_in_any_order(
+    spec: ProviderSpec, ids: Sequence[str], records: Sequence[bytes], known: Sequence[bytes | None]
+) -> tuple[dict[str, Reading], tuple[str, ...], int]:
     """Read the records of a batch that are not known. Of two of one task the first counts, known or not.
 
     Returns:
         The readings, the ids of what is unchanged, and how many records cannot be read.
     """
     asked = set(ids)
+    # Whose the known ones are that stand in other places.
+    owners = dict(zip(known, ids, strict=False))
     unchanged: set[str] = set()
     readings: dict[str, Reading] = {}
     unread = 0
     for place, record in enumerate(records):
-        owner = ids[place] if is_known[place] else owners.get(record)
+        owner = ids[place] if place < len(known) and record == known[place] else owners.get(record)
         if owner is not None:
             if owner not in readings:
                 unchanged.add(owner)
@@ -222,7 +210,8 @@ def _read_news(
             continue
         if reading.id in asked and reading.id not in unchanged:
             readings.setdefault(reading.id, reading)
-    return readings, unchanged, unread
+    found = {task_id: readings[task_id] for task_id in ids if task_id in readings}
+    return found, tuple(filter(unchanged.__contains__, ids)), unread
 
 
 def _split_batch(spec: ProviderSpec, response: Response) -> list[msgspec.Raw]:

@@ -17,7 +17,7 @@ from acetasks.providers import ProviderSpec, lookup
 from acetasks.verdicts import Judge, Moment, Scope, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from acetasks.dispatch import Dispatch
     from acetasks.holds import Holds
@@ -109,11 +109,11 @@ class Arrivals:
 
     def _judge_each(self, flight: Flight, findings: Findings, now: float) -> None:
         """Take in what a batch has found, entry by entry, and leave in it those that are asked again as planned."""
-        spec, batch, unchanged = flight.spec, flight.batch, findings.unchanged
+        spec, batch = flight.spec, flight.batch
         moment = Moment(now, max(self._planner.plan_fixed(spec, now), now + spec.min_interval), flight.draw)
         # Those who are asked in another company, or at another time.
         apart: dict[tuple[int, float], list[Entry]] = {}
-        for entry in [entry for entry in batch.entries if entry.trouble is not None or entry.key[1] not in unchanged]:
+        for entry in self._find_news(flight, findings):
             entry.leave_batch()
             if not entry.waiters:
                 continue
@@ -134,6 +134,18 @@ class Arrivals:
                 worth = self._planner.plan_first(spec, flight.sent_at)
                 self._dispatch.add(Lane(spec.slug, halvings), Batch(wanted), due, flight.rank, worth)
 
+    def _find_news(self, flight: Flight, findings: Findings) -> Iterable[Entry]:
+        """Find those of a batch of which a look says more than that nothing is new, or with which something was wrong.
+
+        One whose entry is somebody else's by now, since all who waited for it had left, is passed over.
+        """
+        batch, readings, unchanged = flight.batch, findings.readings, findings.unchanged
+        if not batch.is_troubled and len(readings) + len(unchanged) == len(batch.entries):
+            found = [self._pending.get((flight.spec.slug, task_id)) for task_id in readings]
+            return [entry for entry in found if entry is not None and entry.batch is batch]
+        as_before = frozenset(unchanged)
+        return [entry for entry in batch.entries if entry.trouble is not None or entry.key[1] not in as_before]
+
     def _note_reading(
         self, entry: Entry, spec: ProviderSpec, reading: Reading | None, today: float | None, now: float
     ) -> None:
@@ -150,12 +162,12 @@ class Arrivals:
     def _judge_one(self, entry: Entry, spec: ProviderSpec, findings: Findings, moment: Moment) -> Verdict:
         """Tell what a look means for one of its tasks."""
         task_id = entry.key[1]
-        # 1. The same record again.   2. A new one.   3. An error of its own.   4. No trace of it.   5. The request was
+        # 1. A new record.   2. The same again.   3. An error of its own.   4. No trace of it.   5. The request was
         # cancelled under somebody who came late: it has its first look still before it.
-        if task_id in findings.unchanged:
-            return self._judge.judge_unchanged(entry, spec, moment)
         if (reading := findings.readings.get(task_id)) is not None:
             return self._judge.judge_reading(entry, spec, reading, moment)
+        if task_id in findings.unchanged:
+            return self._judge.judge_unchanged(entry, spec, moment)
         if (error := findings.errors.get(task_id)) is not None:
             return self._judge.judge_error(entry, spec, error, moment)
         if task_id in findings.missing:
@@ -213,10 +225,11 @@ class Arrivals:
 
     def drop(self, entry: Entry) -> None:
         """Stop asking for a task: leave its turn, or the request that it is part of."""
-        place = None if entry.batch is None else entry.batch.place
-        if isinstance(place, Flight):
+        if entry.batch is None:
+            return
+        if isinstance(flight := entry.batch.place, Flight):
             self._pending.keep(entry)
-            place.lose()
+            flight.lose()
         else:
             self._dispatch.discard(entry)
             entry.leave_batch()

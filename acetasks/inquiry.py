@@ -8,7 +8,6 @@ word that it has none.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection  # msgspec reads the types of a struct's fields
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -45,7 +44,7 @@ class Findings(msgspec.Struct):
     """
 
     readings: dict[str, Reading] = {}
-    unchanged: Collection[str] = frozenset()
+    unchanged: tuple[str, ...] = ()
     errors: dict[str, AceTasksError] = {}
     missing: list[str] = []
     cuts: list[int] = []
@@ -109,9 +108,8 @@ def _read(spec: ProviderSpec, question: Question, framing: Framing | None, respo
     records = cast("Sequence[bytes]", known)
     if framing.matches(spec.slug, response.body, records):
         return Look({}, request.ids, today=read_date(response.headers.get("date", "")))
-    parts = framing.split(spec.slug, response.body, records)
-    look = read_look(spec, request, response, known, parts)
-    if parts is None and len(look.unchanged) == len(request.ids):
+    look = read_look(spec, request, response, known)
+    if len(look.unchanged) == len(request.ids):
         framing.learn(spec.slug, response.body, records)
     return look
 
@@ -134,11 +132,11 @@ async def _ask(look: _Ask, ids: Sequence[str], findings: Findings) -> None:
             # There was more than the last answer had: it was cut short.
             findings.cuts.append(short)
         findings.readings |= answer.readings
-        # Mostly it is one answer that has them all.
-        findings.unchanged = {*findings.unchanged, *answer.unchanged} if findings.unchanged else answer.unchanged
+        findings.unchanged += answer.unchanged
         if found == len(ids):
             return
-        ids = [task_id for task_id in ids if task_id not in answer.readings and task_id not in answer.unchanged]
+        answered = {*answer.readings, *answer.unchanged}
+        ids = [task_id for task_id in ids if task_id not in answered]
         # One that is left out is more likely new than cut off.
         short = found if len(ids) > 1 and not answer.unread else 0
 

@@ -85,13 +85,13 @@ def _decide(view: RecordView, *, confirmed: bool) -> Reading:  # noqa: PLR0911  
     if view.is_waiting:
         return view.waiting()
     # 5. Items: done only when every one of them is; some failed and the rest done is partial.
-    items = view.item_words
-    if any(map(is_waiting, items)):
-        return view.waiting()
-    failed_items = sum(Word.FAILED in words for words in items) if items else 0
-    finished_at = view.finished_at
-    if failed_items and (failed_items == len(items) or view.unknown_word is None or finished_at is not None):
-        return view.failed()
+    items, finished_at = view.item_words, view.finished_at
+    if items:
+        if any(map(is_waiting, items)):
+            return view.waiting()
+        failed_items = sum(Word.FAILED in words for words in items)
+        if failed_items and (failed_items == len(items) or view.unknown_word is None or finished_at is not None):
+            return view.failed()
     # 6. `success: false`, or a bare text as error: final only if the task is finished.
     if view.has_loose_failure:
         return view.failed() if finished_at is not None or confirmed else view.waiting(unconfirmed=True)

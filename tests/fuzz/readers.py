@@ -465,8 +465,8 @@ def _check_known(look: Look, ids: Sequence[str], look_again: Callable[[Sequence[
     _require(not look.unchanged, "what is not known cannot be unchanged")
     _require(look_again([None] * len(ids)) == look, "to know nothing of each is to know nothing")
     again = look_again([look.readings[task_id].task.raw if task_id in look.readings else None for task_id in ids])
-    _require(again.unchanged.isdisjoint(again.readings), "what is unchanged is no news")
-    _require(again.unchanged | again.readings.keys() == look.readings.keys(), "what is known is still there")
+    _require(again.readings.keys().isdisjoint(again.unchanged), "what is unchanged is no news")
+    _require(again.readings.keys() | set(again.unchanged) == look.readings.keys(), "what is known is still there")
     _require(all(look.readings[it] == reading for it, reading in again.readings.items()), "what is known is no news")
     _require(again.unread == look.unread, "what cannot be read is not known")
 

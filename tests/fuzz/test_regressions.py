@@ -166,9 +166,9 @@ def test_of_two_records_of_one_task_the_first_counts() -> None:
 
     assert read_look(LUMA, request, answer).readings["a"].task.raw == first
     look = read_look(LUMA, request, answer, (first, None))
-    assert (look.readings, look.unchanged) == ({}, {"a"})
+    assert (look.readings, look.unchanged) == ({}, ("a",))
     look = read_look(LUMA, request, answer, (second, None))
-    assert (look.readings["a"].task.raw, look.unchanged) == (first, set())
+    assert (look.readings["a"].task.raw, look.unchanged) == (first, ())
 
 
 def test_of_two_records_of_one_task_the_first_counts_wherever_they_stand() -> None:
@@ -180,4 +180,4 @@ def test_of_two_records_of_one_task_the_first_counts_wherever_they_stand() -> No
     )
 
     look = read_look(LUMA, request, answer, (None, None, known))
-    assert (look.readings, look.unchanged) == ({}, {"c"})
+    assert (look.readings, look.unchanged) == ({}, ("c",))
