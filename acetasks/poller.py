@@ -357,7 +357,7 @@ class Poller:
 def _ask_about(spec: ProviderSpec, batch: Batch) -> Question:
     """Ask what was asked before if nothing is new of any of a batch, and what is known of each now if something is."""
     if batch.question is None:
-        request = build_look(spec, [entry.key[1] for entry in batch.entries])
+        request = build_look(spec, tuple([entry.key[1] for entry in batch.entries]))
         known = tuple([entry.record for entry in batch.entries])
         batch.question = Question(request, known, None not in known)
     return batch.question

@@ -85,13 +85,14 @@ def build_look(spec: ProviderSpec, ids: Sequence[str]) -> Request:
     Returns:
         The request: a single `retrieve` for one id, a `retrieve_batch` for more.
     """
+    ids = tuple(ids)
     query: dict[str, str] = {}
     body: dict[str, object] = {}
     if spec.tasks_call is TasksCall.QUERY:
         query = {spec.id_field: ids[0]}
     elif len(ids) > 1:
         # The documents give `limit` a default of 12 for some providers and do not say whether it cuts `ids`.
-        body = {spec.ids_field: list(ids), "action": "retrieve_batch", "limit": len(ids), "offset": 0}
+        body = {spec.ids_field: ids, "action": "retrieve_batch", "limit": len(ids), "offset": 0}
     elif spec.tasks_call is TasksCall.BARE:
         body = {spec.id_field: ids[0]}
     else:
@@ -103,7 +104,7 @@ def build_look(spec: ProviderSpec, ids: Sequence[str]) -> Request:
         path=spec.path,
         query=query,
         body=msgspec.json.encode(body) if body else b"",
-        ids=tuple(ids),
+        ids=ids,
         task_statuses=spec.task_statuses | spec.failed_statuses,
     )
 

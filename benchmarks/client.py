@@ -32,7 +32,7 @@ class Measure(enum.StrEnum):
 
     #: All that is measured without disturbing it.
     COST = "cost"
-    #: The same, of tasks that take minutes.
+    #: The same, of tasks that take as long as the documents show.
     LONG = "long"
     #: What a heartbeat in the same loop feels.
     STALL = "stall"

@@ -3,7 +3,7 @@
     python benchmarks/run.py                            some of everything, in less than three minutes
     python benchmarks/run.py --full                     everything, in about an hour
     python benchmarks/run.py compare --tasks 1000       cost and lateness
-    python benchmarks/run.py long --tasks 10000         the same, of tasks that take ten minutes
+    python benchmarks/run.py long --tasks 10000         the same, of tasks that take two and a half minutes
     python benchmarks/run.py stall --tasks 1000         what a heartbeat in the same event loop feels
     python benchmarks/run.py memory --tasks 1000        bytes for each waiting task
     python benchmarks/run.py growth --tasks 100 10000   processor time and requests while nothing ends
@@ -121,7 +121,7 @@ def main() -> None:
     out = given.out or (RESULTS if command == "all" and is_full else None)
     earlier = _read(out)
     if command in {"all", "check"}:
-        check(given.only or USUAL)
+        check(given.only or (TITLES if is_full else USUAL))
     if command == "check":
         return
     if command in {"all", "learn"}:

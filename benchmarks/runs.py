@@ -20,6 +20,7 @@ TITLES = {
     "official": "official SDK",
     "by_hand": "a loop for each task",
     "floor": "the floor",
+    "reader": "the floor, reading",
 }
 
 

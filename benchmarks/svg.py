@@ -21,16 +21,17 @@ _WIDTH, _HEIGHT = 760, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 76, 40, 84, 56
 #: Of charts with rows: where their axis begins, and how high each row is.
 _ROWS_LEFT, _ROW = 176, 22
-#: In the colours c0 to c4 a reader tells the series apart on both grounds, whichever colours the eye confuses.
+#: In the colours c0 to c5 a reader tells the series apart on both grounds, whichever colours the eye confuses.
 _STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1c2127 } .title { font-size: 16px; font-weight: 600 }
 .end { text-anchor: end } .mid { text-anchor: middle } .guide { stroke-dasharray: 2 5; fill: none }
 .ground { fill: #fff } .faint { fill: #5d6672 } .rule { stroke: #e3e7ec } .guide { stroke: #6b7480 }
 .c0 { color: #1f66d1 } .c1 { color: #0d8a72 } .c2 { color: #c2410c } .c3 { color: #8a5a00 } .c4 { color: #6b7480 }
+.c5 { color: #a21caf }
 @media (prefers-color-scheme: dark) {
 text { fill: #e8edf2 } .ground { fill: #10151b } .faint { fill: #97a2af } .rule { stroke: #27303a }
 .guide { stroke: #97a2af } .c0 { color: #6ea8ff } .c1 { color: #3fd0b4 } .c2 { color: #ff8a65 }
-.c3 { color: #e5b454 } .c4 { color: #97a2af } }
+.c3 { color: #e5b454 } .c4 { color: #97a2af } .c5 { color: #e879f9 } }
 """
 #: The shape of each series' points about the origin, so that colour is not all that tells them apart.
 _MARKS = (
@@ -39,6 +40,7 @@ _MARKS = (
     '<path d="M0-5.5 5.2 4h-10.4z"/>',
     '<path d="M0-5.8 5.8 0 0 5.8-5.8 0z"/>',
     '<path d="M-5.2-4h10.4L0 5.5z"/>',
+    '<path d="M-1.8-5h3.6v3.2H5v3.6H1.8V5h-3.6V1.8H-5v-3.6h3.2z"/>',
 )
 
 
@@ -47,7 +49,7 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: What it is.
-        colour: Which of the five colours and marks it has.
+        colour: Which of the six colours and marks it has.
         points: Pairs of x and y, all above 0, in the order of x.
         open_points: Every x whose mark is hollow, since its y is only a bound.
     """
@@ -83,7 +85,7 @@ class Dots(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: What they are.
-        colour: Which of the five colours and marks they have.
+        colour: Which of the six colours and marks they have.
         values: The value in each row that has one, at least 0.
     """
 

@@ -50,7 +50,7 @@ def render_tables(results: Sequence[Result], study: Study) -> str:
         _tabulate(_COSTS, [_tell_costs(run) for run in runs_of(results, Measure.COST)], texts=(1,)),
         _list_faults(results),
         _tabulate(
-            ("tasks of ten minutes", *_COSTS[1:]),
+            ("tasks of 154 s or so", *_COSTS[1:]),
             [_tell_costs(run) for run in runs_of(results, Measure.LONG)],
             texts=(1,),
         ),
