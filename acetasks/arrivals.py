@@ -208,7 +208,7 @@ class Arrivals:
         if pause:
             if len(self._pauses) >= _PAUSES_KEPT:
                 self._pauses = {key: until for key, until in self._pauses.items() if until > now}
-            self._pauses.update((entry.key, now + pause) for entry in flight.batch)
+            self._pauses.update((entry.key, now + pause) for entry in flight.batch.entries)
 
     def settle(self, entry: Entry, outcome: Outcome, now: float) -> None:
         """Give everybody who waits for a task its end, and stop asking for it.

@@ -16,8 +16,6 @@ import msgspec
 from acetasks.turns import Queue, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from acetasks.entries import Batch, Entry
     from acetasks.turns import Worth
 
@@ -140,7 +138,7 @@ class Agenda:
         latest: float = math.inf,
         spare_latest: float = math.inf,
         overdue: float = -math.inf,
-    ) -> Sequence[Entry]:
+    ) -> Batch:
         """Take a lane's next ones off, to be asked together.
 
         Those who are due come first, the ones that are worth most before the others; but before them the first of those
@@ -156,6 +154,6 @@ class Agenda:
             overdue: Of those, the ones that were to wait until then at most come first, if no others are due.
 
         Returns:
-            They; where it is one batch, that itself. Whoever takes them makes others a batch of their own.
+            They; where it is one whole batch, that itself.
         """
         return self._queues[lane].take(size, now, latest, spare_latest, overdue)

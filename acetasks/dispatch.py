@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from acetasks.allowance import Allowance
 from acetasks.batching import Agenda, Lane
-from acetasks.entries import Batch
 from acetasks.limits import Limits
 from acetasks.providers import ProviderSpec, lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from acetasks.entries import Entry
+    from acetasks.entries import Batch, Entry
     from acetasks.holds import Holds
     from acetasks.models import PollPolicy
     from acetasks.turns import Worth
@@ -184,8 +183,7 @@ class Dispatch:
         traffic.under_way += 1
         self._holds.take(traffic.spec, now)
         size = self._size(traffic, lane, now)
-        taken = self._agenda.take(lane, size, now, latest=latest, spare_latest=spare_latest, overdue=overdue)
-        batch = taken if isinstance(taken, Batch) else Batch(taken)
+        batch = self._agenda.take(lane, size, now, latest=latest, spare_latest=spare_latest, overdue=overdue)
         traffic.asked += len(batch.entries)
         return batch
 

@@ -10,8 +10,7 @@ import abc
 import functools
 import math
 import operator
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,7 +19,7 @@ from acetasks.models import Task, TaskState
 from acetasks.providers import lookup, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from acetasks.wire import Question
 
@@ -141,7 +140,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
         return self.trouble.fault if self.trouble else None
 
 
-class Batch(Sequence[Entry]):
+class Batch:
     """Entries that are asked for together, and what is the same at each look as long as nothing is new of any of them.
 
     An entry is in one batch at a time: the last that was made of it. One that goes on as it was is moved as a whole,
@@ -162,7 +161,7 @@ class Batch(Sequence[Entry]):
     __slots__ = ("alike", "entries", "is_troubled", "place", "question", "seen_at")
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        self.entries = tuple(entries)
+        self.entries: tuple[Entry, ...] = tuple(entries)
         self.place: object = None
         self.seen_at = math.nan
         self.is_troubled = any(map(_TROUBLE, self.entries))
@@ -195,24 +194,6 @@ class Batch(Sequence[Entry]):
         self.entries = tuple([entry for entry in self.entries if entry.batch is self])
         self.is_troubled = self.is_troubled and any(map(_TROUBLE, self.entries))
         self.question = None
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    @overload
-    def __getitem__(self, place: int) -> Entry: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Entry]: ...
-    def __getitem__(self, place: int | slice) -> Entry | Sequence[Entry]:
-        return self.entries[place]
-
-    def __iter__(self) -> Iterator[Entry]:
-        return iter(self.entries)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and [*self] == [*other]
-
-    __hash__ = None  # type: ignore[assignment]  # nobody looks for one
 
 
 def _join(

@@ -57,12 +57,12 @@ class Plan(NamedTuple):
     Attributes:
         due: When, in seconds of the loop's clock.
         worth: What it is worth to ask for them.
-        entries: They.
+        batch: They.
     """
 
     due: float
     worth: Worth
-    entries: Batch
+    batch: Batch
 
 
 class Planner:

@@ -71,7 +71,8 @@ class _Part(NamedTuple):
     def present(self) -> Sequence[Entry]:
         """Those who have not left."""
         batch, entries = self
-        return [entry for entry in entries if entry.batch is batch]
+        present = [entry for entry in entries if entry.batch is batch]
+        return entries if len(present) == len(entries) else present
 
 
 class Turn:
@@ -101,24 +102,30 @@ class Turn:
         self._come.append((rank, number, batch))
         self.places += len(batch.entries)
 
-    def take(self, room: int) -> Sequence[Entry]:
-        """Take off as many as there is room for; where it is one whole batch, that itself."""
+    def take(self, room: int, taken: list[_Part]) -> int:
+        """Take off as many as there is room for.
+
+        Args:
+            room: For how many there is; at least 1.
+            taken: The parts of batches that are taken are put to these.
+
+        Returns:
+            For how many more there is room then.
+        """
         self._gather()
         parts = self._parts
-        taken: list[Entry] = []
-        while parts and len(taken) < room:
+        while parts and room:
             part = parts.popleft()
             self.places -= len(part.entries)
-            is_all = len(part.entries) == room or (len(part.entries) < room and not parts)
-            if is_all and not taken and not self.has_left:
-                return part.batch if part.entries is part.batch.entries else part.entries
             entries = part.present if self.has_left else part.entries
-            fits = room - len(taken)
-            taken += entries[:fits]
-            if len(entries) > fits:
-                parts.appendleft(_Part(part.batch, entries[fits:]))
-                self.places += len(entries) - fits
-        return taken
+            if len(entries) > room:
+                parts.appendleft(_Part(part.batch, entries[room:]))
+                self.places += len(entries) - room
+                entries = entries[:room]
+            if entries:
+                taken.append(_Part(part.batch, entries))
+                room -= len(entries)
+        return room
 
     def has_anybody(self) -> bool:
         """Tell whether somebody has not left."""
@@ -131,7 +138,7 @@ class Turn:
             if present:
                 self._parts.appendleft(_Part(part.batch, present))
                 return True
-        return any(entry.batch is batch for *_, batch in self._come for entry in batch)
+        return any(entry.batch is batch for *_, batch in self._come for entry in batch.entries)
 
     def clean(self) -> None:
         """Give up empty places."""
@@ -141,7 +148,7 @@ class Turn:
         for batch in batches:
             batch.place = self
         self._parts = collections.deque(_Part(batch, batch.entries) for batch in batches)
-        self.places = sum(map(len, batches))
+        self.places = sum(len(batch.entries) for batch in batches)
         self.has_left = False
 
     def _gather(self) -> None:
@@ -286,31 +293,31 @@ class Queue:
         firsts = self._spare.firsts()
         return min([turn.worth.latest for turn in firsts]) if firsts else math.inf
 
-    def take(self, size: int, now: float, latest: float, spare_latest: float, overdue: float) -> Sequence[Entry]:
+    def take(self, size: int, now: float, latest: float, spare_latest: float, overdue: float) -> Batch:
         """Take the next ones off; see `Agenda.take`."""
         urgent, spare = self._urgent, self._spare
         urgent.ripen(now)
         spare.ripen(now)
-        taken: Sequence[Entry] = ()
+        taken: list[_Part] = []
         # A request that leaves for those who are not to wait takes some of them, whoever else is worth more.
         turn = _best(urgent.firsts(), now) or self._overdue(overdue)
         turn = turn or _best(spare.firsts(), now)
         room = size
         while turn is not None:
-            taken = _join(taken, turn.take(room))
-            room = size - len(taken)
+            room = turn.take(room, taken)
             if not room:
                 break
             turn = _best([*urgent.firsts(), *spare.firsts()], now)
         for line, until in ((urgent, latest), (spare, spare_latest)):
             while room and line.heap and line.heap[0][0] <= until:
                 turn = line.coming[line.heap[0]]
-                taken = _join(taken, turn.take(room))
-                room = size - len(taken)
+                room = turn.take(room, taken)
                 if not turn.places:
                     del line.coming[heapq.heappop(line.heap)]
         self._present -= size - room
-        return taken
+        if len(taken) == 1 and taken[0].entries is taken[0].batch.entries:
+            return taken[0].batch
+        return Batch(itertools.chain.from_iterable([part.entries for part in taken]))
 
     def _overdue(self, until: float) -> Turn | None:
         """Find the turn, of those that are due and may wait, that was to leave first, if that was by a time at most."""
@@ -331,8 +338,3 @@ def _best(turns: Sequence[Turn], now: float) -> Turn | None:
     if len(turns) > 1:
         return max(turns, key=lambda turn: turn.worth.at(now))
     return turns[0] if turns else None
-
-
-def _join(taken: Sequence[Entry], more: Sequence[Entry]) -> Sequence[Entry]:
-    """Put some to others; where there are none, they stay as they are."""
-    return [*taken, *more] if taken else more

@@ -74,9 +74,9 @@ def grab(
 ) -> Sequence[Member]:
     """Take some off for good."""
     taken = agenda.take(lane, size, now, latest=latest, spare_latest=spare_latest)
-    for member in taken:
+    for member in taken.entries:
         member.batch = None
-    return list(taken)
+    return list(taken.entries)
 
 
 def firsts(agenda: Agenda, now: float) -> list[tuple[float, Lane]]:
@@ -553,7 +553,7 @@ class TestSpare:
         agenda.add(LUMA, call("a"), 5.0, worth=Worth(1e-6, 0.0, is_spare=True, latest=20.0))
         agenda.add(LUMA, call("b"), 5.0, worth=Worth(1.0, 0.0, is_spare=True, latest=30.0))
         agenda.add(LUMA, call("c"), 5.0, worth=Worth(1e-9, 0.0))
-        taken = [agenda.take(LUMA, 1, 50.0, overdue=overdue)[0].name for _ in range(3)]
+        taken = [agenda.take(LUMA, 1, 50.0, overdue=overdue).entries[0].name for _ in range(3)]
 
         assert " ".join(taken) == f"c {order}"
 
@@ -722,7 +722,7 @@ class TestWhole:
             assert agenda.take(LUMA, size, now) is batch
             assert len(agenda) == 0
             assert agenda.turns(now) == []
-            assert all(member.batch is batch for member in batch)
+            assert all(member.batch is batch for member in batch.entries)
 
     def test_those_of_a_turn_leave_one_after_the_other(self) -> None:
         """By rank, each as it came; the counts go down with them."""

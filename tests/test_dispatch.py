@@ -52,9 +52,9 @@ class Scene:
     def take(self, lane: Lane, now: float, *, is_spare: bool = False) -> Sequence[Entry]:
         """Have a batch leave."""
         taken = self.dispatch.take(Departure(now, lane, is_spare), now)
-        for entry in taken:
+        for entry in taken.entries:
             entry.batch = None
-        return list(taken)
+        return list(taken.entries)
 
     def next(self, now: float, room: int = 8) -> tuple[float, Lane] | None:
         """Tell what may leave next, and when."""
@@ -322,10 +322,10 @@ class TestSize:
         whole, lacking = (Batch(Entry(("luma", f"{name}{place}")) for place in range(50)) for name in "ab")
         scene.dispatch.add(LUMA, whole, 1.0, 0, SOME)
         scene.dispatch.add(LUMA, lacking, 2.0, 0, SOME)
-        scene.dispatch.discard(lacking[7])
+        scene.dispatch.discard(lacking.entries[7])
 
         assert scene.dispatch.take(Departure(5.0, LUMA, is_spare=False), 5.0) is whole
-        assert scene.take(LUMA, 5.0) == [*lacking[:7], *lacking[8:]]
+        assert scene.take(LUMA, 5.0) == [*lacking.entries[:7], *lacking.entries[8:]]
 
     @pytest.mark.parametrize(("batch_size", "sizes"), [(50, [50, 50, 20]), (7, [7, 7, 7]), (1, [1, 1, 1])])
     def test_the_policy_says_how_many(self, batch_size: int, sizes: list[int]) -> None:

@@ -117,13 +117,13 @@ class TestFixed:
     def test_all_are_planned_together(self) -> None:
         """Of whatever age, and in the batch that was given."""
         scene = Scene("fixed")
-        entries = Batch(come(0.0, 3))
-        scene.meet(entries[0], 90.0, created=-1000.0)
-        scene.meet(entries[1], 90.0, created=80.0, model="other")
-        (plan,) = scene.plan(entries, 90.0)
+        batch = Batch(come(0.0, 3))
+        scene.meet(batch.entries[0], 90.0, created=-1000.0)
+        scene.meet(batch.entries[1], 90.0, created=80.0, model="other")
+        (plan,) = scene.plan(batch, 90.0)
 
-        assert plan.entries is entries
-        assert plan == (95.0, Worth(1.0 / VEO.typical_duration, 90.0), entries)
+        assert plan.batch is batch
+        assert plan == (95.0, Worth(1.0 / VEO.typical_duration, 90.0), batch)
         assert repr(scene.planner) == "<Planner fixed, <Durations of 0 kinds, 0 ends>>"
 
     def test_nothing_is_learned(self) -> None:
@@ -302,7 +302,7 @@ class TestGroups:
         plans = scene.plan(entries, 1000.0)
         a, b, c, d, e, f = entries
 
-        assert [plan.entries for plan in plans] == [[a, c, f], [b, e], [d]]
+        assert [[*plan.batch.entries] for plan in plans] == [[a, c, f], [b, e], [d]]
         if schedule == "proportional":
             assert len({plan.due for plan in plans}) == 3
 
@@ -314,7 +314,9 @@ class TestGroups:
         for entry, age, model in zip(entries, ages, models, strict=True):
             scene.meet(entry, 1000.0, created=1000.5 - age, model=model)
 
-        assert scene.plan(entries, 1000.0) == [(1005.0, Worth(1.0 / VEO.typical_duration, 1000.0), entries)]
+        (plan,) = scene.plan(entries, 1000.0)
+        assert plan[:2] == (1005.0, Worth(1.0 / VEO.typical_duration, 1000.0))
+        assert [*plan.batch.entries] == entries
 
     def test_those_of_which_something_is_known_have_plans_of_their_own(self) -> None:
         """The others, and those of which no record was read, are together."""
@@ -325,7 +327,7 @@ class TestGroups:
         scene.meet(entries[3], 1000.0, created=700.5, model="veo3")
         plans = scene.plan(entries, 1000.0)
 
-        assert [plan.entries for plan in plans] == [[entries[1]], [entries[3]], [entries[0], entries[2]]]
+        assert [[*plan.batch.entries] for plan in plans] == [[entries[1]], [entries[3]], [entries[0], entries[2]]]
         assert [plan.worth.is_spare for plan in plans] == [True, True, False]
         assert plans[-1].due == 1005.0
 
@@ -339,7 +341,7 @@ class TestGroups:
             scene.meet(entry, 1000.0, created=980.5, model=model)
         slow, fast = scene.plan(entries, 1000.0)
 
-        assert [slow.entries, fast.entries] == [[entries[0], entries[3]], entries[1:3]]
+        assert [[*slow.batch.entries], [*fast.batch.entries]] == [[entries[0], entries[3]], entries[1:3]]
         assert fast.due < slow.due
         assert fast.worth.hazard > slow.worth.hazard
 
@@ -348,7 +350,8 @@ class TestGroups:
         scene = Scene("learned")
         (entry,) = come(100.0)
 
-        assert scene.plan([entry], 103.0) == [(108.0, Worth(1.0 / VEO.typical_duration, 103.0), [entry])]
+        (plan,) = scene.plan([entry], 103.0)
+        assert plan == (108.0, Worth(1.0 / VEO.typical_duration, 103.0), entry.batch)
 
 
 class TestBatch:
@@ -377,16 +380,16 @@ class TestBatch:
 
         for now in (1000.0, 1003.0, 1050.0):
             (plan,) = scene.plan(batch, now)
-            assert plan.entries is batch
+            assert plan.batch is batch
 
     def test_those_of_which_nothing_is_known_stay_the_same_batch(self) -> None:
         """Whatever their kinds and ages."""
         scene = Scene("learned")
         known = self.batch(scene, [150.0, 500.0, 150.1], models=["veo3", "veo2", "other"])
-        batch = Batch([*known, *come(1000.0)])
+        batch = Batch([*known.entries, *come(1000.0)])
         (plan,) = scene.plan(batch, 1000.0)
 
-        assert plan.entries is batch
+        assert plan.batch is batch
 
     def test_what_is_alike_is_found_once(self) -> None:
         """Who was submitted when, and what they are, is not asked again of a batch of which nothing is new."""
@@ -395,16 +398,17 @@ class TestBatch:
         scene.plan(batch, 1000.0)
         alike = batch.alike
         assert alike is not None
-        assert alike[0] is batch[0].kind
-        assert alike[1:] == (batch[0].born, batch[1].born)
-        batch[2].born = 0.0
+        assert alike[0] is batch.entries[0].kind
+        assert alike[1:] == (batch.entries[0].born, batch.entries[1].born)
+        batch.entries[2].born = 0.0
         (plan,) = scene.plan(batch, 1001.0)
 
-        assert plan.entries is batch
+        assert plan.batch is batch
         assert batch.alike is alike
-        for entry in batch:
+        for entry in batch.entries:
             entry.leave_batch()
-        assert [[*part.entries] for part in scene.plan([*batch], 1001.0)] == [[*batch[:2]], [batch[2]]]
+        parts = [part.batch.entries for part in scene.plan([*batch.entries], 1001.0)]
+        assert parts == [batch.entries[:2], batch.entries[2:]]
 
     def test_one_that_is_made_of_others_is_as_they_are(self) -> None:
         """What is known of both of them is not asked again; of others that are not alike, or unknown, it is."""
@@ -412,10 +416,10 @@ class TestBatch:
         first, second = self.batch(scene, [150.2, 150.0]), self.batch(scene, [150.1, 150.3])
         for batch in (first, second):
             scene.plan(batch, 1000.0)
-        made = Batch([*first, *second])
+        made = Batch([*first.entries, *second.entries])
 
-        assert made.alike == (made[0].kind, made[3].born, made[1].born)
-        assert Batch([*made, *come(1000.0)]).alike is None
+        assert made.alike == (made.entries[0].kind, made.entries[3].born, made.entries[1].born)
+        assert Batch([*made.entries, *come(1000.0)]).alike is None
 
     @pytest.mark.parametrize("schedule", ["proportional", "learned"])
     def test_one_of_mixed_kinds_is_divided(self, schedule: str) -> None:
@@ -425,16 +429,17 @@ class TestBatch:
         scene.learn(20.0, model="veo2")
         batch = self.batch(scene, [30.0] * 4, models=["veo3", "veo2", "veo2", "veo3"])
         if schedule == "proportional":
-            batch[1].kind = batch[2].kind = None
+            batch.entries[1].kind = batch.entries[2].kind = None
         first, second = scene.plan(batch, 1000.0)
 
-        assert [[*first.entries], [*second.entries]] == [[batch[0], batch[3]], [*batch[1:3]]]
+        assert first.batch.entries == (batch.entries[0], batch.entries[3])
+        assert second.batch.entries == batch.entries[1:3]
         assert batch.alike is None
-        assert isinstance(first.entries, Batch)
-        assert first.entries is not batch
-        for again in (first.entries, batch[1:3]):
+        assert isinstance(first.batch, Batch)
+        assert first.batch is not batch
+        for again in (first.batch.entries, batch.entries[1:3]):
             (plan,) = scene.plan(again, 1001.0)
-            assert [*plan.entries] == [*again]
+            assert [*plan.batch.entries] == [*again]
 
     def test_one_of_different_ages_comes_together_with_time(self) -> None:
         """Three seconds are much to the young, and nothing to the old."""
@@ -444,8 +449,8 @@ class TestBatch:
         age = middle(bin_of(500.0))
         (plan,) = scene.plan(batch, 980.0 + age)
 
-        assert [[*part.entries] for part in parts] == [[batch[0]], [batch[1]]]
-        assert plan.entries is batch
+        assert [[*part.batch.entries] for part in parts] == [[batch.entries[0]], [batch.entries[1]]]
+        assert plan.batch is batch
 
 
 class TestNews:
@@ -457,7 +462,7 @@ class TestNews:
         scene = Scene("learned")
         scene.learn(100.0)
         batch = Batch(come(1000.0))
-        scene.meet(batch[0], 1000.0, created=1000.5 - middle(bin_of(300.0)))
+        scene.meet(batch.entries[0], 1000.0, created=1000.5 - middle(bin_of(300.0)))
         return scene, batch
 
     def prospect(self, scene: Scene, batch: Batch, now: float) -> float:
@@ -507,7 +512,8 @@ class TestLearned:
             scene.meet(entry, 1000.0, created=1000.5 - age)
 
         (plan,) = scene.plan(entries, 1000.0)
-        assert plan == (1005.0, Worth(1.0 / VEO.typical_duration, 1000.0), entries)
+        assert plan[:2] == (1005.0, Worth(1.0 / VEO.typical_duration, 1000.0))
+        assert [*plan.batch.entries] == entries
 
     def test_looks_are_close_where_tasks_end(self) -> None:
         """And far from each other where they do not."""
@@ -640,7 +646,7 @@ class TestSpare:
             scene.meet(entry, 1000.0, created=900.5, model=model)
         plans = scene.plan(entries, 1000.0)
 
-        assert [(plan.worth.is_spare, plan.entries) for plan in plans] == [
+        assert [(plan.worth.is_spare, [*plan.batch.entries]) for plan in plans] == [
             (True, [entries[0], entries[3]]),
             (False, entries[1:3]),
         ]
@@ -775,7 +781,7 @@ class TestBounds:
                 scene.meet(entry, now, spec=spec, created=now + 0.5 - age)
             plans = scene.plan(entries, now, spec)
 
-            assert sorted(entry.key for plan in plans for entry in plan.entries) == sorted(
+            assert sorted(entry.key for plan in plans for entry in plan.batch.entries) == sorted(
                 entry.key for entry in entries
             )
             usual = spec.poll_interval(interval)
