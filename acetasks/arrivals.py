@@ -196,7 +196,7 @@ class Arrivals:
         """
         errors = findings.errors.values()
         is_answered = bool(
-            findings.readings or findings.unchanged or findings.missing or not all(error.transient for error in errors)
+            findings.unchanged or findings.readings or findings.missing or not all(error.transient for error in errors)
         )
         for event in self._holds.note_look(spec, errors, is_answered=is_answered, sent_at=sent_at, now=now, draw=draw):
             self._emit(event)

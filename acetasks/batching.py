@@ -112,11 +112,11 @@ class Agenda:
         """
         turns = []
         for lane, queue in tuple(self._queues.items()):
-            due, spare_due = queue.first_due(now)
+            due, spare_due, latest = queue.outlook(now)
             if due == spare_due == math.inf:
                 del self._queues[lane]
             else:
-                turns.append(Turns(lane, due, spare_due, len(queue), queue.latest()))
+                turns.append(Turns(lane, due, spare_due, len(queue), latest))
         return turns
 
     def worth(self, lane: Lane, size: int, now: float) -> float:

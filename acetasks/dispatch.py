@@ -34,11 +34,13 @@ class Departure(NamedTuple):
 
     Attributes:
         time: When, in seconds of the loop's clock.
+        spec: The provider's row.
         lane: Whose ids.
         is_spare: Whether it leaves only for looks that were planned for what they are worth.
     """
 
     time: float
+    spec: ProviderSpec
     lane: Lane
     is_spare: bool
 
@@ -154,7 +156,7 @@ class Dispatch:
             if not is_sole and ready <= now:
                 worth = self._agenda.worth(lane, self._size(traffic, lane, now), now)
             if best is None or (ready, -worth, lane) < (best.time, -most, best.lane):
-                best, most = Departure(ready, lane, spare_due < due), worth
+                best, most = Departure(ready, traffic.spec, lane, spare_due < due), worth
         if best is not None:
             self.departs_at = best.time
         return best
@@ -194,7 +196,7 @@ class Dispatch:
             provider: The provider's slug.
             count: How many ids it has.
         """
-        traffic = self._traffic_of(provider)
+        traffic = self._traffic[provider]
         traffic.under_way -= 1
         traffic.asked -= count
 

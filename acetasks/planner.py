@@ -17,7 +17,7 @@ from acetasks.timetable import ProportionalTimetable, Timetable
 from acetasks.turns import Worth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from acetasks.durations import Durations
     from acetasks.models import PollPolicy
@@ -112,7 +112,7 @@ class Planner:
             self._ticks[interval] = since, due
         return due
 
-    def plan(self, spec: ProviderSpec, batch: Batch, now: float) -> Iterator[Plan]:
+    def plan(self, spec: ProviderSpec, batch: Batch, now: float) -> Sequence[Plan]:
         """Plan the next look at tasks of one provider that have just been seen unfinished.
 
         Args:
@@ -120,13 +120,13 @@ class Planner:
             batch: They.
             now: Seconds of the loop's clock.
 
-        Yields:
+        Returns:
             A plan for each part of them that is due at another time; mostly it is the batch as it is.
         """
         hazard = 1.0 / spec.typical_duration
         if self._policy.schedule == "fixed":
-            yield Plan(self.plan_fixed(spec, now), Worth(hazard, now), batch)
-            return
+            return [Plan(self.plan_fixed(spec, now), Worth(hazard, now), batch)]
+        plans: list[Plan] = []
         unknown: Sequence[Entry] = ()
         for kind, members in _alike(batch, now):
             if isinstance(kind, _Kind):
@@ -134,14 +134,15 @@ class Planner:
                 if kind.is_known:
                     part = batch if members is batch.entries else Batch(members)
                     part.seen_at = now
-                    yield self._plan_known(spec, kind, part, now)
+                    plans.append(self._plan_known(spec, kind, part, now))
                     continue
             unknown = [*unknown, *members] if unknown else members
         if unknown:
             # If it is all of them, in their own order.
             rest = batch if len(unknown) == len(batch.entries) else Batch(unknown)
             rest.seen_at = now
-            yield Plan(self.plan_fixed(spec, now), Worth(hazard, now), rest)
+            plans.append(Plan(self.plan_fixed(spec, now), Worth(hazard, now), rest))
+        return plans
 
     def _plan_known(self, spec: ProviderSpec, kind: _Kind, batch: Batch, now: float) -> Plan:
         """Plan the next look at tasks that are alike and about as old, by what is known of their kind."""

@@ -269,10 +269,9 @@ class Poller:
         departure = self._dispatch.next(now, self._room.value)
         if departure is None or departure.time > now:
             return None
-        spec = lookup(departure.lane.provider)
         draw = self._rng.random()
         batch = self._dispatch.take(departure, now)
-        flight = Flight(spec, batch, now, next(self._ranks), draw)
+        flight = Flight(departure.spec, batch, now, next(self._ranks), draw)
         self._flights.add(flight)
         self._room.acquire_nowait()
         return flight

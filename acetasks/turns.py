@@ -198,17 +198,17 @@ class _Line:
             when = heapq.heappop(heap)
             self._due.setdefault(when[1], collections.deque()).append(self.coming.pop(when))
 
-    def first_due(self, now: float) -> float:
-        """Tell when the first turn is due: minus infinity if one is by now, infinity if there is none."""
+    def outlook(self, now: float) -> tuple[float, Sequence[Turn]]:
+        """Tell when the first turn is due: minus infinity if one is by now, infinity if there is none; and `firsts`."""
         self.ripen(now)
-        if self._due and self.firsts():
-            return -math.inf
+        if firsts := self.firsts():
+            return -math.inf, firsts
         heap = self.heap
         while heap:
             if self.coming[heap[0]].has_anybody():
-                return heap[0][0]
+                return heap[0][0], ()
             del self.coming[heapq.heappop(heap)]
-        return math.inf
+        return math.inf, ()
 
     def firsts(self) -> Sequence[Turn]:
         """List the turns that are due, of each urgency the first."""
@@ -274,9 +274,15 @@ class Queue:
         if self._left % _CLEANED_EVERY == 0:
             self._clean()
 
-    def first_due(self, now: float) -> tuple[float, float]:
-        """Tell when the first turn is due of those that are not to wait, and of those that may; see `Turns`."""
-        return self._urgent.first_due(now), self._spare.first_due(now)
+    def outlook(self, now: float) -> tuple[float, float, float]:
+        """Tell when the first turn is due of those that are not to wait, and of those that may; and until when.
+
+        Returns:
+            As `Turns` has them: due, spare_due and latest.
+        """
+        due, _ = self._urgent.outlook(now)
+        spare_due, firsts = self._spare.outlook(now)
+        return due, spare_due, min([turn.worth.latest for turn in firsts]) if firsts else math.inf
 
     def worth(self, size: int, now: float) -> float:
         """Tell what it is worth to ask: as many times what the best is worth as there are others to ask with it."""
@@ -287,11 +293,6 @@ class Queue:
         if due < size:
             due += self._spare.due_places(size - due)
         return best.worth.at(now) * min(size, due)
-
-    def latest(self) -> float:
-        """Tell until when those that are due and may wait are to do so; after `first_due`."""
-        firsts = self._spare.firsts()
-        return min([turn.worth.latest for turn in firsts]) if firsts else math.inf
 
     def take(self, size: int, now: float, latest: float, spare_latest: float, overdue: float) -> Batch:
         """Take the next ones off; see `Agenda.take`."""

@@ -51,7 +51,7 @@ class Scene:
 
     def take(self, lane: Lane, now: float, *, is_spare: bool = False) -> Sequence[Entry]:
         """Have a batch leave."""
-        taken = self.dispatch.take(Departure(now, lane, is_spare), now)
+        taken = self.dispatch.take(Departure(now, lookup(lane.provider), lane, is_spare), now)
         for entry in taken.entries:
             entry.batch = None
         return list(taken.entries)
@@ -324,7 +324,7 @@ class TestSize:
         scene.dispatch.add(LUMA, lacking, 2.0, 0, SOME)
         scene.dispatch.discard(lacking.entries[7])
 
-        assert scene.dispatch.take(Departure(5.0, LUMA, is_spare=False), 5.0) is whole
+        assert scene.dispatch.take(Departure(5.0, lookup("luma"), LUMA, is_spare=False), 5.0) is whole
         assert scene.take(LUMA, 5.0) == [*lacking.entries[:7], *lacking.entries[8:]]
 
     @pytest.mark.parametrize(("batch_size", "sizes"), [(50, [50, 50, 20]), (7, [7, 7, 7]), (1, [1, 1, 1])])
@@ -548,7 +548,7 @@ class TestAllowance:
             scene.add(LUMA, due=spare_due, worth=SPARE)
         departure = scene.dispatch.next(0.0, 8)
 
-        assert departure == Departure(min(due, spare_due or due), LUMA, is_spare)
+        assert departure == Departure(min(due, spare_due or due), lookup("luma"), LUMA, is_spare)
 
     def test_those_to_come_ride_along_where_one_leaves_that_is_not_to_wait(self, scene: Scene) -> None:
         """Its request costs nothing more for them; one that leaves for such as they takes those who are nearly due."""
