@@ -84,7 +84,7 @@ def bin_of(age: float) -> int:
     Returns:
         From 0 up to, and not including, `BINS`. An age at an edge is in the bin that begins there.
     """
-    return min(bisect.bisect_right(EDGES, age), BINS) - 1
+    return bisect.bisect_right(EDGES, age, 0, BINS) - 1
 
 
 class Law:

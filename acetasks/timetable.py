@@ -221,7 +221,9 @@ class Timetable:
 
         def spend(factor: float) -> float:
             """Count the looks that a task costs."""
-            return sum([min(max(factor * root, low), most) * span for root, span, low in pairs])
+            return sum(
+                [(low if (density := factor * root) < low else min(density, most)) * span for root, span, low in pairs]
+            )
 
         budget = sum(seconds) / self._interval
         # What is spent grows with the factor in straight lines, which bend where a bin comes to one of its bounds.
