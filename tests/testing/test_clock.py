@@ -483,8 +483,13 @@ def test_a_keyboard_interrupt_ends_a_real_wait() -> None:
             cancelled.set()
             raise
 
-    with pytest.raises(KeyboardInterrupt):
-        run(main())
+    # A shell has it ignored by what it runs in the background.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(main())
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert cancelled.is_set()
 
 
