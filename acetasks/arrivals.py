@@ -137,12 +137,12 @@ class Arrivals:
     def _find_news(self, flight: Flight, findings: Findings) -> Iterable[Entry]:
         """Find those of a batch of which a look says more than that nothing is new, or with which something was wrong.
 
-        One whose entry is somebody else's by now, since all who waited for it had left, is passed over.
+        One that everybody has left meanwhile need not be among them.
         """
         batch, readings, unchanged = flight.batch, findings.readings, findings.unchanged
         if not batch.is_troubled and len(readings) + len(unchanged) == len(batch.entries):
             found = [self._pending.get((flight.spec.slug, task_id)) for task_id in readings]
-            return [entry for entry in found if entry is not None and entry.batch is batch]
+            return [entry for entry in found if entry is not None]
         as_before = frozenset(unchanged)
         return [entry for entry in batch.entries if entry.trouble is not None or entry.key[1] not in as_before]
 

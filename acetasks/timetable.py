@@ -221,6 +221,7 @@ class Timetable:
 
         def spend(factor: float) -> float:
             """Count the looks that a task costs."""
+            # A plan counts them for a thousand bins: at the lower bound, as most of them are, without a call.
             return sum(
                 [(low if (density := factor * root) < low else min(density, most)) * span for root, span, low in pairs]
             )

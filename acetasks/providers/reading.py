@@ -193,15 +193,14 @@ class Document:
         """Find the artifacts of finished items by their URLs, in the order of the row's fields."""
         found: dict[str, Artifact] = {}
         for field in self._spec.artifacts:
-            width, height = _name_sides(field.size)
             for value, owner in self._find(field.path):
                 if isinstance(value, str) and (url := self._usable_url(field, value)) and url not in found:
                     found[url] = Artifact(
                         url=url,
                         kind=field.kind,
                         role="cover" if field.cover_of and self._has(field.cover_of) else field.role,
-                        width=_read_pixels(owner, width),
-                        height=_read_pixels(owner, height),
+                        width=_read_pixels(owner, field.size, "width"),
+                        height=_read_pixels(owner, field.size, "height"),
                     )
         return found
 
@@ -263,19 +262,11 @@ def _split(path: str) -> tuple[str, ...]:
     return tuple(path.split("."))
 
 
-@functools.lru_cache(maxsize=64)
-def _name_sides(prefix: str | None) -> tuple[str | None, str | None]:
-    """Name the keys of a width and a height; None where there are none."""
-    if prefix is None:
-        return None, None
-    return (f"{prefix}_width", f"{prefix}_height") if prefix else ("width", "height")
-
-
-def _read_pixels(owner: dict[str, object] | None, key: str | None) -> int | None:
+def _read_pixels(owner: dict[str, object] | None, prefix: str | None, side: str) -> int | None:
     """Read a width or height; 0 is sent for "unknown" (pixverse)."""
-    if owner is None or key is None:
+    if owner is None or prefix is None:
         return None
-    value = owner.get(key)
+    value = owner.get(f"{prefix}_{side}" if prefix else side)
     if type(value) is not int:  # as JSON has them; `True` is none
         return None
     return value if 0 < value <= _MOST_PIXELS else None

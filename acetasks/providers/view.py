@@ -146,8 +146,7 @@ class RecordView:
         """Whether the record says for sure that the task has failed: in a word, or with an error object."""
         if _FAILED in self.top_words or _FAILED in self.response_words:
             return True
-        error, top_error = self.response.error, self.head.error
-        return bool(error or top_error) and find_error_object(error, top_error) is not None
+        return find_error_object(self.response.error, self.head.error) is not None
 
     @property
     def is_waiting(self) -> bool:

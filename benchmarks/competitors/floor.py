@@ -5,21 +5,17 @@ No waiters, no tasks made of records, no failures, no limits, no fairness: nobod
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-import aiohttp
 import msgspec
+
+from competitors.rounds import ask_in_rounds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from competitors import Finished, Follow, Stage
-
-_BATCH = 50
-#: Requests under way at once, as many as acetasks has.
-_LANES = 8
 
 
 class _Record(msgspec.Struct, gc=False):
@@ -33,31 +29,18 @@ class _Answer(msgspec.Struct, gc=False):
 
 @contextlib.asynccontextmanager
 async def opened(stage: Stage) -> AsyncIterator[Follow]:
-    """Open a session with aiohttp's own settings."""
-    url = f"{stage.url}/{stage.provider}/tasks"
+    """Make what decodes the answers."""
     decoder = msgspec.json.Decoder(_Answer)
-    headers = {"authorization": f"Bearer {stage.token}", "content-type": "application/json"}
-    async with aiohttp.ClientSession(headers=headers) as http:
 
-        async def follow(finished: Finished) -> None:
-            pending = dict.fromkeys(stage.ids)
+    async def follow(finished: Finished) -> None:
+        pending = dict.fromkeys(stage.ids)
 
-            async def ask(batches: list[list[str]]) -> None:
-                for batch in batches:
-                    body = msgspec.json.encode({"ids": batch, "action": "retrieve_batch"})
-                    async with http.post(url, data=body) as answer:
-                        records = decoder.decode(await answer.read()).items
-                    for record in records:
-                        if record.finished_at is not None:
-                            del pending[record.id]
-                            finished(record.id)
+        def take_in(_: list[str], answer: bytes) -> None:
+            for record in decoder.decode(answer).items:
+                if record.finished_at is not None:
+                    del pending[record.id]
+                    finished(record.id)
 
-            clock = asyncio.get_running_loop().time
-            while pending:
-                again = clock() + stage.interval
-                ids = list(pending)
-                batches = [ids[begin : begin + _BATCH] for begin in range(0, len(ids), _BATCH)]
-                await asyncio.gather(*(ask(batches[lane::_LANES]) for lane in range(_LANES)))
-                await asyncio.sleep(again - clock())
+        await ask_in_rounds(stage, pending, take_in)
 
-        yield follow
+    yield follow
