@@ -114,19 +114,21 @@ class Arrivals:
         # Those who are asked in another company, or at another time.
         apart: dict[tuple[int, float], list[Entry]] = {}
         for entry in self._find_news(flight, findings):
-            entry.leave_batch()
             if not entry.waiters:
                 continue
             verdict = self._judge_one(entry, spec, findings, moment)
-            self._note_reading(entry, spec, verdict.reading, findings.today, now)
+            if verdict.reading is not None:
+                self._note_reading(entry, spec, verdict.reading, findings.today, now)
             halvings = entry.trouble.suspicion if entry.trouble else 0
+            # 1. It is over.   2. It is to be asked at another time or in smaller company.   3. It goes on as planned.
             if verdict.outcome is not None:
                 self._conclude(entry, spec, verdict.scope, verdict.outcome, now)
-            elif verdict.due is None and not halvings:
-                batch.admit(entry)
-            else:
+            elif verdict.due is not None or halvings:
                 due = moment.due if verdict.due is None else max(verdict.due, now + spec.min_interval)
+                entry.leave_batch()
                 apart.setdefault((halvings, due), []).append(entry)
+            elif entry.trouble:
+                batch.is_troubled = True
         # An outcome of more than one task may have settled some of them meanwhile.
         batch.close_ranks()
         for (halvings, due), entries in apart.items():
@@ -147,11 +149,9 @@ class Arrivals:
         return [entry for entry in batch.entries if entry.trouble is not None or entry.key[1] not in as_before]
 
     def _note_reading(
-        self, entry: Entry, spec: ProviderSpec, reading: Reading | None, today: float | None, now: float
+        self, entry: Entry, spec: ProviderSpec, reading: Reading, today: float | None, now: float
     ) -> None:
-        """Keep what a record says, learn from it, and tell of it; if there is one."""
-        if reading is None:
-            return
+        """Keep what a record says, learn from it, and tell of it."""
         self._planner.meet(entry, spec, reading, today, now)
         if reading.state.is_terminal and reading.state is not TaskState.NOT_FOUND:
             self._planner.note_end(entry, reading, today, now)

@@ -104,7 +104,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
         trouble: What is wrong with it, or None.
         batch: Those that it is asked for with, or None as long as it is not to be.
         born: When its task was submitted, as far as that is known, in seconds of the loop's clock; the planner's.
-        seen_at: When it was last looked at, likewise; the planner's.
+        seen_at: When it was last looked at, likewise, unless its batch knows better; the planner's.
         kind: What it is planned alike with; the planner's.
     """
 
@@ -121,10 +121,14 @@ class Entry(msgspec.Struct, eq=False, gc=False):
 
     def leave_batch(self) -> None:
         """Leave the others, and remember when it was last looked at with them."""
-        if self.batch is not None:
-            if not math.isnan(self.batch.seen_at):
-                self.seen_at = self.batch.seen_at
-            self.batch = None
+        self.seen_at = self.looked_at
+        self.batch = None
+
+    @property
+    def looked_at(self) -> float:
+        """When it was last looked at, with the others or before, in seconds of the loop's clock."""
+        batch = self.batch
+        return self.seen_at if batch is None or math.isnan(batch.seen_at) else batch.seen_at
 
     @property
     def last_seen(self) -> Task:
@@ -152,7 +156,7 @@ class Batch:
         seen_at: When all of them were looked at last, in seconds of the loop's clock; NaN where each has its own time;
             the planner's.
         entries: They, as a tuple.
-        is_troubled: Whether something was wrong with any of them as it was made.
+        is_troubled: Whether something may be wrong with any of them.
         question: What is asked; the poller's.
         alike: What they are planned alike with, and times between which all of their tasks were submitted; None where
             they are not planned alike, or nobody has looked; the planner's.
@@ -183,14 +187,8 @@ class Batch:
         if alike:
             self.alike = functools.reduce(_join, alike)
 
-    def admit(self, entry: Entry) -> None:
-        """Take in again an entry that has left the batch."""
-        entry.batch = self
-        if entry.trouble is not None:
-            self.is_troubled = True
-
     def close_ranks(self) -> None:
-        """Go on without those that have left."""
+        """Go on without those that have left, and with what is new of the others."""
         self.entries = tuple([entry for entry in self.entries if entry.batch is self])
         self.is_troubled = self.is_troubled and any(map(_TROUBLE, self.entries))
         self.question = None

@@ -168,7 +168,7 @@ class Planner:
         """
         if entry.kind is not None or self._policy.schedule == "fixed":
             return
-        entry.born = entry.seen_at
+        entry.born = entry.looked_at
         created = reading.created_at
         if created is not None and today is not None:
             entry.born = min(now, now - (today + _HALF_A_SECOND - created))
@@ -178,7 +178,7 @@ class Planner:
         """Learn from the end of a task.
 
         Args:
-            entry: What was known of it before; it has left its batch, and `meet` has been told of this record.
+            entry: What was known of it before; `meet` has been told of this record.
             reading: Its last record, read.
             today: The service's time, in seconds since the epoch, where it says so.
             now: Seconds of the loop's clock.
@@ -186,7 +186,7 @@ class Planner:
         kind = entry.kind
         if not isinstance(kind, _Kind) or not kind.laws:
             return
-        young, old = entry.seen_at - entry.born, now - entry.born
+        young, old = entry.looked_at - entry.born, now - entry.born
         # Where the service does not tell, it was half-way between the last look and this one.
         age = (young + old) / 2.0
         finished = reading.task.finished_at

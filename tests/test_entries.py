@@ -38,6 +38,17 @@ class TestBatch:
         assert first.batch is old
         assert second.batch is third.batch is new
 
+    def test_it_is_known_when_it_was_looked_at_last(self) -> None:
+        """With its batch, where that knows; else by itself."""
+        entry, *_ = come(1, seen_at=1.0)
+        assert entry.looked_at == 1.0
+        batch = Batch([entry])
+        assert entry.looked_at == 1.0
+        batch.seen_at = 7.0
+        assert (entry.looked_at, entry.seen_at) == (7.0, 1.0)
+        entry.leave_batch()
+        assert (entry.looked_at, entry.seen_at) == (7.0, 7.0)
+
     @pytest.mark.parametrize("moves", [lambda entry: entry.leave_batch(), lambda entry: Batch([entry])])
     def test_who_leaves_remembers_when_it_was_looked_at_with_the_others(self, moves) -> None:
         """Where all were; else its own time stays."""
@@ -62,23 +73,21 @@ class TestBatch:
         assert (entry.batch, entry.seen_at) == (None, 1.0)
 
     def test_it_goes_on_without_those_that_have_left(self) -> None:
-        """In order; with those that have come back, and to be asked anew."""
+        """In order, and to be asked anew."""
         first, second, third, fourth = entries = come(4)
         batch = Batch(entries)
         batch.question = object()  # type: ignore[assignment]  # whatever was asked
         batch.seen_at = 5.0
-        for entry in (first, third, fourth):
-            entry.leave_batch()
-        batch.admit(third)
-        Batch([fourth])
+        first.leave_batch()
+        Batch([third])
         batch.close_ranks()
 
-        assert batch.entries == (second, third)
+        assert batch.entries == (second, fourth)
         assert batch.question is None
         assert batch.seen_at == 5.0
 
     def test_it_is_in_trouble_if_any_of_its_entries_is(self) -> None:
-        """As it is made, as one comes back to it, and once it has gone on without some."""
+        """As it is made, and once it has gone on without some."""
         first, second = come(2)
         second.trouble = Trouble()
         batch = Batch([first, second])
@@ -86,8 +95,6 @@ class TestBatch:
         second.leave_batch()
         batch.close_ranks()
         assert batch.is_troubled is False
-        batch.admit(second)
-        assert batch.is_troubled is True
 
     @pytest.mark.parametrize(
         ("alike", "expected"),
