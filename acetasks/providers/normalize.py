@@ -96,7 +96,7 @@ def _decide(view: RecordView, *, confirmed: bool) -> Reading:  # noqa: PLR0911  
     if view.has_loose_failure:
         return view.failed() if finished_at is not None or confirmed else view.waiting(unconfirmed=True)
     # 7. Words, and all of them done.   8. A time of finishing.
-    has_words = view.top_words or view.response_words or any(items)
+    has_words = view.words or any(items)
     if (has_words and view.unknown_word is None) or finished_at is not None:
         return view.succeeded()
     # 9. A word nobody documented, or a progress short of the end: not done.

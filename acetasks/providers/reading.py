@@ -195,13 +195,12 @@ class Document:
         for field in self._spec.artifacts:
             for value, owner in self._find(field.path):
                 if isinstance(value, str) and (url := self._usable_url(field, value)) and url not in found:
-                    found[url] = Artifact(
-                        url=url,
-                        kind=field.kind,
-                        role="cover" if field.cover_of and self._has(field.cover_of) else field.role,
-                        width=_read_pixels(owner, field.size, "width"),
-                        height=_read_pixels(owner, field.size, "height"),
-                    )
+                    width = height = None
+                    if owner is not None and field.side_keys is not None:
+                        width_key, height_key = field.side_keys
+                        width, height = _read_pixels(owner.get(width_key)), _read_pixels(owner.get(height_key))
+                    role = "cover" if field.cover_of and self._has(field.cover_of) else field.role
+                    found[url] = Artifact(url=url, kind=field.kind, role=role, width=width, height=height)
         return found
 
     def _has(self, path: str) -> bool:
@@ -211,7 +210,7 @@ class Document:
         """Turn an artifact's value into a URL; empty texts and previews of unfinished work are none."""
         if not value.strip():
             return None
-        if field.path.endswith("b64_json"):
+        if field.is_base64:
             return f"data:{_BASE64_TYPE};base64,{value}"
         if not self._spec.preview_hosts:
             return value
@@ -262,11 +261,8 @@ def _split(path: str) -> tuple[str, ...]:
     return tuple(path.split("."))
 
 
-def _read_pixels(owner: dict[str, object] | None, prefix: str | None, side: str) -> int | None:
+def _read_pixels(value: object) -> int | None:
     """Read a width or height; 0 is sent for "unknown" (pixverse)."""
-    if owner is None or prefix is None:
-        return None
-    value = owner.get(f"{prefix}_{side}" if prefix else side)
     if type(value) is not int:  # as JSON has them; `True` is none
         return None
     return value if 0 < value <= _MOST_PIXELS else None

@@ -7,6 +7,7 @@ no module per provider, and every field here is read by one function that serves
 from __future__ import annotations
 
 import enum
+import functools
 import re
 
 import msgspec
@@ -57,7 +58,7 @@ class Word(enum.Enum):
     FAILED = 4
 
 
-class ArtifactField(msgspec.Struct, frozen=True):
+class ArtifactField(msgspec.Struct, frozen=True, dict=True):
     """Where a response names an artifact.
 
     Attributes:
@@ -74,6 +75,18 @@ class ArtifactField(msgspec.Struct, frozen=True):
     role: str = "main"
     size: str | None = None
     cover_of: str = ""
+
+    @functools.cached_property
+    def side_keys(self) -> tuple[str, str] | None:
+        """The keys of the width and the height; None where there are none."""
+        if self.size is None:
+            return None
+        return (f"{self.size}_width", f"{self.size}_height") if self.size else ("width", "height")
+
+    @functools.cached_property
+    def is_base64(self) -> bool:
+        """Whether the place has the file itself, as base64 text, and no URL."""
+        return self.path.endswith("b64_json")
 
 
 class ProviderSpec(msgspec.Struct, frozen=True, kw_only=True):

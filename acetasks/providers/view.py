@@ -102,8 +102,8 @@ class RecordView:
     """What one record says."""
 
     __slots__ = (
-        *("_document", "head", "id", "is_flat", "item_words", "raw", "response", "response_words", "spec"),
-        *("top_words", "unknown_word"),
+        *("_document", "head", "id", "is_flat", "item_words", "raw", "response", "spec", "unknown_word"),
+        "words",
     )
 
     def __init__(self, spec: ProviderSpec, head: RecordHead, record: bytes | msgspec.Raw, task_id: str) -> None:
@@ -126,8 +126,10 @@ class RecordView:
             or read_text(response.task_id)
             or ""
         )
-        self.top_words = () if self.is_flat else self._words(head.state, head.status)
-        self.response_words = self._words(response.state, response.status)
+        #: The words at the top and in the response; a flat record has them in one place.
+        self.words = self._words(response.state, response.status)
+        if not self.is_flat and (head.state is not None or head.status is not None):
+            self.words = self._words(head.state, head.status) + self.words
         self.item_words: list[tuple[Word, ...]] = []
         if response.data is not None:
             items = response.data if isinstance(response.data, list) else [response.data]
@@ -144,14 +146,15 @@ class RecordView:
     @property
     def is_failed(self) -> bool:
         """Whether the record says for sure that the task has failed: in a word, or with an error object."""
-        if _FAILED in self.top_words or _FAILED in self.response_words:
+        if _FAILED in self.words:
             return True
-        return find_error_object(self.response.error, self.head.error) is not None
+        error, top_error = self.response.error, self.head.error
+        return bool(error or top_error) and find_error_object(error, top_error) is not None
 
     @property
     def is_waiting(self) -> bool:
         """Whether a word at the top or in the response says that the task is not done."""
-        return is_waiting(self.top_words) or is_waiting(self.response_words)
+        return is_waiting(self.words)
 
     @property
     def has_loose_failure(self) -> bool:
@@ -195,8 +198,11 @@ class RecordView:
     @property
     def progress(self) -> float | None:
         """In percent, if the record says so."""
-        found = read_progress(self.response.progress)
-        return read_progress(self.head.progress) if found is None else found
+        found, top = self.response.progress, self.head.progress
+        if found is None and top is None:  # as in most records
+            return None
+        progress = read_progress(found)
+        return read_progress(top) if progress is None else progress
 
     def missing(self) -> Reading:
         """Read the record as the service's word that it knows no such task."""
@@ -204,7 +210,7 @@ class RecordView:
 
     def waiting(self, *, unconfirmed: bool = False) -> Reading:
         """Read the record as that of a task that is not done; its first words or signs tell whether it has begun."""
-        words = self.top_words + self.response_words
+        words = self.words
         if self.item_words:
             words += tuple(itertools.chain.from_iterable(self.item_words))
         progress = self.progress
@@ -265,8 +271,6 @@ class RecordView:
     def _words(self, state: object, status: object) -> tuple[Word, ...]:
         """Look up the state words of one place; an unknown one is remembered, anything but text is no word."""
         found: tuple[Word, ...] = ()
-        if state is None and status is None:
-            return found
         for spot in (state, status):
             if isinstance(spot, str) and (text := spot.strip().lower()):
                 word = self.spec.words.get(text) or WORDS.get(text)
