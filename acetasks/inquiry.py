@@ -17,15 +17,13 @@ from acetasks.errors import AceTasksError, APIError, BadRequestError, ProtocolEr
 from acetasks.models import TaskState
 from acetasks.providers import ProviderSpec, Reading
 from acetasks.schedule import read_date
-from acetasks.wire import Question, Response, build_look
+from acetasks.wire import Question, Request, Response, build_look
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from acetasks.framing import Framing
     from acetasks.transport import Transport
-
-    _Ask = Callable[[Sequence[str]], Awaitable[Look]]
 
 _TOO_LARGE = 413
 
@@ -74,30 +72,101 @@ async def inquire(
     Returns:
         What was found; every id is in exactly one of its readings, unchanged, errors and missing ones.
     """
-    findings = Findings()
-    ids = question.request.ids
-    halt: AceTasksError | None = None
+    send = functools.partial(transport.send, admit=admit, attempts=attempts)
+    inquiry = _Inquiry(send, spec, question, framing)
+    await inquiry.ask(question.request.ids)
+    return inquiry.findings
 
-    async def look(asked: Sequence[str]) -> Look:
-        nonlocal halt
-        if halt is not None:
-            raise halt
-        current = question
-        if asked is not ids:
-            records = dict(zip(ids, question.known, strict=True)) if question.known else {}
-            current = Question(build_look(spec, asked), [records.get(task_id) for task_id in asked])
-        request = current.request
-        read = functools.partial(_read, spec, current, framing)
-        try:
-            return await transport.send(request, read, admit=admit, attempts=attempts)
-        except AceTasksError as error:
-            # In trouble a look ends, for all that are left: when to ask again is not for it to say.
-            if error.transient:
-                halt = error
-            raise
 
-    await _ask(look, ids, findings)
-    return findings
+class _Inquiry:
+    """A look under way.
+
+    Attributes:
+        findings: What it has found so far.
+    """
+
+    __slots__ = ("_framing", "_halt", "_question", "_send", "_spec", "findings")
+
+    def __init__(
+        self,
+        send: Callable[[Request, Callable[[Response], Look]], Awaitable[Look]],
+        spec: ProviderSpec,
+        question: Question,
+        framing: Framing | None,
+    ) -> None:
+        self._send = send
+        self._spec = spec
+        self._question = question
+        self._framing = framing
+        # In trouble a look ends, for all that are left: when to ask again is not for it to say.
+        self._halt: AceTasksError | None = None
+        self.findings = Findings()
+
+    async def ask(self, ids: Sequence[str]) -> None:
+        """Ask for ids, and again for those of them that an answer leaves out, until it leaves them all out."""
+        findings = self.findings
+        short = 0
+        while ids:
+            if self._halt is not None:
+                await self._take_in_error(ids, self._halt)
+                return
+            try:
+                answer = await self._look(ids)
+            except AceTasksError as error:
+                if error.transient:
+                    self._halt = error
+                await self._take_in_error(ids, error)
+                return
+            findings.today = answer.today
+            found = len(answer.readings) + len(answer.unchanged)
+            if not found:
+                await self._take_in_nothing(ids, answer)
+                return
+            if short and (answer.unchanged or any(map(_is_there, answer.readings.values()))):
+                # There was more than the last answer had: it was cut short.
+                findings.cuts.append(short)
+            findings.readings |= answer.readings
+            findings.unchanged += answer.unchanged
+            if found == len(ids):
+                return
+            answered = {*answer.readings, *answer.unchanged}
+            ids = [task_id for task_id in ids if task_id not in answered]
+            # One that is left out is more likely new than cut off.
+            short = found if len(ids) > 1 and not answer.unread else 0
+
+    def _look(self, ids: Sequence[str]) -> Awaitable[Look]:
+        """Ask the question as it is, or for some that are left of it."""
+        question = self._question
+        if ids is not question.request.ids:
+            records = dict(zip(question.request.ids, question.known, strict=True)) if question.known else {}
+            question = Question(build_look(self._spec, ids), [records.get(task_id) for task_id in ids])
+        read = functools.partial(_read, self._spec, question, self._framing)
+        return self._send(question.request, read)
+
+    async def _take_in_nothing(self, ids: Sequence[str], answer: Look) -> None:
+        """Take in an answer without a record that can be read of what was asked."""
+        # 1. It has none at all.   2. Whose the unreadable ones are shows when each id is asked alone.
+        if not answer.unread:
+            self.findings.missing.extend(ids)
+            return
+        for task_id in ids:
+            await self.ask([task_id])
+
+    async def _take_in_error(self, ids: Sequence[str], error: AceTasksError) -> None:
+        """Keep an error for the ids it concerns: all that were asked, unless it may be the fault of one of them."""
+        findings = self.findings
+        is_rejected = isinstance(error, BadRequestError) and not error.is_redirect
+        is_somebodys = is_rejected or (isinstance(error, ProtocolError) and not error.transient)
+        if len(ids) == 1 or not is_somebodys:
+            findings.errors.update(dict.fromkeys(ids, error))
+            return
+        # One bad id or record must not sink the others: halve the batch until the culprit is alone.
+        middle = (len(ids) + 1) // 2
+        await self.ask(ids[:middle])
+        await self.ask(ids[middle:])
+        is_too_large = isinstance(error, APIError) and error.status == _TOO_LARGE
+        if is_too_large and findings.errors.keys().isdisjoint(ids):
+            findings.fits = min(middle, findings.fits or middle)
 
 
 def _read(spec: ProviderSpec, question: Question, framing: Framing | None, response: Response) -> Look:
@@ -112,59 +181,6 @@ def _read(spec: ProviderSpec, question: Question, framing: Framing | None, respo
     if len(look.unchanged) == len(request.ids):
         framing.learn(spec.slug, response.body, records)
     return look
-
-
-async def _ask(look: _Ask, ids: Sequence[str], findings: Findings) -> None:
-    """Ask for ids, and again for those of them that an answer leaves out, until it leaves them all out."""
-    short = 0
-    while ids:
-        try:
-            answer = await look(ids)
-        except AceTasksError as error:
-            await _take_in_error(look, ids, error, findings)
-            return
-        findings.today = answer.today
-        found = len(answer.readings) + len(answer.unchanged)
-        if not found:
-            await _take_in_nothing(look, ids, answer, findings)
-            return
-        if short and (answer.unchanged or any(map(_is_there, answer.readings.values()))):
-            # There was more than the last answer had: it was cut short.
-            findings.cuts.append(short)
-        findings.readings |= answer.readings
-        findings.unchanged += answer.unchanged
-        if found == len(ids):
-            return
-        answered = {*answer.readings, *answer.unchanged}
-        ids = [task_id for task_id in ids if task_id not in answered]
-        # One that is left out is more likely new than cut off.
-        short = found if len(ids) > 1 and not answer.unread else 0
-
-
-async def _take_in_nothing(look: _Ask, ids: Sequence[str], answer: Look, findings: Findings) -> None:
-    """Take in an answer without a record that can be read of what was asked."""
-    # 1. It has none at all.   2. Whose the unreadable ones are shows when each id is asked alone.
-    if not answer.unread:
-        findings.missing.extend(ids)
-        return
-    for task_id in ids:
-        await _ask(look, [task_id], findings)
-
-
-async def _take_in_error(look: _Ask, ids: Sequence[str], error: AceTasksError, findings: Findings) -> None:
-    """Keep an error for the ids it concerns: all that were asked, unless it may be the fault of one of them."""
-    is_rejected = isinstance(error, BadRequestError) and not error.is_redirect
-    is_somebodys = is_rejected or (isinstance(error, ProtocolError) and not error.transient)
-    if len(ids) == 1 or not is_somebodys:
-        findings.errors.update(dict.fromkeys(ids, error))
-        return
-    # One bad id or record must not sink the others: halve the batch until the culprit is alone.
-    middle = (len(ids) + 1) // 2
-    await _ask(look, ids[:middle], findings)
-    await _ask(look, ids[middle:], findings)
-    is_too_large = isinstance(error, APIError) and error.status == _TOO_LARGE
-    if is_too_large and findings.errors.keys().isdisjoint(ids):
-        findings.fits = min(middle, findings.fits or middle)
 
 
 def _is_there(reading: Reading) -> bool:

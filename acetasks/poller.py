@@ -335,7 +335,7 @@ class Poller:
 
     async def _bring(self, flight: Flight) -> bool:
         """Bring one batch there and back, and tell whether anything is new."""
-        findings = Findings()
+        findings: Findings | None = None
         try:
             if flight.wanted:
                 admit = self._admission(flight.spec, is_taken=True)
@@ -343,6 +343,7 @@ class Poller:
                 findings = await inquire(self._transport, flight.spec, question, framing=self._framing, admit=admit)
         finally:
             self._note_return(flight)
+            findings = findings or Findings()
             self._arrivals.take_in(flight, findings, self._clock())
         return bool(findings.readings or findings.errors or findings.missing)
 
