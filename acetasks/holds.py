@@ -23,7 +23,7 @@ from acetasks.pace import Pace
 from acetasks.schedule import plan_retry
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
     from acetasks.models import PollPolicy, RetryPolicy
     from acetasks.providers import ProviderSpec, Service
@@ -145,7 +145,7 @@ class Holds:
         sent_at: float,
         now: float,
         draw: float,
-    ) -> Iterator[Event]:
+    ) -> list[Event]:
         """Take note of what a look has met with.
 
         Args:
@@ -156,19 +156,19 @@ class Holds:
             now: Seconds of the loop's clock.
             draw: A random number from 0 up to 1.
 
-        Yields:
+        Returns:
             What is news of it.
         """
         limits = faults = []
         if errors:
             limits = [error for error in errors if isinstance(error, RateLimitError)]
             faults = [error for error in errors if error.transient and not isinstance(error, RateLimitError)]
-        if is_answered:
-            yield from self._note_answer(spec, now, is_borne=not limits)
+        news = self._note_answer(spec, now, is_borne=not limits) if is_answered else []
         if limits:
-            yield from self._note_limits(spec, limits, sent_at, now, draw)
+            news += self._note_limits(spec, limits, sent_at, now, draw)
         if faults:
-            yield from self._note_faults(spec, faults, sent_at, now, draw)
+            news += self._note_faults(spec, faults, sent_at, now, draw)
+        return news
 
     def retry_at(self, failures: int, fault: AceTasksError, now: float, draw: float) -> float:
         """Tell when to look again at a task, after looks at it that failed for passing reasons.
@@ -188,22 +188,24 @@ class Holds:
         """Tell whether a provider has answered anything since a time."""
         return self._health[provider].answered_at > then
 
-    def _note_answer(self, spec: ProviderSpec, now: float, *, is_borne: bool) -> Iterator[Event]:
+    def _note_answer(self, spec: ProviderSpec, now: float, *, is_borne: bool) -> list[Event]:
         """Take note that a provider has answered: it is out of its troubles, and maybe within its rate."""
+        news: list[Event] = []
         health = self._health[spec.slug]
-        if self.is_down(spec.slug):
-            yield OutageEnded(time=now, provider=spec.slug, seconds=now - health.failing_since)
+        if health.failures >= self._retry.attempts:
+            news.append(OutageEnded(time=now, provider=spec.slug, seconds=now - health.failing_since))
         health.failures = health.probes = 0
         health.answered_at = now
         if is_borne:
             self._limits[spec.service].refusals = 0
             pace = self._paces[spec.service]
             if pace.note_answer():
-                yield RateRestored(time=now, provider=spec.slug, rate=pace.rate)
+                news.append(RateRestored(time=now, provider=spec.slug, rate=pace.rate))
+        return news
 
     def _note_limits(
         self, spec: ProviderSpec, limits: Sequence[RateLimitError], sent_at: float, now: float, draw: float
-    ) -> Iterator[Event]:
+    ) -> list[Event]:
         """Slow down for a service that was asked too much."""
         limit = self._limits[spec.service]
         if sent_at > limit.refused_at:
@@ -212,11 +214,12 @@ class Holds:
         pause = plan_retry(limit.refusals, self._retry.base, self._retry.cap, draw, max(map(_pause_of, limits)))
         pace = self._paces[spec.service]
         if pace.note_limit(now, sent_at, pause):
-            yield RateCut(time=now, provider=spec.slug, rate=pace.rate, error=limits[0])
+            return [RateCut(time=now, provider=spec.slug, rate=pace.rate, error=limits[0])]
+        return []
 
     def _note_faults(
         self, spec: ProviderSpec, faults: Sequence[AceTasksError], sent_at: float, now: float, draw: float
-    ) -> Iterator[Event]:
+    ) -> list[Event]:
         """Hold back from a provider that fails."""
         health = self._health[spec.slug]
         was_down = self.is_down(spec.slug)
@@ -229,7 +232,8 @@ class Holds:
             health.stepped_at = now
             health.until = now + plan_retry(health.probes, self._retry.base, self._retry.cap, draw)
         if self.is_down(spec.slug) and not was_down:
-            yield OutageBegan(time=now, provider=spec.slug, error=faults[0])
+            return [OutageBegan(time=now, provider=spec.slug, error=faults[0])]
+        return []
 
 
 def _pause_of(fault: AceTasksError) -> float:

@@ -7,6 +7,7 @@ that a thousand of them are a few entries of a heap. Pure of clocks and I/O: eve
 from __future__ import annotations
 
 import collections
+import functools
 import heapq
 import itertools
 import math
@@ -50,7 +51,7 @@ class Worth(NamedTuple):
     @property
     def urgency(self) -> int:
         """The hazard, roughly: its power of 2."""
-        return round(math.log2(max(self.hazard, _LEAST_HAZARD)))
+        return _round_hazard(self.hazard)
 
     def at(self, now: float) -> float:
         """Tell the worth, in seconds of waiting.
@@ -59,6 +60,11 @@ class Worth(NamedTuple):
             now: Seconds of the loop's clock.
         """
         return max(self.hazard, _LEAST_HAZARD) * (now - self.seen_at) ** 2 / 2.0
+
+
+@functools.lru_cache(maxsize=1024)  # a client has some dozens of hazards, for one of which each batch has its turn
+def _round_hazard(hazard: float) -> int:
+    return round(math.log2(max(hazard, _LEAST_HAZARD)))
 
 
 class _Part(NamedTuple):
