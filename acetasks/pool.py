@@ -29,8 +29,6 @@ BODY_LIMIT = 64 * 1024 * 1024
 _BODIES_KEPT = 500
 #: Bytes that are read and unpacked at a time, about.
 _READ_SIZE = 2**16
-#: The headers of an answer that mean something here, in lower case.
-_HEADERS_READ = ("retry-after", "date")
 #: The headers of every request, beside the one with the token.
 _HEADERS_SENT = {
     "accept": "application/json",
@@ -102,23 +100,26 @@ class Pool:
                 "the aiohttp session given to Client(http=...) is closed; keep it open while in use"
             )
         url = base_url.rstrip("/") + request.path
-        body = self._wrap(request.body) if request.body and request.ids else request.body or None
+        data = self._wrap(request.body) if request.body and request.ids else request.body or None
         deadlines = self._submit_deadlines if request.is_submission else self._deadlines
         try:
             with deadlines.set():
-                async with self._http.request(
+                answer = await self._http.request(
                     request.method,
                     url,
                     params=request.query or None,
-                    data=body,
+                    data=data,
                     headers={"authorization": _Credentials(f"Bearer {token.reveal()}"), **self._headers},
                     allow_redirects=False,
                     raise_for_status=False,
                     read_bufsize=_READ_SIZE,  # a larger one would let a small body unpack past the limit at once
                     timeout=self._timeout,
-                ) as answer:
-                    headers = {name: answer.headers[name] for name in _HEADERS_READ if name in answer.headers}
-                    return Response(status=answer.status, headers=headers, body=await _read_body(answer))
+                )
+                try:
+                    body = await _read_body(answer)
+                finally:
+                    answer.release()
+                return Response(status=answer.status, headers=answer.headers, body=body)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             fault = TransportError(f"{_name(request)} could not be sent ({_describe(error)})", reached=False)
         except TimeoutError:

@@ -66,7 +66,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         status: The HTTP status.
-        headers: By lower-case name.
+        headers: To be asked for by lower-case name.
         body: The whole body.
     """
 
