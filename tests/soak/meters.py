@@ -242,20 +242,20 @@ class Sample:
     Attributes:
         at: When, in seconds of the loop's clock.
         rss: Bytes of memory that it has.
-        records: Bytes of it that the records of the tasks take.
+        kept: Bytes of it that the tasks themselves take.
         alive: How many objects of acetasks there are, by their type.
     """
 
     at: float
     rss: int
-    records: int
+    kept: int
     alive: collections.Counter[str]
 
 
-def take_sample(at: float, records: int) -> Sample:
+def take_sample(at: float, kept: int) -> Sample:
     """Look at what the process keeps."""
     resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE_SIZE
-    return Sample(at, resident, records, count_alive(gc.get_objects()))
+    return Sample(at, resident, kept, count_alive(gc.get_objects()))
 
 
 def count_alive(objects: Iterable[object]) -> collections.Counter[str]:

@@ -9,8 +9,9 @@ What is promised, and how it is measured:
 1. Every task ends in the state that the service gave it, not before the service ended it, and is told once: by
    `as_completed` and as a `TaskSettled`.
 2. Every kind of fault has hit, and all together hit the share of the answers that was wanted.
-3. Memory does not grow while tasks are polled. What the tasks themselves take is left out: a wait keeps each until its
-   end, and an ended one has a longer record. And when nobody waits any more, nothing of the client is left.
+3. Memory does not grow while tasks are polled. What the tasks themselves take is left out: until a wait is over it
+   keeps the record of each that goes on, and the whole of each that has ended. And when nobody waits any more, nothing
+   of the client is left.
 4. The event loop is never held for more than 50 ms. A timer beats in it every 5 ms. Of each gap between two beats
    counts the processor time of the thread, to which a busy machine does not add as it does to time by the clock, and
    the time for which the thread slept in a call other than the loop's own waiting. A gap has all that was done since
@@ -78,6 +79,8 @@ _LEFT_BLOCKS = 5000
 _WARM = 0.99
 #: Samples of the memory that it takes to compare the first and the last third.
 _FEWEST_SAMPLES = 6
+#: What is the same text in all tasks of a provider.
+_SHARED = ("provider", "role")
 #: Requests, in multiples of those without faults.
 _MOST_REQUESTS = 2.0
 #: What the library may log from `INFO` up.
@@ -98,7 +101,7 @@ class Ledger:
         settled: How often it was told to be settled.
         strangers: Ids that were told and are none.
         seen: How many tasks were seen at least once.
-        records: Bytes that all of them take, as they were last seen.
+        kept: Bytes that all of them take, as they were last seen.
     """
 
     def __init__(self, planned: list[Planned]) -> None:
@@ -110,16 +113,16 @@ class Ledger:
         self.settled = [0] * len(planned)
         self.strangers: set[str] = set()
         self.seen = 0
-        self.records = 0
+        self.kept = 0
         self._sizes = array("l", [0] * len(planned))
 
     def note_look(self, task: acetasks.Task) -> None:
         """Take note of a task as it was seen."""
         place = self.places[task.id]
-        # The size of the struct itself is the same for all, so it adds nothing that grows.
-        size = sys.getsizeof(task.raw) + sum(map(_measure_artifact, task.artifacts))
+        # Of a task that has not ended nothing but its record is kept.
+        size = _measure(task) if task.state.is_terminal else sys.getsizeof(task.raw)
         self.seen += not self._sizes[place]
-        self.records += size - self._sizes[place]
+        self.kept += size - self._sizes[place]
         self._sizes[place] = size
 
     def note_end(self, task: acetasks.Task) -> None:
@@ -140,8 +143,14 @@ class Ledger:
             self.strangers.add(task.id)
 
 
-def _measure_artifact(artifact: acetasks.Artifact) -> int:
-    return sys.getsizeof(artifact) + sys.getsizeof(artifact.url)
+def _measure(kept: object) -> int:
+    """Count the bytes of a value and of what it holds, but for the names that all of them share."""
+    if kept is None or isinstance(kept, TaskState | acetasks.ArtifactKind):
+        return 0
+    parts: Iterable[object] = kept if isinstance(kept, tuple) else ()
+    if isinstance(kept, msgspec.Struct):
+        parts = [getattr(kept, name) for name in kept.__struct_fields__ if name not in _SHARED]
+    return sys.getsizeof(kept) + sum(map(_measure, parts))
 
 
 class Watcher:
@@ -377,7 +386,7 @@ async def watch_memory(run: Run, heart: Heartbeat) -> None:
     known = _WARM * sum(task.is_known for task in run.planned)
     while True:
         with heart.excused():
-            run.samples.append(take_sample(loop.time(), run.ledger.records))
+            run.samples.append(take_sample(loop.time(), run.ledger.kept))
         if not run.warm_at and run.ledger.seen >= known:
             run.warm_at = loop.time()
             gc.collect()  # not excused: the longest that the client can cause, and whether it comes is chance otherwise
@@ -422,15 +431,15 @@ def judge_memory(run: Run) -> tuple[str, list[str]]:
     if len(samples) < _FEWEST_SAMPLES:
         return "not polled for long enough", [*broken, f"{len(samples)} samples after the first looks are too few"]
     early, late = samples[: len(samples) // 3], samples[-(len(samples) // 3) :]
-    first, last = (statistics.median(sample.rss - sample.records for sample in part) for part in (early, late))
+    first, last = (statistics.median(sample.rss - sample.kept for sample in part) for part in (early, late))
     if last > first * (1 + _GROWTH) + _GROWTH_BYTES:
         broken.append(f"memory grew from {_mib(first)} to {_mib(last)} while tasks were polled")
     for kind in samples[-1].alive.keys() - {"Artifact"}:  # of which a task has more when it has ended
         few, many = (statistics.median(sample.alive[kind] for sample in part) for part in (early, late))
         if many > few * (1 + _GROWTH) + _GROWTH_OBJECTS:
             broken.append(f"{few:.0f} {kind} became {many:.0f} while tasks were polled")
-    records = _mib(samples[-1].records)
-    return f"{_mib(first)}, then {_mib(last)}, and up to {records} of records; {len(run.left)} kinds left", broken
+    kept = _mib(samples[-1].kept)
+    return f"{_mib(first)}, then {_mib(last)}, and up to {kept} of tasks; {len(run.left)} kinds left", broken
 
 
 def judge_loop(run: Run) -> tuple[str, list[str]]:
