@@ -127,9 +127,8 @@ class RecordView:
             or ""
         )
         #: The words at the top and in the response; a flat record has them in one place.
-        self.words = self._words(response.state, response.status)
-        if not self.is_flat and (head.state is not None or head.status is not None):
-            self.words = self._words(head.state, head.status) + self.words
+        self.words = () if self.is_flat else self._words(head.state, head.status)
+        self.words += self._words(response.state, response.status)
         self.item_words: list[tuple[Word, ...]] = []
         if response.data is not None:
             items = response.data if isinstance(response.data, list) else [response.data]
@@ -271,6 +270,8 @@ class RecordView:
     def _words(self, state: object, status: object) -> tuple[Word, ...]:
         """Look up the state words of one place; an unknown one is remembered, anything but text is no word."""
         found: tuple[Word, ...] = ()
+        if state is None and status is None:  # as at the top of most records
+            return found
         for spot in (state, status):
             if isinstance(spot, str) and (text := spot.strip().lower()):
                 word = self.spec.words.get(text) or WORDS.get(text)
