@@ -17,7 +17,7 @@ from acetasks.turns import Queue, Turn
 
 if TYPE_CHECKING:
     from acetasks.entries import Batch, Entry
-    from acetasks.turns import Worth
+    from acetasks.worth import Worth
 
 
 class Lane(msgspec.Struct, frozen=True, order=True, cache_hash=True):

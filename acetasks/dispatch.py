@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from acetasks.entries import Batch, Entry
     from acetasks.holds import Holds
     from acetasks.models import PollPolicy
-    from acetasks.turns import Worth
+    from acetasks.worth import Worth
 
 
 #: For how much of an interval looks that are held up wait for others to leave with: a process that is woken up for one

@@ -36,7 +36,7 @@ _TROUBLE = operator.attrgetter("trouble")
 class Waiter(abc.ABC):
     """One who waits, for one task or for many, with one limit for all of them.
 
-    What it does with its news is for its subclasses to say: see `acetasks.waiting`.
+    What it does with its news is for its subclasses to say: see `acetasks.waiters`.
 
     Attributes:
         deadline: When its limit passes, in seconds of the loop's clock; infinity for none.

@@ -14,7 +14,7 @@ from acetasks.entries import Batch, Entry
 from acetasks.law import Law, bin_of
 from acetasks.schedule import plan_at_tick, plan_next_look
 from acetasks.timetable import ProportionalTimetable, Timetable
-from acetasks.turns import Worth
+from acetasks.worth import Worth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,7 +7,6 @@ that a thousand of them are a few entries of a heap. Pure of clocks and I/O: eve
 from __future__ import annotations
 
 import collections
-import functools
 import heapq
 import itertools
 import math
@@ -19,52 +18,14 @@ from acetasks.entries import Batch, Entry
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from acetasks.worth import Worth
+
 #: A queue is cleaned of empty places when they outnumber the others by this many, so that it cannot grow by
 #: cancellations alone and small queues are not rebuilt all the time. Whether they do is counted now and then.
 _EMPTY_PLACES_KEPT = 64
 _CLEANED_EVERY = 64
-#: A thousandth of an end per year: less is no hazard that anybody could tell from none.
-_LEAST_HAZARD = 1e-11
 #: Until when a turn may wait.
 _LATEST = operator.attrgetter("worth.latest")
-
-
-class Worth(NamedTuple):
-    """What it is worth to ask for a task: the lateness that has built up since the last look at it.
-
-    A task that ends at a constant hazard h has, t seconds after a look, waited h t²/2 seconds too long on average. To
-    ask always where that is most spreads any number of looks so that all waiting together is the least: each task is
-    asked at a rate that grows with the square root of its hazard (Barlow, Hunter and Proschan 1963).
-
-    Attributes:
-        hazard: How many of such tasks end in a second, of those that have not ended.
-        seen_at: When it was last asked for, in seconds of the loop's clock.
-        is_spare: Whether the look may wait, at will, for others to come along.
-        latest: Until when it may, about, in seconds of the loop's clock.
-    """
-
-    hazard: float
-    seen_at: float
-    is_spare: bool = False
-    latest: float = math.inf
-
-    @property
-    def urgency(self) -> int:
-        """The hazard, roughly: its power of 2."""
-        return _round_hazard(self.hazard)
-
-    def at(self, now: float) -> float:
-        """Tell the worth, in seconds of waiting.
-
-        Args:
-            now: Seconds of the loop's clock.
-        """
-        return max(self.hazard, _LEAST_HAZARD) * (now - self.seen_at) ** 2 / 2.0
-
-
-@functools.lru_cache(maxsize=1024)  # a client has some dozens of hazards, for one of which each batch has its turn
-def _round_hazard(hazard: float) -> int:
-    return round(math.log2(max(hazard, _LEAST_HAZARD)))
 
 
 class _Part(NamedTuple):

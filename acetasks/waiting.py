@@ -6,7 +6,6 @@ nothing behind. What is done for each of thousands of tasks is done in portions,
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import itertools
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 
 import anyio.lowlevel
 
-from acetasks.entries import Entry, Key, Outcome, Waiter
+from acetasks.entries import Entry, Key, Waiter
 from acetasks.errors import (
     AceTasksError,
     BadRequestError,
@@ -26,6 +25,7 @@ from acetasks.errors import (
     fresh_copy,
 )
 from acetasks.models import Task, TaskState
+from acetasks.waiters import FollowingWaiter, FutureWaiter, QueueWaiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -78,70 +78,6 @@ class Wanted(NamedTuple):
     def unfinished(self) -> Sequence[Key]:
         """Those that have to be asked for."""
         return [key for key in self.keys if key not in self.finished] if self.finished else self.keys
-
-
-class FutureWaiter(Waiter):
-    """One who waits for one task.
-
-    Attributes:
-        over: Done once there is an outcome, or the limit has passed.
-        outcome: Of the task; None as long as there is none. It may come at the very time of the limit.
-    """
-
-    __slots__ = ("outcome", "over")
-
-    def __init__(self, deadline: float) -> None:
-        super().__init__(deadline)
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.outcome: Outcome | None = None
-
-    def settle(self, entry: Entry, outcome: Outcome) -> None:  # noqa: ARG002  # there is but one entry
-        """Keep the outcome, and wake up whoever waits for it."""
-        self.outcome = outcome
-        self.expire()
-
-    def expire(self) -> None:
-        """Wake up whoever waits, unless that was cancelled."""
-        if not self.over.done():
-            self.over.set_result(None)
-
-
-class QueueWaiter(Waiter):
-    """One who waits for several tasks.
-
-    Attributes:
-        ends: Of each task its end; what was known of it, where an error has ended the waiting; or None as long as it is
-            waited for. It is right at once, whenever the news is read.
-        news: Of each task its key and outcome; None when the limit has passed.
-    """
-
-    __slots__ = ("ends", "news")
-
-    def __init__(self, deadline: float) -> None:
-        super().__init__(deadline)
-        self.ends: dict[Key, Task | Entry | None] = {}
-        self.news: asyncio.Queue[tuple[Key, Outcome] | None] = asyncio.Queue()
-
-    def settle(self, entry: Entry, outcome: Outcome) -> None:
-        """Put the outcome to the others."""
-        self.ends[entry.key] = outcome if isinstance(outcome, Task) else entry
-        self.news.put_nowait((entry.key, outcome))
-
-    def expire(self) -> None:
-        """Tell that nothing more is to be waited for."""
-        self.news.put_nowait(None)
-
-
-class FollowingWaiter(QueueWaiter):
-    """One who also wants to see each change of a task, as if it were an outcome."""
-
-    __slots__ = ()
-
-    follows = True
-
-    def change(self, task: Task) -> None:
-        """Put the task to the others."""
-        self.news.put_nowait(((task.provider, task.id), task))
 
 
 async def wait_for(poller: Poller, key: Key, timeout: float | None) -> Task:

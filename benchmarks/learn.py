@@ -20,7 +20,7 @@ from play import Arrivals, Planned, Play, add_provider, plan_tasks, play
 
 from acetasks import PollPolicy
 from acetasks.durations import Durations
-from acetasks.turns import Worth
+from acetasks.worth import Worth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 import acetasks.batching
 from acetasks.batching import Lane, Turns
 from acetasks.entries import Batch, Entry
-from acetasks.turns import Worth
+from acetasks.worth import Worth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from acetasks.entries import Batch, Entry
 from acetasks.holds import Holds
 from acetasks.limits import LIMIT_KEPT
 from acetasks.providers import lookup
-from acetasks.turns import Worth
+from acetasks.worth import Worth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

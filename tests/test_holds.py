@@ -33,7 +33,7 @@ from acetasks.holds import Holds
 from acetasks.pace import LEAST_RATE, RECOVERY
 from acetasks.poller import Poller
 from acetasks.providers import ProviderSpec, lookup, register
-from acetasks.waiting import QueueWaiter
+from acetasks.waiters import QueueWaiter
 from acetasks.wire import Response
 
 if TYPE_CHECKING:

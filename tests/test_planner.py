@@ -19,7 +19,7 @@ from acetasks.planner import Planner
 from acetasks.providers import lookup, read_record
 from acetasks.schedule import plan_at_tick, plan_next_look
 from acetasks.timetable import CLOSEST, ENOUGH, Timetable, proportional_step
-from acetasks.turns import Worth
+from acetasks.worth import Worth
 
 if TYPE_CHECKING:
     from acetasks.law import Counts

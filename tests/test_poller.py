@@ -19,9 +19,10 @@ from acetasks.durations import Durations
 from acetasks.poller import Poller
 from acetasks.providers import lookup
 from acetasks.testing.clock import VirtualClockDeadlockError, run
-from acetasks.turns import Worth
-from acetasks.waiting import FutureWaiter, wait_for
+from acetasks.waiters import FutureWaiter
+from acetasks.waiting import wait_for
 from acetasks.wire import Request, Response
+from acetasks.worth import Worth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
