@@ -21,7 +21,8 @@ class Allowance:
     What is not used is saved for when it is worth more.
 
     Attributes:
-        grace: Seconds that a look may wait for it longer than it should: the more requests leave, the less.
+        grace: Seconds that a look may wait for it longer than it should: half an interval where one request asks for
+            all, and the less the more requests it takes.
     """
 
     __slots__ = ("_at", "_interval", "_is_spent", "_patience", "_saved", "_share", "grace")
@@ -35,7 +36,7 @@ class Allowance:
             now: Seconds of the loop's clock.
         """
         self._interval = interval
-        self.grace = interval
+        self.grace = interval / 2.0
         self._patience = patience
         self._share = 0.0
         self._saved = 0.0
@@ -56,7 +57,7 @@ class Allowance:
         intervals = min((now - self._at) / self._interval, _LONGEST_PAUSE)
         self._saved = min(self._saved + intervals * self._share, _SAVED_INTERVALS * share)
         self._at = now
-        self.grace = self._interval / share
+        self.grace = self._interval / (1.0 + share)
         self._share = share + min(_LARGEST_EXTRA * share, _EXTRA * share + _EXTRA_ROOT * math.sqrt(share))
 
     def free_at(self) -> float:

@@ -422,14 +422,14 @@ class TestAllowance:
     @pytest.mark.parametrize(
         ("count", "latest", "free_at"),
         [
-            # An interval divided by the requests that it takes to ask for all is how much longer they wait.
-            (1, -8.0, 7.0),
-            (50, -8.0, 7.0),
-            (100, -3.0, 4.5),
-            (1000, -0.5, 0.25),
+            # They wait longer by an interval, divided by one more than the requests that it takes to ask for all.
+            (1, -3.0, 4.5),
+            (50, -3.0, 4.5),
+            (100, -3.0, 2.0),
+            (1000, -0.5, 15.0 / 21.0 - 0.5),
             # The allowance has one earlier.
-            (1, 0.0, 10.0),
-            (100, 0.0, 5.0),
+            (1, 3.0, 10.0),
+            (100, 1.0, 5.0),
         ],
     )
     def test_nobody_waits_for_it_for_ever(self, scene: Scene, count: int, latest: float, free_at: float) -> None:
@@ -444,7 +444,7 @@ class TestAllowance:
         """Though it is worth less to ask for it than for the others."""
         scene.add(LUMA, 999, due=0.0, worth=Worth(1.0, -30.0, is_spare=True, latest=90.0))
         (last,) = scene.add(LUMA, due=0.0, worth=Worth(1e-6, -30.0, is_spare=True, latest=-0.5))
-        assert scene.next(0.0) == (pytest.approx(0.25), LUMA)
+        assert scene.next(0.0) == (pytest.approx(15.0 / 21.0 - 0.5), LUMA)
 
         assert last not in scene.take(LUMA, 0.2, is_spare=True)
         assert last in scene.take(LUMA, 0.3, is_spare=True)
