@@ -192,7 +192,7 @@ class Holds:
         """Take note that a provider has answered: it is out of its troubles, and maybe within its rate."""
         news: list[Event] = []
         health = self._health[spec.slug]
-        if health.failures >= self._retry.attempts:
+        if self.is_down(spec.slug):
             news.append(OutageEnded(time=now, provider=spec.slug, seconds=now - health.failing_since))
         health.failures = health.probes = 0
         health.answered_at = now
