@@ -160,27 +160,44 @@ def read_look(
     records = list(map(bytes, _split_batch(spec, response)))
     # 1. The usual: each in the place of the task that was asked for.
     if len(records) == len(request.ids):
-        readings = _read_in_place(spec, request.ids, records, known or itertools.repeat(None))
-        if readings is not None:
-            return Look(readings, tuple([task_id for task_id in request.ids if task_id not in readings]), today=today)
+        news: Iterable[tuple[int, bytes]] = enumerate(records)
+        if known:
+            news = itertools.compress(news, list(map(operator.ne, records, known)))
+        look = read_news(spec, request, response, news)
+        if look is not None:
+            return look
     # 2. Another order, or more or fewer records, or one that cannot be read.
     return Look(*_read_in_any_order(spec, request.ids, records, known), today)
 
 
-def _read_in_place(
-    spec: ProviderSpec, ids: Sequence[str], records: Sequence[bytes], known: Iterable[bytes | None]
-) -> dict[str, Reading] | None:
-    """Read the records of a batch that are not known, if each of them is that of the task in its place."""
+def read_news(
+    spec: ProviderSpec, request: Request, response: Response, news: Iterable[tuple[int, bytes]]
+) -> Look | None:
+    """Read what is new in the answer to a batch.
+
+    Args:
+        spec: The provider's row.
+        request: What was asked.
+        response: What came back.
+        news: What stands in the places of the tasks whose records are not the known ones.
+
+    Returns:
+        What it says of all tasks that were asked for; None if in one of the places is no record of the task that was
+        asked for there, as it came.
+    """
+    ids = request.ids
     readings: dict[str, Reading] = {}
-    is_news = list(map(operator.ne, records, known))
-    for task_id, record in itertools.compress(zip(ids, records, strict=True), is_news):
+    for place, record in news:
+        task_id = ids[place]
         try:
             reading = readings[task_id] = read_record(spec, record)
         except ProtocolError:
             return None
-        if reading.id != task_id:
+        # One that was mended or unwrapped may be the known one after all.
+        if reading.id != task_id or reading.raw != record:
             return None
-    return readings
+    unchanged = tuple([task_id for task_id in ids if task_id not in readings]) if readings else ids
+    return Look(readings, unchanged, today=read_date(response.headers.get("date", "")))
 
 
 def _read_in_any_order(

@@ -1,7 +1,7 @@
 """What stands around the records in the answers to batches, as far as it is always the same.
 
-Where nothing is new in any of its records, an answer is then told to be as before as a whole, in a fraction of the time
-that it takes to decode it.
+Where that is known, and the record of each task, what is new in an answer is found in a fraction of the time that it
+takes to decode it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: How often a frame is learned anew for as many records, before it is taken for one that is always another.
+#: How often in a row a frame is learned in vain for as many records, before it is taken for one that is always another.
 _MOST_TRIALS = 8
+#: How much of a record, in bytes, tells where it begins.
+_BEGINNING = 48
 
 
 class _Frame(NamedTuple):
@@ -33,22 +35,50 @@ class Framing:
 
     def __init__(self) -> None:
         self._frames: dict[tuple[str, int], _Frame] = {}
+        # Of each sort the frames that were learned since one has matched.
         self._trials: dict[tuple[str, int], int] = {}
 
     def __repr__(self) -> str:
         """Show of how many there is one."""
         return f"<Framing of {len(self._frames)} sorts of answers>"
 
-    def matches(self, provider: str, body: bytes, records: Sequence[bytes]) -> bool:
-        """Tell whether an answer has just these records, in this order; no, where that is not sure.
+    def find_news(self, provider: str, body: bytes, records: Sequence[bytes]) -> list[tuple[int, bytes]] | None:
+        """Find what stands in an answer in the place of known records.
 
         Args:
             provider: The provider's slug.
             body: The answer.
-            records: Of all that were asked for, as they are known.
+            records: Of all that were asked for, as they are known: JSON objects.
+
+        Returns:
+            What stands where something is new, with the place from 0 up; it need not be one record. Everywhere else is
+            the known one. None where that is not sure: the answer is to be decoded.
         """
-        frame = self._frames.get((provider, len(records)))
-        return frame is not None and body == frame.build(records)
+        sort = (provider, len(records))
+        frame = self._frames.get(sort)
+        if frame is None:
+            return None
+        if body == frame.build(records):
+            self._trials.pop(sort, None)
+            return []
+        before, between, after = frame
+        if not body.startswith(before):
+            return None
+        news: list[tuple[int, bytes]] = []
+        at = len(before)
+        for place, record in enumerate(records):
+            end = at + len(record)
+            if not body.startswith(record, at):
+                # It ends where the next one begins, as far as that is known.
+                is_last = place + 1 == len(records)
+                end = len(body) - len(after) if is_last else body.find(between + records[place + 1][:_BEGINNING], at)
+                found = body[at : max(at, end)]
+                if found[:1] != b"{" or found[-1:] != b"}":
+                    return None
+                news.append((place, found))
+            at = end + len(between)
+        # If nothing is new, it differs between them.
+        return news if news and body[at - len(between) :] == after else None
 
     def learn(self, provider: str, body: bytes, records: Sequence[bytes]) -> None:
         """Learn from an answer that has just these records, as far as it is known from reading it.

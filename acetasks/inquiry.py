@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from acetasks.answers import Look, read_look
+from acetasks.answers import Look, read_look, read_news
 from acetasks.errors import AceTasksError, APIError, BadRequestError, ProtocolError
 from acetasks.models import TaskState
 from acetasks.providers import ProviderSpec, Reading
-from acetasks.schedule import read_date
 from acetasks.wire import Question, Request, Response, build_look
 
 if TYPE_CHECKING:
@@ -170,16 +169,17 @@ class _Inquiry:
 
 
 def _read(spec: ProviderSpec, question: Question, framing: Framing | None, response: Response) -> Look:
-    """Read an answer, as a whole if nothing is new in it; see `read_look`."""
+    """Read an answer, and no more of it than what is new if that can be found; see `read_look`."""
     request, known, is_known = question
     if framing is None or not is_known or len(request.ids) == 1:
         return read_look(spec, request, response, known)
     records = cast("Sequence[bytes]", known)
-    if framing.matches(spec.slug, response.body, records):
-        return Look({}, request.ids, today=read_date(response.headers.get("date", "")))
-    look = read_look(spec, request, response, known)
-    if len(look.unchanged) == len(request.ids):
-        framing.learn(spec.slug, response.body, records)
+    news = framing.find_news(spec.slug, response.body, records)
+    look = None if news is None else read_news(spec, request, response, news)
+    if look is None:
+        look = read_look(spec, request, response, known)
+        if len(look.unchanged) == len(request.ids):
+            framing.learn(spec.slug, response.body, records)
     return look
 
 

@@ -451,7 +451,7 @@ class TestKnown:
 
 
 class TestWholes:
-    """An answer with nothing new in it is told so as a whole, once it is known how the provider frames its answers."""
+    """Of an answer only what is new is read, once it is known how the provider frames its answers."""
 
     @pytest.fixture
     def reads(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -487,23 +487,61 @@ class TestWholes:
         assert looks == [read_look(LUMA, request, response, known)] * 2
         assert looks[1].today is not None
 
-    @pytest.mark.parametrize("place", [0, 7, 49])
-    async def test_news_is_read(self, reads: list[int], place: int) -> None:
+    @pytest.mark.parametrize("places", [[0], [7], [49], [0, 2, 49], range(0, 50, 2)])
+    async def test_news_alone_is_read(self, reads: list[int], places: Sequence[int]) -> None:
         """Wherever it is, also where it is as long as what was known; and what follows is told as a whole again."""
         desk, framing = full_desk(), Framing()
         known = remember(FIFTY)
         await ask(desk, FIFTY, known=known, framing=framing)
-        task_id = FIFTY[place]
-        desk.records[task_id] = record(task_id).replace(b"1787600000", b"1787600001")
+        news = [FIFTY[place] for place in places]
+        for task_id in news:
+            desk.records[task_id] = record(task_id).replace(b"1787600000", b"1787600001")
         findings = await ask(desk, FIFTY, known=known, framing=framing)
 
-        assert reads == [50, 50]
-        assert list(findings.readings) == [task_id]
+        assert list(findings.readings) == news
+        assert all(reading.raw == desk.records[task_id] for task_id, reading in findings.readings.items())
         assert_partition(findings, FIFTY)
-        known[place] = desk.records[task_id]
+        for place in places:
+            known[place] = desk.records[FIFTY[place]]
         findings = await ask(desk, FIFTY, known=known, framing=framing)
-        assert reads == [50, 50]
         assert set(findings.unchanged) == set(FIFTY)
+        assert reads == [50]
+
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            record("t-99"),
+            record("t-7") + b"," + record("t-7"),
+            record("t-7")[:-1] + b',"cut":"\\ud83d"}',
+            b'{"task":' + record("t-7").replace(b"1787600000", b"1787600001") + b"}",
+            b"{}",
+        ],
+        ids=["of another task", "twice", "cut inside a character", "wrapped", "empty"],
+    )
+    async def test_what_is_no_plain_record_is_left_to_the_whole(self, reads: list[int], odd: bytes) -> None:
+        """It is read as it is without a frame, and so are its neighbours."""
+        desk, framing = full_desk(), Framing()
+        known = remember(FIFTY)
+        await ask(desk, FIFTY, known=known, framing=framing)
+        desk.records["t-7"] = odd
+        findings = await ask(desk, FIFTY, known=known, framing=framing)
+
+        assert reads[:2] == [50, 50]
+        assert findings == await ask(desk, FIFTY, known=known)
+        assert_partition(findings, FIFTY)
+
+    async def test_a_mended_record_is_known_again(self, reads: list[int]) -> None:
+        """As it was mended, so that it is news but once."""
+        desk, framing = full_desk(), Framing()
+        known = remember(FIFTY)
+        await ask(desk, FIFTY, known=known, framing=framing)
+        desk.records["t-7"] = record("t-7")[:-1] + b',"cut":"\\ud83d"}'
+        known[7] = (await ask(desk, FIFTY, known=known, framing=framing)).readings["t-7"].raw
+        findings = await ask(desk, FIFTY, known=known, framing=framing)
+
+        assert findings.readings == {}
+        assert set(findings.unchanged) == set(FIFTY)
+        assert reads == [50] * 3
 
     async def test_one_that_is_left_out_is_noticed(self, reads: list[int]) -> None:
         """The others say no longer what all of them did."""
