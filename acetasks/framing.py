@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 #: How often in a row a frame is learned in vain for as many records, before it is taken for one that is always another.
 _MOST_TRIALS = 8
-#: How much of a record, in bytes, tells where it begins.
+#: How much of a record, in bytes, tells where it begins; where it stands elsewhere too, what is found is no record.
 _BEGINNING = 48
 
 
@@ -52,7 +52,8 @@ class Framing:
 
         Returns:
             What stands where something is new, with the place from 0 up; it need not be one record. Everywhere else is
-            the known one. None where that is not sure: the answer is to be decoded.
+            the known one, and between them something as long as it was. None where that is not sure: the answer is to
+            be decoded.
         """
         sort = (provider, len(records))
         frame = self._frames.get(sort)
