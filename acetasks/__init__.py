@@ -39,7 +39,8 @@ from acetasks.events import (
     TaskChanged,
     TaskSettled,
 )
-from acetasks.models import Artifact, ArtifactKind, PollPolicy, RetryPolicy, Task, TaskError, TaskState
+from acetasks.models import Artifact, ArtifactKind, Task, TaskError, TaskState
+from acetasks.policies import PollPolicy, RetryPolicy
 from acetasks.providers import (
     FluxResponse,
     LumaResponse,

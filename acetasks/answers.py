@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from acetasks._records import DECODE_ERRORS, RecordHead, decode, excerpt, shorten
 from acetasks.errors import (
     APIError,
     AuthenticationError,
@@ -22,7 +23,7 @@ from acetasks.errors import (
     ServiceError,
     UnknownProviderError,
 )
-from acetasks.models import TaskState
+from acetasks.models import TaskState, build_decode_error
 from acetasks.providers import (
     ProviderSpec,
     Reading,
@@ -34,7 +35,7 @@ from acetasks.providers import (
     read_text,
     suggest,
 )
-from acetasks.records import DECODE_ERRORS, RecordHead, decode, excerpt, read_head, shorten, unreadable
+from acetasks.providers.heads import read_head
 from acetasks.schedule import read_date
 
 if TYPE_CHECKING:
@@ -293,7 +294,7 @@ def _has_content(body: bytes) -> bool:
     try:
         answer = msgspec.json.decode(body)
     except DECODE_ERRORS as error:
-        raise unreadable("an answer to a submission", body, error) from error
+        raise build_decode_error("an answer to a submission", body, error) from error
     return any(value not in _NOTHING for key, value in answer.items() if key not in _ENVELOPE)
 
 

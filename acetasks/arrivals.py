@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from acetasks.dispatch import Dispatch
     from acetasks.holds import Holds
     from acetasks.inquiry import Findings
-    from acetasks.models import PollPolicy
     from acetasks.pending import Pending
     from acetasks.planner import Planner
+    from acetasks.policies import PollPolicy
     from acetasks.providers import Reading
 
 #: Pauses between looks at one task that are kept before those that are over are cleaned up.

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple, Self, overload
 import anyio
 
 from acetasks import waiting
+from acetasks._validation import check_id, check_timeout
 from acetasks.answers import read_submission
-from acetasks.arguments import check_id, check_timeout
 from acetasks.durations import Durations
 from acetasks.endpoints import Endpoint, Secret, TokenProvider
 from acetasks.errors import ClientClosedError
-from acetasks.events import LoggingObserver, Observer, Observers
-from acetasks.models import PollPolicy, RetryPolicy, Task, TaskState
+from acetasks.events import Observer, Observers
+from acetasks.models import Task, TaskState
+from acetasks.policies import PollPolicy, RetryPolicy
 from acetasks.poller import CLOSE_PATIENCE, Poller
 from acetasks.pool import check_pool
 from acetasks.providers import Service, lookup
@@ -115,7 +116,7 @@ class Client:
         self._http = http
         own = tuple(observers)
         self._is_watched = bool(own)
-        self._emit = Observers((LoggingObserver(), *own))
+        self._emit = Observers(own)
         self._durations = durations or Durations()
         self._rng = rng or random.Random()
         self._running: _Running | None = None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from acetasks.entries import Batch, Entry
     from acetasks.holds import Holds
-    from acetasks.models import PollPolicy
+    from acetasks.policies import PollPolicy
     from acetasks.worth import Worth
 
 

@@ -6,9 +6,8 @@ import itertools
 
 import msgspec
 
-from acetasks.errors import ECHO_LIMIT
+from acetasks._records import DECODE_ERRORS, ECHO_LIMIT
 from acetasks.law import Counts, Law
-from acetasks.records import DECODE_ERRORS
 
 #: Kinds of task with a law of their own; a client has a few dozen, unless somebody makes names up.
 MOST_KINDS = 512

@@ -9,44 +9,35 @@ everything else may raise from it.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from acetasks.models import Task
+from acetasks._records import ECHO_LIMIT
+from acetasks.models import AceTasksError, ProtocolError, Task
+
+__all__ = [
+    "TOKEN_HELP",
+    "APIError",
+    "AceTasksError",
+    "AuthenticationError",
+    "BadRequestError",
+    "ClientClosedError",
+    "PermissionDeniedError",
+    "ProtocolError",
+    "RateLimitError",
+    "ServiceError",
+    "SubmissionUncertainError",
+    "TaskFailedError",
+    "TaskNotFoundError",
+    "TaskTimeoutError",
+    "TransportError",
+    "UnknownProviderError",
+    "fresh_copy",
+]
 
 #: Where a user gets a token, named by the errors that miss one.
 TOKEN_HELP = {
     "ACEDATACLOUD_API_TOKEN": "https://platform.acedata.cloud",
     "USEAPI_API_TOKEN": "https://useapi.net/docs/start-here/setup-useapi",
 }
-
-#: How much of a foreign text an error repeats, in characters: enough to recognise it, too little to flood a log.
-ECHO_LIMIT = 256
-
-
-def _rebuild(kind: type[AceTasksError], message: str, data: dict[str, object]) -> AceTasksError:
-    """Make an error again from its message and attributes, as `copy` and `pickle` ask for it."""
-    error = kind.__new__(kind, message)
-    Exception.__init__(error, message)
-    error.__dict__.update(data)
-    return error
-
-
-class AceTasksError(Exception):
-    """The base of every error that acetasks raises on purpose.
-
-    Attributes:
-        transient: Whether the same request may succeed when it is sent again later.
-        tasks: Where the error ended a wait for several tasks: each of them as it was last seen, those that had ended
-            before included, in the order given. Else empty.
-    """
-
-    transient: bool = False
-    tasks: tuple[Task, ...] = ()
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """Carry the message and the attributes through `copy.copy` and `pickle`."""
-        return _rebuild, (type(self), str(self), dict(self.__dict__))
 
 
 class TaskFailedError(AceTasksError):
@@ -181,20 +172,6 @@ class TransportError(AceTasksError):
     def __init__(self, message: str, *, reached: bool = True) -> None:
         super().__init__(message)
         self.reached = reached
-
-
-class ProtocolError(AceTasksError):
-    """Raised when an answer came but cannot be read as what the service documents.
-
-    Attributes:
-        excerpt: At most 256 characters of what came.
-        transient: Whether asking again may help: false where the answer is whole and well-formed, only not readable.
-    """
-
-    def __init__(self, message: str, *, excerpt: str = "", transient: bool = True) -> None:
-        self.excerpt = excerpt[:ECHO_LIMIT]
-        self.transient = transient
-        super().__init__(f"{message}: {self.excerpt!r}" if self.excerpt else message)
 
 
 class SubmissionUncertainError(AceTasksError):

@@ -141,21 +141,6 @@ class Observer(Protocol):
         """Take note of one event."""
 
 
-class Observers:
-    """The observers of one client, called in turn."""
-
-    def __init__(self, observers: Iterable[Observer]) -> None:
-        self._observers = tuple(observers)
-
-    def __call__(self, event: Event) -> None:
-        """Tell every observer; one that fails is logged, with its traceback."""
-        for observer in self._observers:
-            try:
-                observer.on_event(event)
-            except Exception:
-                _logger.exception("observer %r failed on %s", observer, type(event).__name__)
-
-
 class LoggingObserver:
     """Logs trouble once when it begins and once when it ends, and each undocumented state word once.
 
@@ -192,3 +177,37 @@ class LoggingObserver:
                     event.task.id,
                     word,
                 )
+
+
+#: Events that the log uses, whatever is in them.
+_RARE_EVENTS = frozenset({RequestFailed, OutageBegan, OutageEnded, RateCut, RateRestored})
+
+
+class Observers:
+    """The observers of one client, called in turn for each event."""
+
+    def __init__(self, observers: Iterable[Observer] = ()) -> None:
+        """Add the log to some observers.
+
+        Args:
+            observers: The user's own observers.
+        """
+        own = tuple(observers)
+        self._has_own = bool(own)
+        self._observers = (LoggingObserver(), *own)
+
+    def __call__(self, event: Event) -> None:
+        """Pass an event to every observer; one that fails is logged, with its traceback."""
+        for observer in self._observers:
+            try:
+                observer.on_event(event)
+            except Exception:
+                _logger.exception("observer %r failed on %s", observer, type(event).__name__)
+
+    def wants(self, kind: type[Event]) -> bool:
+        """Return whether any observer uses every event of a kind, so that frequent ones are built only if needed.
+
+        The log uses no `RequestSent`, `RequestAnswered` or `TaskSettled`, and of `TaskChanged` only the ones with an
+        undocumented state word.
+        """
+        return self._has_own or kind in _RARE_EVENTS

@@ -25,7 +25,7 @@ from acetasks.schedule import plan_retry
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from acetasks.models import PollPolicy, RetryPolicy
+    from acetasks.policies import PollPolicy, RetryPolicy
     from acetasks.providers import ProviderSpec, Service
 
 

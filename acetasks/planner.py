@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from acetasks.durations import Durations
-    from acetasks.models import PollPolicy
+    from acetasks.policies import PollPolicy
     from acetasks.providers import ProviderSpec, Reading
 
 #: The service's clock is known to the second: half of that is what a time of its is behind on average.

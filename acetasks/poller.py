@@ -25,7 +25,7 @@ from acetasks.flights import Flight
 from acetasks.framing import Framing
 from acetasks.holds import Holds
 from acetasks.inquiry import Findings, inquire
-from acetasks.models import PollPolicy, RetryPolicy, Task, TaskState
+from acetasks.models import Task, TaskState
 from acetasks.pending import Pending
 from acetasks.planner import Planner
 from acetasks.providers import ProviderSpec, lookup
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from acetasks.durations import Durations
     from acetasks.events import Event
+    from acetasks.policies import PollPolicy, RetryPolicy
     from acetasks.transport import Transport
 
 

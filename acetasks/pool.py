@@ -19,7 +19,7 @@ from acetasks.wire import Request, Response
 
 if TYPE_CHECKING:
     from acetasks.endpoints import Secret
-    from acetasks.models import RetryPolicy
+    from acetasks.policies import RetryPolicy
 
 #: Connections that are kept at once. The poller has fewer requests under way; the rest is for submissions.
 _POOL_SIZE = 100

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from acetasks.endpoints import Endpoint, Secret
-    from acetasks.models import RetryPolicy
+    from acetasks.policies import RetryPolicy
     from acetasks.providers import Service
     from acetasks.wire import Request, Response
 

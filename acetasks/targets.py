@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from acetasks import waiting
-from acetasks.arguments import check_id, check_ids, check_timeout
+from acetasks._validation import check_id, check_ids, check_timeout
 from acetasks.errors import ClientClosedError
 from acetasks.providers import lookup
 from acetasks.waiting import Wanted

@@ -28,7 +28,7 @@ from acetasks.schedule import is_gone
 if TYPE_CHECKING:
     from acetasks.entries import Entry
     from acetasks.holds import Holds
-    from acetasks.models import PollPolicy
+    from acetasks.policies import PollPolicy
     from acetasks.providers import ProviderSpec
 
 

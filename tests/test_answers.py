@@ -24,8 +24,8 @@ from acetasks import (
     UnknownProviderError,
     answers,
 )
+from acetasks._records import ECHO_LIMIT
 from acetasks.answers import Look, read_failure, read_look, read_submission
-from acetasks.errors import ECHO_LIMIT
 from acetasks.providers import ProviderSpec, Reading, lookup, read_record, specs
 from acetasks.wire import Request, Response, build_look, build_submission
 

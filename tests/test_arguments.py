@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acetasks.arguments import check_id, check_ids, check_timeout
+from acetasks._validation import check_id, check_ids, check_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable

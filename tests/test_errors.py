@@ -29,7 +29,8 @@ from acetasks import (
     TransportError,
     UnknownProviderError,
 )
-from acetasks.errors import ECHO_LIMIT, fresh_copy
+from acetasks._records import ECHO_LIMIT
+from acetasks.errors import fresh_copy
 
 REASON = TaskError(code="nsfw", message="refused")
 FAILED = Task(provider="luma", id="a-task", state=TaskState.FAILED, error=REASON, raw=b'{"a":1}')

@@ -10,14 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acetasks import ProtocolError
-from acetasks.records import (
-    ItemHead,
-    RecordHead,
-    ResponseHead,
-    excerpt,
-    read_head,
-    read_sections,
-)
+from acetasks._records import ItemHead, RecordHead, ResponseHead, excerpt, read_sections
+from acetasks.providers.heads import read_head
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9) | st.text(max_size=4),

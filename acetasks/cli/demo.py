@@ -19,7 +19,7 @@ from acetasks.cli.running import Exit
 from acetasks.cli.stage import Handover, Plan, share_out, staged
 from acetasks.cli.tally import Tally
 from acetasks.client import Client
-from acetasks.models import PollPolicy
+from acetasks.policies import PollPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator

@@ -11,12 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from acetasks.errors import (
-    AceTasksError,
-    AuthenticationError,
-    PermissionDeniedError,
-    UnknownProviderError,
-)
+from acetasks.errors import AceTasksError, AuthenticationError, PermissionDeniedError, UnknownProviderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

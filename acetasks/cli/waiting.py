@@ -15,7 +15,7 @@ import msgspec
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from acetasks.arguments import check_timeout
+from acetasks._validation import check_timeout
 from acetasks.cli.output import encode_line, format_line
 from acetasks.cli.running import FINAL_ERRORS, CommandError, Exit
 from acetasks.cli.words import clock, seconds_in_words

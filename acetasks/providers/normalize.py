@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import msgspec
 
+from acetasks._records import excerpt, is_empty, shorten
 from acetasks.errors import ProtocolError
 from acetasks.models import Task, TaskState
+from acetasks.providers.heads import read_head
 from acetasks.providers.reading import find_error, is_missing
 from acetasks.providers.spec import ProviderSpec, Word
 from acetasks.providers.table import lookup
 from acetasks.providers.view import Reading, RecordView, is_waiting
-from acetasks.records import excerpt, is_empty, read_head, shorten
 
 
 def normalize(provider: str, payload: object, *, http_status: int = 200) -> Task:

@@ -13,9 +13,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from acetasks.errors import ECHO_LIMIT
-from acetasks.models import Artifact, TaskError
-from acetasks.records import DECODE_ERRORS, RecordHead, ResponseHead, read_response, unreadable
+from acetasks._records import DECODE_ERRORS, ECHO_LIMIT, RecordHead, ResponseHead, read_response
+from acetasks.models import Artifact, TaskError, build_decode_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -174,7 +173,7 @@ class Document:
             # It was passed over before, not decoded; and from a frame less deep in the stack, where more nests.
             self._root = read_response(raw, is_flat=is_flat)
         except DECODE_ERRORS as error:
-            raise unreadable("a response", raw, error) from error
+            raise build_decode_error("a response", raw, error) from error
         #: What the task made. headshots sends one URL for several images, midjourney for two roles: the first counts.
         self.artifacts = tuple(self._collect().values())
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from acetasks._records import ItemHead, RecordHead, ResponseHead, read_kind
 from acetasks.models import Artifact, Task, TaskError, TaskState
 from acetasks.providers.reading import Document, find_error, find_error_object, read_epoch, read_progress, read_text
 from acetasks.providers.spec import Word
-from acetasks.records import ItemHead, RecordHead, ResponseHead, read_kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from acetasks._records import ItemHead, RecordHead, ResponseHead
 from acetasks.providers import ProviderSpec, lookup, specs
 from acetasks.providers.view import WORDS
-from acetasks.records import ItemHead, RecordHead, ResponseHead
 
 if TYPE_CHECKING:
     import random

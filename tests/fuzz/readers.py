@@ -38,8 +38,9 @@ from acetasks import (
     UseapiPixverseJob,
     VeoResponse,
 )
+from acetasks._records import ECHO_LIMIT
 from acetasks.answers import Look, read_failure, read_look, read_submission
-from acetasks.errors import ECHO_LIMIT, fresh_copy
+from acetasks.errors import fresh_copy
 from acetasks.providers import Reading, read_record
 from acetasks.schedule import read_retry_after
 from acetasks.wire import Request, Response, build_look, build_submission

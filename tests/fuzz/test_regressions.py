@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from acetasks import ProtocolError, Task, TaskState, normalize
+from acetasks._records import ECHO_LIMIT
 from acetasks.answers import read_look, read_submission
-from acetasks.errors import ECHO_LIMIT
 from acetasks.providers import lookup
 from acetasks.wire import Response, build_look, build_submission
 

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acetasks import Artifact, ArtifactKind, ProtocolError, TaskError
+from acetasks._records import RecordHead, ResponseHead
 from acetasks.providers import ArtifactField, ProviderSpec
+from acetasks.providers.heads import read_head
 from acetasks.providers.reading import (
     Document,
     find_error,
@@ -21,7 +23,6 @@ from acetasks.providers.reading import (
     read_progress,
     read_text,
 )
-from acetasks.records import RecordHead, ResponseHead, read_head
 
 #: Any value that JSON can have.
 VALUES = st.recursive(

@@ -12,9 +12,10 @@ from typing import TypeVar
 
 import msgspec
 
-from acetasks.errors import ECHO_LIMIT, ProtocolError
-
 T = TypeVar("T")
+
+#: How much of a foreign text an error repeats, in characters: enough to recognise it, too little to flood a log.
+ECHO_LIMIT = 256
 
 #: What a malformed body can make msgspec raise: bad JSON, bad UTF-8, numbers out of range, nesting without end.
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -23,9 +24,6 @@ DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
 )
-
-#: How often a record may be wrapped. Each wrapper is read to its end, so that a thousand of them would take minutes.
-_MOST_WRAPPERS = 8
 
 #: The name of a model or an action is shorter, in characters; what is longer must not be kept for each sort of task.
 _LONGEST_KIND = 64
@@ -129,40 +127,10 @@ class _Sections(msgspec.Struct, gc=False):
     response: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-_record_decoder = msgspec.json.Decoder(RecordHead)
+record_decoder = msgspec.json.Decoder(RecordHead)
 _request_decoder = msgspec.json.Decoder(_RequestHead)
 _response_decoder = msgspec.json.Decoder(_WholeResponse)
 _sections_decoder = msgspec.json.Decoder(_Sections)
-
-
-def read_head(raw: bytes | msgspec.Raw) -> tuple[RecordHead, bytes | msgspec.Raw]:
-    """Decode the head of a record, taken out of a `{"task": {...}}` wrapper if it stands in one.
-
-    Args:
-        raw: One JSON object.
-
-    Returns:
-        The head and the JSON of the record itself, which still shares the memory of `raw`.
-
-    Raises:
-        ProtocolError: `raw` is no JSON object, or cannot be read.
-    """
-    wrappers = 0
-    try:
-        head, raw = decode(_record_decoder, raw)
-        # minimax and sometimes hailuo: openapi/minimax.json of the service's documents.
-        while (
-            (wrapped := head.task) is not msgspec.UNSET
-            and head.response is msgspec.UNSET
-            and bytes(memoryview(wrapped)[:1]) == b"{"
-        ):
-            wrappers += 1
-            if wrappers > _MOST_WRAPPERS:
-                raise ProtocolError("a task record is wrapped too often", excerpt=excerpt(raw), transient=False)
-            head, raw = _record_decoder.decode(wrapped), wrapped
-    except DECODE_ERRORS as error:
-        raise unreadable("a task record", raw, error) from error
-    return head, raw
 
 
 def decode(decoder: msgspec.json.Decoder[T], raw: bytes | msgspec.Raw) -> tuple[T, bytes | msgspec.Raw]:
@@ -210,7 +178,7 @@ def read_sections(raw: bytes) -> tuple[bytes | None, bytes | None]:
     request = _section(sections.request)
     if sections.response is not msgspec.UNSET:
         return request, _section(sections.response)
-    return request, raw if _record_decoder.decode(raw).is_flat and not is_empty(raw) else None
+    return request, raw if record_decoder.decode(raw).is_flat and not is_empty(raw) else None
 
 
 def _section(raw: msgspec.Raw | msgspec.UnsetType) -> bytes | None:
@@ -259,16 +227,6 @@ def read_kind(head: RecordHead) -> tuple[str, str]:
 def is_empty(raw: bytes) -> bool:
     """Tell whether JSON is an empty object, which is sent for "no such task"."""
     return not raw.strip(b"{} \t\r\n")
-
-
-def unreadable(what: str, raw: bytes | msgspec.Raw, error: Exception) -> ProtocolError:
-    """Make the error for JSON that cannot be decoded.
-
-    What is whole but unreadable (a number out of range, nesting without end) stays so; anything else may have been cut
-    short, and asking again may help.
-    """
-    is_whole = isinstance(error, msgspec.ValidationError | RecursionError)
-    return ProtocolError(f"{what} cannot be read ({shorten(error)})", excerpt=excerpt(raw), transient=not is_whole)
 
 
 def shorten(error: Exception) -> str:

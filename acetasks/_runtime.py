@@ -1,0 +1,30 @@
+"""Settings and dependencies that the parts of one open client share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+    from acetasks.events import Observers
+    from acetasks.policies import PollPolicy, RetryPolicy
+
+
+class Runtime(NamedTuple):
+    """Settings and dependencies of one open client.
+
+    Attributes:
+        policy: How tasks are polled.
+        retry: How failed requests are retried.
+        observers: Receive the client's events.
+        rng: The source of jitter.
+        clock: Returns the loop time, in seconds.
+    """
+
+    policy: PollPolicy
+    retry: RetryPolicy
+    observers: Observers
+    rng: random.Random
+    clock: Callable[[], float]
