@@ -1,37 +1,44 @@
-"""The checks: numbers that a test's author gives, refused by the name of their argument where they make no sense."""
+"""Checks of arguments given by a test's author; error messages name the argument. None is always accepted."""
 
 from __future__ import annotations
 
+import inspect
+
 
 def check_number(name: str, value: object) -> None:
-    """Refuse what is no number; None is nothing to refuse.
-
-    Args:
-        name: What the argument is called.
-        value: What it is.
+    """Check that an argument is a number.
 
     Raises:
-        TypeError: It is something else.
+        TypeError: `value` is not a number.
     """
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise TypeError(f"{name} must be a number, not {value!r}")
+        raise TypeError(f"{name} must be a number, got {value!r}")
 
 
-def check_count(name: str, value: object, *, least: int) -> None:
-    """Refuse what is no whole number of at least so much; None is nothing to refuse.
-
-    Args:
-        name: What the argument is called.
-        value: What it is.
-        least: The least that it may be.
+def check_count(name: str, value: object, *, minimum: int) -> None:
+    """Check that an argument is an integer of at least `minimum`.
 
     Raises:
-        TypeError: It is no whole number.
-        ValueError: It is less.
+        TypeError: `value` is not an integer.
+        ValueError: `value` is below `minimum`.
     """
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number, not {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value!r}")
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
+
+
+def check_function(name: str, function: object) -> None:
+    """Check that an argument is a plain function.
+
+    Raises:
+        TypeError: `function` is not callable, or is a coroutine function.
+    """
+    if function is None:
+        return
+    if not callable(function):
+        raise TypeError(f"{name} must be a function, got {function!r}")
+    if inspect.iscoroutinefunction(function):
+        raise TypeError(f"{name} must be a plain function, got {function!r}: coroutine functions are not awaited")

@@ -1,4 +1,4 @@
-"""How the simulated service writes tasks down, for every provider and in every phase; no server is needed."""
+"""Templates: the records of simulated tasks, for every provider in every phase."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from acetasks.providers import (
     read_record,
     specs,
 )
-from acetasks.testing.gallery import GENERIC, shape_of
-from acetasks.testing.script import Outcome, ScriptedTask
+from acetasks.testing.samples import GENERIC, template_for
+from acetasks.testing.scenario import Outcome, ScriptedTask
 
 if TYPE_CHECKING:
-    from acetasks.testing.looks import Json, Look
+    from acetasks.testing.snapshot import Json, Snapshot
 
 EPOCH = 1_780_000_000.0
 TASK_ID = "7489df4c-ef03-4de0-b598-e9a590793434"
-WAITING = {TaskState.PENDING, TaskState.RUNNING}
+UNFINISHED = {TaskState.PENDING, TaskState.RUNNING}
 
 SLUGS = [spec.slug for spec in specs()]
 SLUGS_WITH_FILES = [spec.slug for spec in specs() if spec.artifacts]
-#: Points of a life of 100 seconds, of which the first 10 are spent in the queue.
-WAITING_TIMES = {"submitted": 0.0, "queued": 5.0, "begun": 10.0, "halfway": 50.0, "late": 80.0, "nearly": 99.9}
+#: Ages of a task of 100 seconds that is queued for the first 10.
+UNFINISHED_AGES = {"submitted": 0.0, "queued": 5.0, "started": 10.0, "halfway": 50.0, "late": 80.0, "nearly": 99.9}
 
 
-def look_at(
+def snapshot_of(
     slug: str,
     at: float = 100.0,
     outcome: Outcome = Outcome.SUCCEEDED,
     *,
     error: tuple[str, str] | None = None,
     spec: ProviderSpec | None = None,
-) -> Look:
-    """Look at a task of 100 seconds at one moment of its life."""
+) -> Snapshot:
+    """Return the snapshot of a task of 100 seconds at an age."""
     task = ScriptedTask(
         provider=slug,
         id=TASK_ID,
@@ -56,39 +56,39 @@ def look_at(
         ends_at=1100.0,
         error=error,
     )
-    return shape_of(slug).look(spec or lookup(slug), task, now=1000.0 + at, epoch=EPOCH)
+    return template_for(slug).snapshot(spec or lookup(slug), task, now=1000.0 + at, epoch=EPOCH)
 
 
 def record_of(slug: str, at: float = 100.0, outcome: Outcome = Outcome.SUCCEEDED) -> Json:
-    """Write the record of a task of 100 seconds at one moment of its life."""
-    return shape_of(slug).record(look_at(slug, at, outcome))
+    """Return the record of a task of 100 seconds at an age."""
+    return template_for(slug).record(snapshot_of(slug, at, outcome))
 
 
-@pytest.mark.parametrize("at", WAITING_TIMES.values(), ids=WAITING_TIMES.keys())
+@pytest.mark.parametrize("at", UNFINISHED_AGES.values(), ids=UNFINISHED_AGES.keys())
 @pytest.mark.parametrize("slug", SLUGS)
-def test_task_that_is_not_done_reads_as_waiting(slug: str, at: float) -> None:
-    """A record in progress is read as pending or running; only dreamina sends nothing while a task is queued."""
+def test_unfinished_record_is_pending_or_running(slug: str, at: float) -> None:
+    """An unfinished record is normalized to pending or running; dreamina alone hides queued tasks."""
     record = record_of(slug, at)
     task = normalize(slug, record)
     if slug == "dreamina" and at < 10.0:
         assert (record, task.state) == ({}, TaskState.NOT_FOUND)
     else:
-        assert task.state in WAITING
+        assert task.state in UNFINISHED
         assert task.id == TASK_ID
         assert task.artifacts == ()
 
 
 @pytest.mark.parametrize("slug", SLUGS)
-def test_finished_task_reads_as_succeeded(slug: str) -> None:
-    """A finished record is read as succeeded, with a file wherever the provider makes files."""
+def test_finished_record_is_succeeded(slug: str) -> None:
+    """A finished record is normalized to succeeded, with a main artifact if the provider generates files."""
     task = normalize(slug, record_of(slug))
     assert (task.state, task.id, task.error) == (TaskState.SUCCEEDED, TASK_ID, None)
     assert any(artifact.role == "main" for artifact in task.artifacts) is bool(lookup(slug).artifacts)
 
 
 @pytest.mark.parametrize("slug", SLUGS)
-def test_failed_task_reads_as_failed(slug: str) -> None:
-    """A failed record is read as failed at once, with a message."""
+def test_failed_record_is_failed(slug: str) -> None:
+    """A failed record is normalized to failed, with a message."""
     task = normalize(slug, record_of(slug, outcome=Outcome.FAILED))
     assert (task.state, task.id, task.artifacts) == (TaskState.FAILED, TASK_ID, ())
     assert task.error is not None
@@ -96,10 +96,10 @@ def test_failed_task_reads_as_failed(slug: str) -> None:
 
 
 @pytest.mark.parametrize("slug", SLUGS)
-def test_scripted_error_is_shown(slug: str) -> None:
-    """A code and message that the script gives can be read from the record, whatever the provider's own form."""
-    look = look_at(slug, outcome=Outcome.FAILED, error=("451", "the harbour is closed"))
-    task = normalize(slug, shape_of(slug).record(look))
+def test_scripted_error_is_in_the_record(slug: str) -> None:
+    """A scripted code and message can be read from the record in every provider's format."""
+    snapshot = snapshot_of(slug, outcome=Outcome.FAILED, error=("451", "the harbour is closed"))
+    task = normalize(slug, template_for(slug).record(snapshot))
     assert task.state is TaskState.FAILED
     assert task.error is not None
     assert "the harbour is closed" in task.error.message
@@ -107,8 +107,8 @@ def test_scripted_error_is_shown(slug: str) -> None:
 
 
 @pytest.mark.parametrize("slug", SLUGS_WITH_FILES)
-def test_task_done_in_part_reads_as_partial(slug: str) -> None:
-    """A partial record is read as partial, with a file and an error."""
+def test_partial_record_is_partial(slug: str) -> None:
+    """A partial record is normalized to partial, with an artifact and an error."""
     task = normalize(slug, record_of(slug, outcome=Outcome.PARTIAL))
     assert (task.state, task.id) == (TaskState.PARTIAL, TASK_ID)
     assert task.artifacts
@@ -117,20 +117,24 @@ def test_task_done_in_part_reads_as_partial(slug: str) -> None:
 
 @pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.FAILED, Outcome.PARTIAL])
 @pytest.mark.parametrize("slug", SLUGS_WITH_FILES)
-def test_other_forms_say_the_same(slug: str, outcome: Outcome) -> None:
-    """What is sent alone, to a blocking submission or in a callback is read as the record in a batch is."""
-    shape, look = shape_of(slug), look_at(slug, outcome=outcome)
-    task = normalize(slug, shape.record(look))
-    for body in (shape.single(look), shape.single(look, has_action=False), shape.response(look)):
+def test_all_formats_of_a_task_agree(slug: str, outcome: Outcome) -> None:
+    """A single record, a blocking submission's response and a callback are normalized like the record in a batch."""
+    template, snapshot = template_for(slug), snapshot_of(slug, outcome=outcome)
+    task = normalize(slug, template.record(snapshot))
+    for body in (
+        template.single_record(snapshot),
+        template.single_record(snapshot, has_action=False),
+        template.final_response(snapshot),
+    ):
         read = normalize(slug, body)
         assert (read.state, read.artifacts) == (task.state, task.artifacts)
-    told = normalize(slug, shape.callback(look))
-    assert (told.id, told.state, told.artifacts) == (TASK_ID, task.state, task.artifacts)
+    callback = normalize(slug, template.callback_body(snapshot))
+    assert (callback.id, callback.state, callback.artifacts) == (TASK_ID, task.state, task.artifacts)
 
 
 @pytest.mark.parametrize("slug", SLUGS)
-def test_record_depends_on_nothing_but_the_task_and_the_time(slug: str) -> None:
-    """Two looks at one moment give the same record, byte for byte, so that every run is the same."""
+def test_record_depends_on_task_and_time_only(slug: str) -> None:
+    """Two records of one task at one time are equal byte for byte."""
     first, second = (msgspec.json.encode(record_of(slug, at=50.0)) for _ in range(2))
     assert first == second
 
@@ -155,50 +159,50 @@ def test_record_depends_on_nothing_but_the_task_and_the_time(slug: str) -> None:
         ("fish", 50.0, None),
     ],
 )
-def test_providers_differ_while_they_work(slug: str, at: float, response: object) -> None:
-    """Each provider has its own way to say that a task is not done."""
+def test_unfinished_responses_differ_by_provider(slug: str, at: float, response: object) -> None:
+    """Each provider has its own response for an unfinished task."""
     assert record_of(slug, at).get("response", msgspec.UNSET) == response
 
 
-def test_openai_sends_nulls_until_the_end() -> None:
-    """A record of openai has `finished_at: null` beside `response: null` while the task is not done."""
+def test_openai_finished_at_is_null_until_the_end() -> None:
+    """An openai record has `finished_at: null` beside `response: null` until the task ends."""
     assert record_of("openai", 50.0)["finished_at"] is None
     assert record_of("openai")["finished_at"] == EPOCH + 1100.0
 
 
-def test_suno_mixes_states_and_sends_previews() -> None:
-    """Of suno's two songs the first is done before the second, which has a preview meanwhile."""
+def test_suno_songs_have_separate_states_and_previews() -> None:
+    """The first of suno's two songs ends before the second, which has a preview in the meantime."""
     early, late = (record_of("suno", at)["response"]["data"] for at in (50.0, 80.0))  # type: ignore[index]
     assert [song["state"] for song in early] == ["running", "running"]
     assert [song["state"] for song in late] == ["succeeded", "running"]
     assert [song["audio_url"].startswith("https://audiopipe.") for song in late] == [False, True]
 
 
-def test_digital_human_claims_success_while_it_works() -> None:
-    """digital-human sends `success: true` and a word from the start, at the top and in the response."""
+def test_running_digital_human_has_success() -> None:
+    """digital-human sends `success: true` and a status from the start, in the record and in the response."""
     record = record_of("digital-human", 50.0)
     assert record["status"] == "processing"
     assert record["response"] == {"success": True, "task_id": TASK_ID, "state": "processing", "progress": 50}
 
 
-def test_minimax_is_wrapped_only_where_it_is_asked_for_alone() -> None:
-    """A record of minimax is wrapped in `task` if it is sent alone; in a batch it stands flat."""
-    look = look_at("minimax", 50.0)
-    record = shape_of("minimax").record(look)
+def test_single_minimax_record_is_wrapped() -> None:
+    """A single minimax record is wrapped in `task`; in a batch it is not."""
+    snapshot = snapshot_of("minimax", 50.0)
+    record = template_for("minimax").record(snapshot)
     assert record["status"] == "running"
-    assert shape_of("minimax").single(look) == {"task": record}
+    assert template_for("minimax").single_record(snapshot) == {"task": record}
 
 
-def test_useapi_job_goes_through_its_words() -> None:
+def test_useapi_job_statuses() -> None:
     """A useapi.net job is created, started, in progress and completed."""
-    words = [record_of("useapi-pixverse", at)["status"] for at in (5.0, 20.0, 60.0, 100.0)]
-    assert words == ["created", "started", "progress", "completed"]
+    statuses = [record_of("useapi-pixverse", at)["status"] for at in (5.0, 20.0, 60.0, 100.0)]
+    assert statuses == ["created", "started", "progress", "completed"]
 
 
-def test_useapi_job_can_be_moderated() -> None:
-    """A scripted code that is one of useapi.net's words for a failure becomes the job's status."""
-    look = look_at("useapi-pixverse", outcome=Outcome.FAILED, error=("moderated", "not this prompt"))
-    assert shape_of("useapi-pixverse").record(look)["status"] == "moderated"
+def test_useapi_failure_status_can_be_scripted() -> None:
+    """A scripted code that is one of useapi.net's failure statuses becomes the job's status."""
+    snapshot = snapshot_of("useapi-pixverse", outcome=Outcome.FAILED, error=("moderated", "not this prompt"))
+    assert template_for("useapi-pixverse").record(snapshot)["status"] == "moderated"
 
 
 @pytest.mark.parametrize(
@@ -213,22 +217,22 @@ def test_useapi_job_can_be_moderated() -> None:
         ("veo", {}),
     ],
 )
-def test_finished_record_has_its_own_times(slug: str, times: Json) -> None:
-    """Providers differ in which times a finished record carries; all tell when it was submitted."""
+def test_timestamps_of_finished_records(slug: str, times: Json) -> None:
+    """Providers differ in the timestamps of a finished record; all have the submission time."""
     record = record_of(slug, at=500.0)
     names = ("started_at", "finished_at", "elapsed", "duration")
     assert {name: record[name] for name in names if name in record} == times
     assert record["created_at"] == EPOCH + 1000.0
 
 
-def test_failure_is_stamped_by_some_only() -> None:
-    """A failed record of openai has a time of finishing, one of veo has none."""
+def test_timestamps_of_failed_records() -> None:
+    """A failed openai record has `finished_at`, a failed veo record does not."""
     assert record_of("openai", outcome=Outcome.FAILED)["finished_at"] == EPOCH + 1100.0
     assert "finished_at" not in record_of("veo", outcome=Outcome.FAILED)
 
 
-def test_veo_tells_the_end_in_another_zone() -> None:
-    """The times of veo's items are in UTC+8 without saying so, to the second; the row in the table knows."""
+def test_veo_times_are_in_another_zone() -> None:
+    """The times of veo's items are in UTC+8 without a zone, to the second; the provider spec has the offset."""
     record = record_of("veo")
     (video,) = record["response"]["data"]  # type: ignore[index]
     assert video["complete_at"] == "2026-05-29 04:45:00"
@@ -245,35 +249,37 @@ def test_veo_tells_the_end_in_another_zone() -> None:
         ("useapi-pixverse", UseapiPixverseJob),
     ],
 )
-def test_documented_responses_are_whole(slug: str, kind: type[msgspec.Struct]) -> None:
-    """The documented systems' finished responses have a value for each field of their type but the error's."""
+def test_documented_responses_are_complete(slug: str, kind: type[msgspec.Struct]) -> None:
+    """The finished responses of the documented providers have every field of their type except the error."""
     decoded = normalize(slug, record_of(slug)).decode(kind)
     missing = {name for name in kind.__struct_fields__ if getattr(decoded, name) is None}
     assert missing <= {"error", "error_details"}
 
 
-def test_captcha_answers_by_what_was_submitted() -> None:
-    """A captcha's result is a token, a text or a solution, after the path it was submitted to."""
-    look = look_at("captcha")
+def test_captcha_result_depends_on_the_submission_path() -> None:
+    """A captcha's result is a token, a text or a solution, depending on the submission path."""
+    snapshot = snapshot_of("captcha")
     results = {}
     for path in ("/captcha/token/turnstile", "/captcha/recognition/image2text", "/captcha/recognition/hcaptcha"):
-        task = msgspec.structs.replace(look.task, path=path)
-        record = shape_of("captcha").record(msgspec.structs.replace(look, task=task))
+        task = msgspec.structs.replace(snapshot.task, path=path)
+        record = template_for("captcha").record(msgspec.structs.replace(snapshot, task=task))
         results[path] = record.keys() & {"token", "text", "solution"}
     assert list(results.values()) == [{"token"}, {"text"}, {"solution"}]
 
 
-def test_request_is_repeated() -> None:
-    """A record repeats what was submitted, and where nothing was, the provider's sample."""
-    look = look_at("luma")
-    asked = msgspec.structs.replace(look, task=msgspec.structs.replace(look.task, request={"prompt": "a fog"}))
-    record = shape_of("luma").record(asked)
+def test_record_contains_the_request() -> None:
+    """A record contains the submitted body or, without one, that of the provider's sample."""
+    snapshot = snapshot_of("luma")
+    submitted = msgspec.structs.replace(
+        snapshot, task=msgspec.structs.replace(snapshot.task, request={"prompt": "a fog"})
+    )
+    record = template_for("luma").record(submitted)
     assert record["request"] == {"prompt": "a fog"}
     assert record["response"]["prompt"] == "a fog"  # type: ignore[index]
     assert record_of("luma")["request"] == {"action": "generate", "prompt": "a lighthouse at dawn"}
 
 
-NEWCOMERS = [
+ARTIFACT_FIELDS = [
     ArtifactField("result.files.*.href", ArtifactKind.FILE),
     ArtifactField("image_url", ArtifactKind.IMAGE),
     ArtifactField("urls.*", ArtifactKind.AUDIO),
@@ -282,29 +288,29 @@ NEWCOMERS = [
 ]
 
 
-@pytest.mark.parametrize("field", NEWCOMERS, ids=lambda field: field.path)
-def test_provider_without_a_shape_gets_its_files(field: ArtifactField) -> None:
-    """The generic shape puts a file where the row of a provider registered later says that files stand."""
-    spec = ProviderSpec(slug="newcomer", artifacts=(field,))
+@pytest.mark.parametrize("field", ARTIFACT_FIELDS, ids=lambda field: field.path)
+def test_generic_template_has_the_artifacts_of_the_spec(field: ArtifactField) -> None:
+    """The generic template has a file at the artifact field of a provider registered later."""
+    spec = ProviderSpec(slug="unlisted", artifacts=(field,))
     task = read_generic(spec)
     assert task.state is TaskState.SUCCEEDED
     assert [(artifact.kind, artifact.role) for artifact in task.artifacts] == [(field.kind, field.role)]
 
 
 @pytest.mark.parametrize("slug", SLUGS_WITH_FILES)
-def test_generic_shape_serves_every_row(slug: str) -> None:
-    """Every row of the table could do without a shape of its own."""
+def test_generic_template_works_for_every_provider(slug: str) -> None:
+    """The generic template is normalized correctly with the spec of every provider."""
     spec = lookup(slug)
     assert read_generic(spec).state is TaskState.SUCCEEDED
     assert read_generic(spec).artifacts
-    assert read_generic(spec, at=5.0).state in WAITING
-    assert read_generic(spec, at=50.0).state in WAITING
+    assert read_generic(spec, at=5.0).state in UNFINISHED
+    assert read_generic(spec, at=50.0).state in UNFINISHED
     assert read_generic(spec, outcome=Outcome.FAILED).state is TaskState.FAILED
     assert read_generic(spec, outcome=Outcome.PARTIAL).state is TaskState.PARTIAL
 
 
 def read_generic(spec: ProviderSpec, at: float = 100.0, outcome: Outcome = Outcome.SUCCEEDED) -> Task:
-    """Write a task down in the generic shape and read it by a row."""
-    look = look_at("no-such-slug", at, outcome, spec=spec)
-    assert shape_of("no-such-slug") is GENERIC
-    return read_record(spec, msgspec.json.encode(GENERIC.record(look))).task
+    """Return the task normalized from a record of the generic template."""
+    snapshot = snapshot_of("no-such-slug", at, outcome, spec=spec)
+    assert template_for("no-such-slug") is GENERIC
+    return read_record(spec, msgspec.json.encode(GENERIC.record(snapshot))).task

@@ -1,0 +1,152 @@
+"""Request parsing: from method and path to the provider, and from the body to a tasks call or a submission.
+
+A rejected request is parsed as well: whether the rejection is sent depends on the scripted faults.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import web
+
+from acetasks.providers.spec import SLUG, ProviderSpec, Service, TasksCall
+from acetasks.providers.table import lookup, specs
+from acetasks.testing.requests import Action, TasksQuery, parse_body, parse_query_string
+from acetasks.testing.responses import RequestRejectedError, documented_error
+from acetasks.testing.snapshot import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from acetasks.testing.faults import RecordedRequest
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A provider's tasks call or submission."""
+
+    spec: ProviderSpec
+    is_tasks_call: bool
+
+
+class RouteTable:
+    """Routes by method and path, including those of providers registered while the server runs."""
+
+    def __init__(self) -> None:
+        self._routes: dict[tuple[str, str], Route] = {}
+        self._roots: set[str] = set()
+        self._load()
+
+    def __repr__(self) -> str:
+        return f"<RouteTable providers={len({route.spec.slug for route in self._routes.values()})}>"
+
+    def find(self, method: str, path: str) -> Route | None:
+        """Return the route of a request, or None if the service has no such endpoint."""
+        route = self._routes.get((method, path))
+        # Providers may have been registered or replaced since the table was loaded.
+        if route is None or lookup(route.spec.slug) is not route.spec:
+            self._load()
+            route = self._routes.get((method, path))
+        return route or self._find_unlisted(method, path)
+
+    def _load(self) -> None:
+        self._routes = {key: route for spec in specs() for key, route in _routes_of(spec)}
+        self._roots = {path.split("/")[1] for _, path in self._routes}
+
+    def _find_unlisted(self, method: str, path: str) -> Route | None:
+        """Return the standard route of a provider without a spec: `/<slug>/tasks`, or any other path to submit."""
+        _, root, *rest = path.split("/") if path.count("/") > 1 else ("", "", "")
+        if method != "POST" or root in self._roots or not SLUG.fullmatch(root) or not all(rest):
+            return None
+        return Route(lookup(root), is_tasks_call=rest == ["tasks"])
+
+
+class TasksRequest(msgspec.Struct, frozen=True):
+    """A provider's tasks call."""
+
+    spec: ProviderSpec
+    query: TasksQuery
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """A submission to a provider."""
+
+    spec: ProviderSpec
+    body: Json
+
+
+class ParsedRequest(msgspec.Struct, frozen=True):
+    """The addressed service, and the request's content or the reason to reject it."""
+
+    service: Service
+    content: TasksRequest | Submission | RequestRejectedError
+
+
+class RequestParser:
+    """Parses requests and completes their records."""
+
+    def __init__(self) -> None:
+        self._routes = RouteTable()
+
+    def __repr__(self) -> str:
+        return f"<RequestParser {self._routes!r}>"
+
+    async def parse(self, request: web.BaseRequest, record: RecordedRequest, *, token: str) -> ParsedRequest:
+        """Parse a request and set the provider, action and ids of its record.
+
+        Args:
+            request: The request.
+            record: The record of the request.
+            token: The bearer token that the request must have.
+        """
+        route = self._routes.find(record.method, record.path)
+        service = Service.ACEDATA if route is None else route.spec.service
+        if route is not None:
+            record.provider = route.spec.slug
+        if request.headers.get("Authorization") != f"Bearer {token}":
+            return ParsedRequest(service, documented_error(service, 401))
+        if route is None:
+            return ParsedRequest(service, documented_error(service, 404))
+        try:
+            content = await _parse_content(request, route)
+        except RequestRejectedError as error:
+            return ParsedRequest(service, error)
+        if isinstance(content, TasksRequest):
+            record.action, record.ids = content.query.action, content.query.ids
+        else:
+            record.action = Action.SUBMIT
+        return ParsedRequest(service, content)
+
+
+async def _parse_content(request: web.BaseRequest, route: Route) -> TasksRequest | Submission:
+    spec = route.spec
+    if not route.is_tasks_call:
+        return Submission(spec, await _read_json(request))
+    if request.method == "GET":
+        return TasksRequest(spec, parse_query_string(spec, request.query))
+    return TasksRequest(spec, parse_body(spec, await _read_json(request)))
+
+
+async def _read_json(request: web.BaseRequest) -> Json:
+    """Return a request's JSON object.
+
+    Raises:
+        RequestRejectedError: The body is not a JSON object, or is larger than the service accepts.
+    """
+    try:
+        body = msgspec.json.decode(await request.read())
+    except web.HTTPRequestEntityTooLarge:
+        raise RequestRejectedError(413, "request_too_large", "Request body is too large.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise RequestRejectedError(400, "bad_request", "The request body is no JSON.") from None
+    if not isinstance(body, dict):
+        raise RequestRejectedError(400, "bad_request", "The request body must be a JSON object.")
+    return body
+
+
+def _routes_of(spec: ProviderSpec) -> Iterator[tuple[tuple[str, str], Route]]:
+    for path in spec.submit_paths:
+        yield ("POST", path), Route(spec, is_tasks_call=False)
+    method = "GET" if spec.tasks_call is TasksCall.QUERY else "POST"
+    for path in {spec.path, spec.path.rstrip("/")}:
+        yield (method, path), Route(spec, is_tasks_call=True)

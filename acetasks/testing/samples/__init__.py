@@ -1,0 +1,21 @@
+"""Templates of all providers, by slug.
+
+The formats are those of the services' documents and of their official clients' tests, as of November 2026; files,
+ids and prompts are made up. A provider without a template gets the generic one, which has a file at an artifact field
+of the provider's spec.
+"""
+
+from __future__ import annotations
+
+from acetasks.testing.samples import documented, images, others, videos
+from acetasks.testing.samples.common import ALL_TIMESTAMPS, success_ack
+from acetasks.testing.templates import Template
+
+GENERIC = Template(timestamps=ALL_TIMESTAMPS, timestamps_on_failure=True, ack=success_ack)
+
+_TEMPLATES = {**documented.TEMPLATES, **videos.TEMPLATES, **images.TEMPLATES, **others.TEMPLATES}
+
+
+def template_for(slug: str) -> Template:
+    """Return a provider's template, or the generic one."""
+    return _TEMPLATES.get(slug, GENERIC)

@@ -1,0 +1,142 @@
+"""Simulated service: from a parsed request to its sent response, with submissions, callbacks and faults."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from acetasks.testing.delivery import DeliveryOptions, loop_time, send, sleep_until, wait_before_response
+from acetasks.testing.faults import FaultFunctionError
+from acetasks.testing.responses import RequestRejectedError, documented_error, json_response
+from acetasks.testing.routing import Submission
+from acetasks.testing.samples import template_for
+from acetasks.testing.scenario import Outcome, Phase, Scenario
+from acetasks.testing.snapshot import fake_uuid
+from acetasks.testing.tasks_api import TasksApi
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from acetasks.testing.callbacks import CallbackSender
+    from acetasks.testing.faults import Fault, FaultList, RecordedRequest
+    from acetasks.testing.responses import RawResponse
+    from acetasks.testing.routing import ParsedRequest
+    from acetasks.testing.scenario import ScriptedTask
+    from acetasks.testing.snapshot import Snapshot
+    from acetasks.testing.templates import Template
+
+_NO_OPTIONS = DeliveryOptions()
+
+
+class SimulatedService:
+    """Responds to parsed requests.
+
+    Args:
+        scenario: The tasks; submissions are added.
+        faults: The faults.
+        callbacks: Posts the callbacks of submissions.
+        epoch: The loop's time zero, in seconds since the epoch.
+
+    Attributes:
+        submissions: Number of tasks submitted over HTTP.
+        function_errors: Exceptions raised by `when` and `edit` functions of faults.
+    """
+
+    def __init__(self, scenario: Scenario, faults: FaultList, callbacks: CallbackSender, *, epoch: float) -> None:
+        self.submissions = 0
+        self.function_errors: list[BaseException] = []
+        self._scenario = scenario
+        self._faults = faults
+        self._callbacks = callbacks
+        self._epoch = epoch
+        self._tasks_api = TasksApi(scenario, epoch=epoch)
+        self._trace_number = 0
+
+    def __repr__(self) -> str:
+        return f"<SimulatedService {self._scenario!r} submissions={self.submissions}>"
+
+    async def respond(
+        self, request: web.BaseRequest, parsed: ParsedRequest, record: RecordedRequest
+    ) -> web.StreamResponse:
+        """Process a request, apply the fault that hits it, and send the response."""
+        options = _NO_OPTIONS
+        try:
+            fault = record.fault = self._faults.choose(record)
+            response = await self._build_response(parsed, fault, record)
+            if fault is not None:
+                options = fault.effect.delivery
+        except FaultFunctionError as error:
+            self.function_errors.append(error.cause)
+            rejection = RequestRejectedError(500, "api_error", str(error))
+            response = rejection.to_response(parsed.service, self._new_trace_id())
+        await wait_before_response(request, options)
+        record.status = response.status
+        return await send(request, response, options, date=self._epoch + loop_time())
+
+    async def _build_response(self, parsed: ParsedRequest, fault: Fault | None, record: RecordedRequest) -> RawResponse:
+        """Return the real response, or the one that a fault replaces it with.
+
+        Raises:
+            FaultFunctionError: The `edit` function of the fault raised an exception.
+        """
+        if fault is not None and fault.effect.replaces_response:
+            return fault.effect.replacement(parsed.service, self._new_trace_id())
+        limit = None if fault is None else fault.effect.limit
+        try:
+            response = await self._process(parsed, limit, record)
+        except RequestRejectedError as error:
+            response = error.to_response(parsed.service, self._new_trace_id())
+        return response if fault is None else fault.rewrite(response)
+
+    async def _process(self, parsed: ParsedRequest, record_limit: int | None, record: RecordedRequest) -> RawResponse:
+        content = parsed.content
+        if isinstance(content, RequestRejectedError):
+            raise content
+        if isinstance(content, Submission):
+            return await self._submit(content, record)
+        return self._tasks_api.respond(content.spec, content.query, now=loop_time(), record_limit=record_limit)
+
+    async def _submit(self, submission: Submission, record: RecordedRequest) -> RawResponse:
+        """Create a task; return its acknowledgement, or its final response if the submission blocks.
+
+        Raises:
+            RequestRejectedError: The submission blocks and its task's outcome is `NOT_FOUND`.
+        """
+        spec, body = submission.spec, submission.body
+        template = template_for(spec.slug)
+        rule = self._scenario.pop_rule(spec.slug)
+        task = self._scenario.add(spec, rule, now=loop_time(), request=body, path=record.path)
+        self.submissions += 1
+        record.ids = (task.id,)
+        url = body.get(template.callback_field)
+        if isinstance(url, str) and url:
+            self._schedule_callback(submission, template, task, url)
+        if body.get("async") is True or url or not spec.accepts_async:
+            snapshot = template.snapshot(spec, task, now=task.created, epoch=self._epoch)
+            snapshot = msgspec.structs.replace(snapshot, phase=Phase.QUEUED)
+            return json_response(template.ack_status, template.ack(snapshot))
+        await sleep_until(task.finishes_at)
+        if task.outcome is Outcome.NOT_FOUND:
+            raise documented_error(spec.service, 504)
+        snapshot = self._final_snapshot(submission, template, task)
+        status = template.failed_status if snapshot.phase is Phase.FAILED else 200
+        return json_response(status, template.final_response(snapshot))
+
+    def _schedule_callback(self, submission: Submission, template: Template, task: ScriptedTask, url: str) -> None:
+        if task.outcome is Outcome.NOT_FOUND or task.outcome is Outcome.FOREVER:
+            return
+
+        def build() -> bytes:
+            return msgspec.json.encode(template.callback_body(self._final_snapshot(submission, template, task)))
+
+        self._callbacks.schedule(task.finishes_at, task_id=task.id, url=url, build=build)
+
+    def _final_snapshot(self, submission: Submission, template: Template, task: ScriptedTask) -> Snapshot:
+        # A timer may fire slightly before its time.
+        now = max(loop_time(), task.finishes_at)
+        return template.snapshot(submission.spec, task, now=now, epoch=self._epoch)
+
+    def _new_trace_id(self) -> str:
+        self._trace_number += 1
+        return fake_uuid(f"refusal {self._trace_number}")
