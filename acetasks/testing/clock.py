@@ -1,11 +1,10 @@
-"""The virtual clock: an event loop whose time jumps to the next timer as soon as nothing else can happen.
+"""Virtual clock: an event loop whose time jumps to the next timer as soon as nothing else can happen.
 
-A test of ten minutes of polling takes a millisecond and ends at exactly the same virtual time everywhere.
-Real sockets and threads keep working: time stands still until the kernel has delivered what one socket of the
-loop sent to another, and until every call in a thread has come back.
+A test of ten minutes of polling takes a millisecond and ends at exactly the same virtual time on every machine. Real
+sockets and threads keep working: time stands still until the kernel has delivered all data between sockets of the
+loop, and until every call in a thread has returned.
 
-This module and the selector beside it stand alone: they know the standard library and nothing else of acetasks, so
-that any test can use them.
+This module and `loopback` import only the standard library, so that any test can use them.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ _Arguments = TypeVarTuple("_Arguments")
 
 @dataclass(frozen=True, slots=True)
 class StuckTask:
-    """A task that was waiting when the virtual clock could not go on.
+    """A task that was waiting when the virtual clock was stuck.
 
     Attributes:
         name: The task's name.
-        frames: Where it waits, as `file:line in function`, from its own coroutine to the innermost await.
+        frames: Its stack as `file:line in function`, from its own coroutine to the innermost await.
     """
 
     name: str
@@ -42,11 +41,11 @@ class StuckTask:
 
 
 class VirtualClockDeadlockError(Exception):
-    """Raised when all that runs on a virtual clock waits for what cannot come; trying again does not help.
+    """Raised when nothing on a virtual clock can wake a task; a retry does not help.
 
     Attributes:
-        time: The virtual time, in seconds, at which everything stood still.
-        tasks: The tasks that are not done, oldest first if they have their default names.
+        time: The virtual time, in seconds.
+        tasks: The unfinished tasks, oldest first if they have their default names.
     """
 
     def __init__(self, reason: str, *, time: float, tasks: tuple[StuckTask, ...]) -> None:
@@ -54,30 +53,29 @@ class VirtualClockDeadlockError(Exception):
         self.tasks = tasks
         waiting = "".join("\n    ".join((f"\n  {task.name}", *task.frames)) for task in tasks)
         super().__init__(
-            f"at virtual time {time!r} s {reason}; use the real clock if what is awaited comes from another"
-            f" process or from a thread that the loop did not start; tasks that wait:{waiting or ' none'}"
+            f"at virtual time {time!r} s {reason}; use the real clock to wait for another process or for a thread that"
+            f" the loop did not start; waiting tasks:{waiting or ' none'}"
         )
 
 
 class VirtualClockLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time jumps to the next timer when it would otherwise have to wait for that.
+    """An event loop whose time jumps to the next timer instead of waiting for it.
 
-    Each jump ends at exactly the time a timer was set for; callbacks, sockets and threads take no time. A
-    thread counts if it was put to work through the loop (`asyncio.to_thread`, `run_in_executor`, name
-    resolution) or through `anyio.to_thread`. Whether other processes, loops and threads will yet answer, the
-    loop cannot know: tests with those belong on the real clock. A task that spins on `sleep(0)` keeps time
-    standing still.
+    Each jump ends at exactly the time of a timer; callbacks, sockets and threads take no virtual time. Calls in
+    threads count if they were started through the loop (`asyncio.to_thread`, `run_in_executor`, name resolution) or
+    through `anyio.to_thread`. The loop cannot detect activity of other processes, loops and threads: tests with
+    those need the real clock. While a task spins on `sleep(0)`, time stands still.
 
     Args:
-        start: The virtual time, in seconds, at which the clock starts.
-        io_patience: Real seconds to wait for news from outside, which may be on its way, when no timer is set
-            and no thread works; then the loop is declared stuck.
-        thread_patience: Real seconds to wait for calls in threads before the loop is declared stuck: a thread
-            may itself wait for virtual time to pass, which it does not while the thread works.
+        start: The initial virtual time, in seconds.
+        io_patience: Timeout, in real seconds, for I/O from outside the loop when there is neither a timer nor a call
+            in a thread; then `VirtualClockDeadlockError` is raised.
+        thread_patience: Timeout, in real seconds, for calls in threads before `VirtualClockDeadlockError` is raised: a
+            thread may itself be waiting for virtual time, which stands still until it returns.
     """
 
-    # asyncio's heap of timers, and its rounding of their times. There is no public way to ask for the next
-    # timer; both have had these names and meanings since Python 3.4, but the type stubs leave them out.
+    # asyncio's heap of timers, and the resolution of their times. There is no public API for the next timer; both
+    # have had these names and meanings since Python 3.4, but the type stubs omit them.
     _scheduled: list[asyncio.TimerHandle]
     _clock_resolution: float
 
@@ -91,26 +89,21 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         self._set_time(float(start))
 
     def __repr__(self) -> str:
-        """Tell the time, the state, and what the loop may be waiting for."""
         state = "closed" if self.is_closed() else "running" if self.is_running() else "idle"
         timers, calls = len(self._scheduled), self._count_calls_in_threads()
         return f"<VirtualClockLoop time={self._now!r} {state}, {timers} timers, {calls} calls in threads>"
 
     def time(self) -> float:
-        """Tell the virtual time.
-
-        Returns:
-            Seconds, which begin at `start` and never run back.
-        """
+        """Return the virtual time, in seconds; it begins at `start` and never decreases."""
         return self._now
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[*_Arguments], _Result], *args: *_Arguments
     ) -> asyncio.Future[_Result]:
-        """Call a function in a thread, or whatever else the executor has, while virtual time stands still.
+        """Call a function in an executor while virtual time stands still.
 
         Args:
-            executor: Where to call it; None means the loop's own threads.
+            executor: The executor; None means the loop's default threads.
             func: The function.
             args: Its arguments.
 
@@ -123,11 +116,11 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         return future
 
     async def shutdown_default_executor(self, *timeout: float | None) -> None:
-        """Wait until the loop's own threads have ended, while virtual time stands still.
+        """Wait until the loop's default threads have ended, while virtual time stands still.
 
         Args:
-            timeout: From Python 3.12 on, the seconds after which asyncio gives up with a warning. As virtual
-                ones they pass at once when the threads have taken `thread_patience` real seconds.
+            timeout: From Python 3.12 on, the seconds after which asyncio gives up with a warning. They are virtual,
+                so they pass at once after `thread_patience` real seconds.
         """
         self._is_joining_threads = True
         try:
@@ -137,14 +130,14 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
 
     def _set_time(self, now: float) -> None:
         self._now = now
-        # asyncio runs timers early that are due within this resolution. One step of floating point is the
-        # least that still runs those due now. The nanosecond it starts with would run others along with them,
-        # and none at all beyond 2**24 s, where adding a nanosecond changes nothing.
+        # asyncio also runs timers that are due within this resolution. One unit in the last place is the minimum that
+        # runs timers due now. The default of a nanosecond would run later timers too, and none at all beyond 2**24 s,
+        # where adding a nanosecond changes nothing.
         self._clock_resolution = math.ulp(now)
 
     def _count_calls_in_threads(self) -> int:
-        # anyio's threads tell the loop nothing before they are done. But each is on a list of idle ones unless
-        # it works, and only the loop's own thread takes it off and puts it back: from here, that is exact.
+        # anyio's threads do not report to the loop before they return. But each is in a list of idle workers unless it
+        # is in use, and only the loop's own thread changes that list, so the count is exact here.
         return len(self._calls_in_threads) + sum(
             getattr(thread, "loop", None) is self
             and not getattr(thread, "stopping", True)
@@ -153,11 +146,11 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         )
 
     def _wait_or_jump(self) -> Events:
-        """Wait in real time for what is under way, or else move the virtual time; nothing is ready."""
-        # 1. The kernel has yet to deliver something from one socket of ours to another.
+        """Wait in real time for pending I/O and threads, or advance the virtual time; called when nothing is ready."""
+        # 1. The kernel has not delivered everything between sockets of this loop.
         if events := self._virtual_selector.await_deliveries():
             return events
-        # 2. A thread works. If all that is left is to join threads, asyncio's own limit on that may pass.
+        # 2. Calls in threads. If the loop is only joining threads, asyncio's own timeout may pass.
         calls = self._count_calls_in_threads()
         if calls or self._is_joining_threads:
             if events := self._virtual_selector.select_in_real_time(self._thread_patience):
@@ -166,16 +159,15 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
                 raise self._build_error(
                     f"{calls} calls in threads have not returned for {self._thread_patience} real seconds"
                 )
-        # 3. A timer is set: jump right to it, even past the day that asyncio would wait at most. One set for
-        #    infinity never comes.
+        # 3. A timer: jump to it, even beyond the day that asyncio waits at most. A timer at infinity never fires.
         when = self._scheduled[0].when() if self._scheduled else math.inf
         if when < math.inf:
             self._set_time(when)
             return []
-        # 4. Nothing is left that could wake a task, unless something comes from outside.
+        # 4. Only I/O from outside the loop could wake a task.
         events = self._virtual_selector.select_in_real_time(self._io_patience)
         if not events and not self._is_joining_threads:
-            raise self._build_error("nothing is ready, no timer is set, no thread works, no socket has news")
+            raise self._build_error("nothing is ready: no timer, no call in a thread, no socket event")
         return events
 
     def _build_error(self, reason: str) -> VirtualClockDeadlockError:
@@ -185,11 +177,11 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[object, None, _Result], *, start: float = 0.0) -> _Result:
-    """Run a coroutine to its end on a new virtual clock.
+    """Run a coroutine on a new virtual clock.
 
     Args:
         main: The coroutine.
-        start: The virtual time, in seconds, at which the clock starts.
+        start: The initial virtual time, in seconds.
 
     Returns:
         What the coroutine returns.
@@ -202,7 +194,7 @@ def run(main: Coroutine[object, None, _Result], *, start: float = 0.0) -> _Resul
 
 
 def _list_frames(awaited: object) -> Iterator[str]:
-    # A task's own get_stack() ends at its outermost coroutine, which seldom says what is waited for.
+    # Task.get_stack() ends at the outermost coroutine, which seldom shows what is awaited.
     while awaited is not None:
         prefix = next((prefix for prefix in ("cr", "gi", "ag") if hasattr(awaited, f"{prefix}_frame")), None)
         frame = getattr(awaited, f"{prefix}_frame", None)

@@ -1,4 +1,4 @@
-"""The virtual clock: exact times, sockets and threads before time, and a clear end where nothing can happen."""
+"""Virtual clock: exact times, sockets and threads before timers, and deadlock errors."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from acetasks.testing.clock import VirtualClockDeadlockError, VirtualClockLoop, 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
-# Real seconds that a thread works for: long for the loop, short for whoever waits for the tests.
+# Real seconds of work in a thread: long for the loop, short for the test run.
 WORK = 0.01
 
-# A socket's option that Python has no name for: how many bytes a second Linux sends. What is sent at this rate
-# stays with the kernel for some milliseconds.
+# A socket option of Linux that Python does not define: the maximum bytes sent per second. At this rate, data stays in
+# the kernel for some milliseconds.
 SO_MAX_PACING_RATE = 47
-SLOWLY = 20_000_000
+PACING_RATE = 20_000_000
 PAYLOAD = bytes(200_000)
 
 on_linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux paces its sockets")
 
 
 def now() -> float:
-    """Tell the running loop's time."""
+    """Return the running loop's time."""
     return asyncio.get_running_loop().time()
 
 
 @contextlib.asynccontextmanager
-async def tempting_timer() -> AsyncIterator[None]:
-    """Keep a timer set so close that any jump at all is one to it."""
+async def near_timer() -> AsyncIterator[None]:
+    """Keep a timer set so close that any jump reaches it."""
     timer = asyncio.get_running_loop().call_later(1e-9, lambda: None)
     yield
     timer.cancel()
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Greet, then send back all that comes until the other end stops sending."""
+    """Send a greeting, then send back all data until the other end stops sending."""
     writer.write(b"hello")
     writer.write(await reader.read())
 
@@ -60,7 +60,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 async def connection(
     handler: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], host: str = "127.0.0.1"
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Connect to a server of the same loop, which closes its end when the handler is done."""
+    """Connect to a server of the same loop, which closes its end when the handler returns."""
     served = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -76,7 +76,7 @@ async def connection(
 
 
 async def close(writer: asyncio.StreamWriter) -> None:
-    """Close one end of a connection, of which the other end may have been aborted."""
+    """Close one end of a connection whose other end may have been aborted."""
     writer.close()
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()
@@ -97,8 +97,8 @@ async def website(handler: Callable[[web.Request], Awaitable[web.StreamResponse]
 # ------------------------------------------------------------------------------------------------------- time
 
 
-def test_timers_run_in_order_at_their_own_times() -> None:
-    """Timers run in the order of their times, each at exactly its own, in whatever order they were set."""
+def test_timers_run_in_order_at_exact_times() -> None:
+    """Timers run in the order of their times, each at exactly its time."""
 
     async def main() -> list[tuple[str, float]]:
         loop = asyncio.get_running_loop()
@@ -111,8 +111,8 @@ def test_timers_run_in_order_at_their_own_times() -> None:
     assert run(main()) == [("early", 0.1), ("middle", 2.5), ("late", 600.0)]
 
 
-def test_the_clock_is_as_exact_as_floating_point() -> None:
-    """Thirty sleeps of 0.1 s end where thirty additions do, without any drift of their own."""
+def test_clock_is_as_exact_as_floating_point() -> None:
+    """Thirty sleeps of 0.1 s end exactly where thirty additions do."""
 
     async def main() -> list[float]:
         times = []
@@ -127,8 +127,8 @@ def test_the_clock_is_as_exact_as_floating_point() -> None:
     assert run(main()) == expected
 
 
-def test_timers_closer_than_a_nanosecond_keep_their_own_times() -> None:
-    """A timer that follows another by one step of floating point is not run along with it."""
+def test_timers_closer_than_a_nanosecond_run_separately() -> None:
+    """A timer that is one unit in the last place after another runs at its own time."""
 
     async def main() -> list[float]:
         loop = asyncio.get_running_loop()
@@ -141,8 +141,8 @@ def test_timers_closer_than_a_nanosecond_keep_their_own_times() -> None:
     assert run(main()) == [1.0, math.nextafter(1.0, 2.0)]
 
 
-def test_time_starts_where_it_is_told_even_far_off() -> None:
-    """A clock that starts at a date of today, far beyond a nanosecond's reach, still runs its timers exactly."""
+def test_clock_starts_at_a_given_time() -> None:
+    """A clock that starts at a Unix time of today still runs its timers exactly."""
 
     async def main() -> tuple[float, float]:
         started = now()
@@ -153,8 +153,8 @@ def test_time_starts_where_it_is_told_even_far_off() -> None:
     assert run(main(), start=1_700_000_000.0) == (1_700_000_000.0, 1_700_000_000.25)
 
 
-def test_a_sleep_of_a_month_ends_at_its_exact_time() -> None:
-    """A sleep beyond the day that asyncio waits at most ends where one addition does, not thirty."""
+def test_sleep_of_a_month_ends_at_its_exact_time() -> None:
+    """A sleep beyond asyncio's maximum wait of a day ends where one addition does."""
 
     async def main() -> float:
         await asyncio.sleep(30 * 86_400)
@@ -164,10 +164,10 @@ def test_a_sleep_of_a_month_ends_at_its_exact_time() -> None:
 
 
 def test_time_stands_still_while_callbacks_are_ready() -> None:
-    """A thousand turns of the loop take no time although a timer is due soon."""
+    """A thousand iterations of the loop take no time although a timer is due soon."""
 
     async def main() -> float:
-        async with tempting_timer():
+        async with near_timer():
             for _ in range(1000):
                 await asyncio.sleep(0)
             return now()
@@ -176,25 +176,25 @@ def test_time_stands_still_while_callbacks_are_ready() -> None:
 
 
 async def wait_with_asyncio_timeout() -> None:
-    """Wait under asyncio's scope."""
+    """Wait with `asyncio.timeout`."""
     async with asyncio.timeout(5):
         await asyncio.sleep(600)
 
 
 async def wait_with_wait_for() -> None:
-    """Wait under asyncio's function."""
+    """Wait with `asyncio.wait_for`."""
     await asyncio.wait_for(asyncio.Event().wait(), 5)
 
 
 async def wait_with_anyio() -> None:
-    """Wait under anyio's scope."""
+    """Wait with `anyio.fail_after`."""
     with anyio.fail_after(5):
         await anyio.sleep_forever()
 
 
 @pytest.mark.parametrize("wait", [wait_with_asyncio_timeout, wait_with_wait_for, wait_with_anyio])
-def test_time_limits_end_on_time(wait: Callable[[], Coroutine[object, None, None]]) -> None:
-    """The time limits of asyncio and anyio end a wait at exactly the time they name."""
+def test_timeouts_end_on_time(wait: Callable[[], Coroutine[object, None, None]]) -> None:
+    """The timeouts of asyncio and anyio end a wait at exactly their time."""
 
     async def main() -> float:
         with pytest.raises(TimeoutError):
@@ -208,11 +208,11 @@ def test_time_limits_end_on_time(wait: Callable[[], Coroutine[object, None, None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_a_conversation_over_sockets_takes_no_time(host: str) -> None:
-    """Connecting, a greeting, an echo and both ends' closing all happen before the next timer."""
+def test_socket_exchange_takes_no_time(host: str) -> None:
+    """A connect, a greeting, an echo and a close of both ends all happen before the next timer."""
 
     async def main() -> tuple[bytes, float]:
-        async with tempting_timer(), connection(echo, host) as (reader, writer):
+        async with near_timer(), connection(echo, host) as (reader, writer):
             assert await reader.readexactly(5) == b"hello"
             writer.write(b"again")
             writer.write_eof()
@@ -225,14 +225,14 @@ def test_a_conversation_over_sockets_takes_no_time(host: str) -> None:
     assert run(main()) == (b"again", 0.0)
 
 
-def test_an_aborted_connection_is_noticed_in_no_time() -> None:
-    """The other end hears of a reset connection before the next timer."""
+def test_reset_is_received_in_no_time() -> None:
+    """The other end receives a reset before the next timer."""
 
     async def abort(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.abort()
 
     async def main() -> float:
-        async with tempting_timer(), connection(abort) as (reader, _):
+        async with near_timer(), connection(abort) as (reader, _):
             with contextlib.suppress(ConnectionError):
                 assert await reader.read() == b""
             return now()
@@ -240,17 +240,17 @@ def test_an_aborted_connection_is_noticed_in_no_time() -> None:
     assert run(main()) == 0.0
 
 
-def test_an_http_exchange_takes_no_time() -> None:
-    """An aiohttp client gets an aiohttp server's answer before the next timer, on new and on kept connections."""
+def test_http_exchange_takes_no_time() -> None:
+    """An aiohttp client gets a response before the next timer, on new and on kept connections."""
 
-    async def answer(request: web.Request) -> web.Response:
+    async def pong(request: web.Request) -> web.Response:
         response = web.Response(text="pong")
         if "close" in request.query:
             response.force_close()
         return response
 
     async def main() -> float:
-        async with website(answer) as url, ClientSession() as session, tempting_timer():
+        async with website(pong) as url, ClientSession() as session, near_timer():
             for query in ("", "", "?close", "") * 5:
                 async with session.get(url + query) as response:
                     assert await response.text() == "pong"
@@ -259,15 +259,15 @@ def test_an_http_exchange_takes_no_time() -> None:
     assert run(main()) == 0.0
 
 
-def test_a_slow_http_server_takes_exactly_its_own_time() -> None:
-    """Answers that a server sleeps over arrive at the exact times it wakes, at once or one by one."""
+def test_http_response_takes_exactly_the_server_s_sleep() -> None:
+    """Responses that a server delays arrive at exact times, concurrent or not."""
 
-    async def doze(request: web.Request) -> web.Response:
+    async def slow_response(request: web.Request) -> web.Response:
         await asyncio.sleep(float(request.query["seconds"]))
         return web.Response()
 
     async def main() -> list[float]:
-        async with website(doze) as url, ClientSession() as session:
+        async with website(slow_response) as url, ClientSession() as session:
 
             async def get(seconds: float) -> float:
                 async with session.get(url, params={"seconds": str(seconds)}) as response:
@@ -283,15 +283,15 @@ def test_a_slow_http_server_takes_exactly_its_own_time() -> None:
 
 
 async def pace(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Make the kernel hold back what is sent, which it does from the tenth segment on."""
+    """Make the kernel delay sent data, which it does from the tenth segment on."""
     for _ in range(20):
         writer.write(b".")
         await reader.readexactly(1)
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, SLOWLY)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, PACING_RATE)
 
 
 async def count_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer each dot, then tell how many bytes followed."""
+    """Echo each dot, then confirm the payload."""
     for _ in range(20):
         writer.write(await reader.readexactly(1))
     await reader.readexactly(len(PAYLOAD))
@@ -299,11 +299,11 @@ async def count_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 
 
 @on_linux_only
-def test_bytes_that_the_kernel_holds_back_arrive_before_the_next_timer() -> None:
-    """Time stands still until the kernel has sent what it has not even begun to send."""
+def test_delayed_bytes_arrive_before_the_next_timer() -> None:
+    """Time stands still until the kernel has sent all queued data."""
 
     async def main() -> tuple[bytes, float]:
-        async with connection(count_bytes) as (reader, writer), tempting_timer():
+        async with connection(count_bytes) as (reader, writer), near_timer():
             await pace(reader, writer)
             writer.write(PAYLOAD)
             return await reader.readexactly(3), now()
@@ -312,8 +312,8 @@ def test_bytes_that_the_kernel_holds_back_arrive_before_the_next_timer() -> None
 
 
 @on_linux_only
-def test_the_end_of_a_closed_connection_arrives_before_the_next_timer() -> None:
-    """Time stands still until the other end has all of what was sent before a socket was closed."""
+def test_delayed_end_of_connection_arrives_before_the_next_timer() -> None:
+    """Time stands still until the other end has received all data sent before a close."""
 
     async def main() -> tuple[int, float]:
         received: asyncio.Future[tuple[int, float]] = asyncio.get_running_loop().create_future()
@@ -323,7 +323,7 @@ def test_the_end_of_a_closed_connection_arrives_before_the_next_timer() -> None:
                 writer.write(await reader.readexactly(1))
             received.set_result((len(await reader.read()), now()))
 
-        async with connection(receive) as (reader, writer), tempting_timer():
+        async with connection(receive) as (reader, writer), near_timer():
             await pace(reader, writer)
             writer.write(PAYLOAD)
             writer.close()
@@ -332,8 +332,8 @@ def test_the_end_of_a_closed_connection_arrives_before_the_next_timer() -> None:
     assert run(main()) == (len(PAYLOAD), 0.0)
 
 
-def test_a_reader_that_pauses_does_not_stop_the_clock() -> None:
-    """Time passes for a writer whose bytes the other end does not want yet, and none is lost."""
+def test_paused_reader_does_not_stop_the_clock() -> None:
+    """Time passes for a writer whose peer does not read yet, and no byte is lost."""
     size = 20_000_000
 
     async def main() -> tuple[float, int, float]:
@@ -348,8 +348,8 @@ def test_a_reader_that_pauses_does_not_stop_the_clock() -> None:
     assert run(main()) == (600.0, size, 600.0)
 
 
-def test_sockets_work_where_the_kernel_does_not_show_its_queues(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loop that cannot look at the kernel's queues waits for its sockets in another way."""
+def test_sockets_work_without_kernel_queues(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sockets work on a kernel that does not expose its queues."""
 
     def refuse(*_: object) -> bytes:
         raise OSError
@@ -357,7 +357,7 @@ def test_sockets_work_where_the_kernel_does_not_show_its_queues(monkeypatch: pyt
     async def main() -> float:
         async with connection(echo) as (reader, writer):
             await asyncio.sleep(600)
-            async with tempting_timer():
+            async with near_timer():
                 writer.write_eof()
                 assert await reader.read() == b"hello"
                 return now()
@@ -370,33 +370,33 @@ def test_sockets_work_where_the_kernel_does_not_show_its_queues(monkeypatch: pyt
 
 
 async def work_in_asyncio_thread() -> None:
-    """Work in asyncio's pool."""
+    """Work in asyncio's thread pool."""
     await asyncio.to_thread(time.sleep, WORK)
 
 
 async def work_in_own_executor() -> None:
-    """Work in a pool of one's own."""
+    """Work in a separate thread pool."""
     with concurrent.futures.ThreadPoolExecutor() as executor:
         await asyncio.get_running_loop().run_in_executor(executor, time.sleep, WORK)
 
 
 async def work_in_anyio_thread() -> None:
-    """Work in anyio's pool, twice, since the second time it takes an idle thread."""
+    """Work in anyio's thread pool, twice, because the second call reuses an idle thread."""
     await anyio.to_thread.run_sync(time.sleep, WORK)
     await anyio.to_thread.run_sync(time.sleep, WORK)
 
 
 async def resolve_name() -> None:
-    """Look a name up, which asyncio does in a thread."""
+    """Resolve a host name, which asyncio does in a thread."""
     await asyncio.get_running_loop().getaddrinfo("localhost", 80)
 
 
 @pytest.mark.parametrize("work", [work_in_asyncio_thread, work_in_own_executor, work_in_anyio_thread, resolve_name])
 def test_work_in_threads_takes_no_virtual_time(work: Callable[[], Coroutine[object, None, None]]) -> None:
-    """The loop waits in real time for a thread's work, even with a timer due."""
+    """The loop waits in real time for a thread, even with a timer due."""
 
     async def main() -> float:
-        async with tempting_timer():
+        async with near_timer():
             await work()
             return now()
 
@@ -404,7 +404,7 @@ def test_work_in_threads_takes_no_virtual_time(work: Callable[[], Coroutine[obje
 
 
 def test_time_passes_again_after_work_in_threads() -> None:
-    """Threads that have done their work and idle do not hold the clock."""
+    """Idle threads do not stop the clock."""
 
     async def main() -> float:
         await work_in_asyncio_thread()
@@ -416,7 +416,7 @@ def test_time_passes_again_after_work_in_threads() -> None:
 
 
 def test_joining_threads_takes_no_virtual_time() -> None:
-    """Closing the loop waits in real time for a thread whose caller has gone, asyncio's own limit aside."""
+    """Closing the loop waits in real time for a thread whose call was cancelled, beyond asyncio's own timeout."""
     finished = threading.Event()
 
     def work() -> None:
@@ -435,8 +435,8 @@ def test_joining_threads_takes_no_virtual_time() -> None:
     assert loop.time() == 0.0
 
 
-def test_a_thread_that_waits_for_virtual_time_ends_in_an_error() -> None:
-    """A thread and a clock that wait for each other are told apart from slow work after the patience for it."""
+def test_thread_waiting_for_virtual_time_is_a_deadlock() -> None:
+    """A thread that waits for virtual time is a deadlock after `thread_patience`."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -449,7 +449,7 @@ def test_a_thread_that_waits_for_virtual_time_ends_in_an_error() -> None:
         runner.run(main())
 
 
-def test_a_signal_is_handled_while_a_thread_is_waited_for() -> None:
+def test_signal_is_handled_during_a_real_wait() -> None:
     """A signal handler of the loop runs during a real wait, at no virtual time."""
     handled = threading.Event()
 
@@ -468,8 +468,8 @@ def test_a_signal_is_handled_while_a_thread_is_waited_for() -> None:
     assert run(main()) == (True, 0.0)
 
 
-def test_a_keyboard_interrupt_ends_a_real_wait() -> None:
-    """Ctrl-C while a thread is waited for cancels the main task and is raised to the caller."""
+def test_keyboard_interrupt_ends_a_real_wait() -> None:
+    """Ctrl-C during a real wait cancels the main task and is raised to the caller."""
     cancelled = threading.Event()
 
     def work() -> None:
@@ -483,7 +483,7 @@ def test_a_keyboard_interrupt_ends_a_real_wait() -> None:
             cancelled.set()
             raise
 
-    # A shell has it ignored by what it runs in the background.
+    # A shell makes its background jobs ignore it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -496,8 +496,8 @@ def test_a_keyboard_interrupt_ends_a_real_wait() -> None:
 # -------------------------------------------------------------------------------------------------- deadlocks
 
 
-def test_a_deadlock_names_the_tasks_that_wait_and_where() -> None:
-    """A loop in which nothing can happen any more says when that was, and which tasks wait at which lines."""
+def test_deadlock_error_has_the_waiting_tasks() -> None:
+    """The error has the virtual time, and the name and the stack of each waiting task."""
 
     async def wait_for_nothing() -> None:
         await asyncio.Event().wait()
@@ -516,13 +516,13 @@ def test_a_deadlock_names_the_tasks_that_wait_and_where() -> None:
     assert outer == f"{__file__}:{line} in {wait_for_nothing.__qualname__}"
     assert inner.endswith("in Event.wait")
     message = str(caught.value)
-    assert "at virtual time 12.5 s nothing is ready, no timer is set" in message
+    assert "at virtual time 12.5 s nothing is ready: no timer" in message
     assert f"\n  job-10\n    {outer}\n    {inner}" in message
 
 
 @pytest.mark.parametrize("kind", ["coroutine", "generator", "async generator"])
-def test_a_deadlock_shows_the_frames_that_can_be_seen(kind: str) -> None:
-    """The frames lead through awaited coroutines and generators, as far as Python shows them."""
+def test_deadlock_error_has_all_visible_frames(kind: str) -> None:
+    """The frames lead through awaited coroutines and generators, as far as Python exposes them."""
 
     class Wait:
         def __await__(self) -> object:
@@ -550,22 +550,22 @@ def test_a_deadlock_shows_the_frames_that_can_be_seen(kind: str) -> None:
     assert functions == expected[kind]
 
 
-def test_a_timer_at_infinity_is_none() -> None:
-    """Sleeping forever, while nothing else goes on, is a deadlock."""
+def test_infinite_sleep_is_a_deadlock() -> None:
+    """An infinite sleep without any other activity is a deadlock."""
     with pytest.raises(VirtualClockDeadlockError):
         run(anyio.sleep_forever())
 
 
-def test_a_loop_without_tasks_ends_in_the_same_error() -> None:
-    """Running forever with nothing to do ends in an error that says no task waits."""
+def test_loop_without_tasks_is_a_deadlock() -> None:
+    """Running forever with nothing to do is a deadlock without waiting tasks."""
     with (
         contextlib.closing(VirtualClockLoop(start=3.0)) as loop,
-        pytest.raises(VirtualClockDeadlockError, match=r"at virtual time 3\.0 s .* wait: none"),
+        pytest.raises(VirtualClockDeadlockError, match=r"at virtual time 3\.0 s .* waiting tasks: none"),
     ):
         loop.run_forever()
 
 
-def test_cleaning_up_works_after_a_deadlock() -> None:
+def test_cleanup_works_after_a_deadlock() -> None:
     """After the error all tasks are cancelled, their clean-up may sleep, and threads and generators end."""
     cleaned: list[tuple[str, float]] = []
 
@@ -596,8 +596,8 @@ def test_cleaning_up_works_after_a_deadlock() -> None:
     assert set(threading.enumerate()) <= threads
 
 
-def test_a_loop_goes_on_after_a_deadlock() -> None:
-    """A loop that got stuck runs what it is given next, as a test's fixtures need to end."""
+def test_loop_can_be_used_after_a_deadlock() -> None:
+    """A loop runs the next coroutine after a deadlock, as the clean-up of fixtures needs."""
 
     async def sleep() -> float:
         await asyncio.sleep(2)
@@ -609,24 +609,24 @@ def test_a_loop_goes_on_after_a_deadlock() -> None:
         assert runner.run(sleep()) == 2.0
 
 
-def test_news_from_outside_is_waited_for_before_a_deadlock() -> None:
-    """A thread that the loop did not start is heard if it speaks up within the patience for I/O."""
+def test_external_thread_can_wake_the_loop() -> None:
+    """A thread that the loop did not start can wake it within `io_patience`."""
 
     async def main() -> str:
         loop = asyncio.get_running_loop()
-        heard: asyncio.Future[str] = loop.create_future()
-        threading.Timer(WORK, loop.call_soon_threadsafe, (heard.set_result, "news")).start()
-        return await heard
+        received: asyncio.Future[str] = loop.create_future()
+        threading.Timer(WORK, loop.call_soon_threadsafe, (received.set_result, "result")).start()
+        return await received
 
     with asyncio.Runner(loop_factory=lambda: VirtualClockLoop(io_patience=10)) as runner:
-        assert runner.run(main()) == "news"
+        assert runner.run(main()) == "result"
 
 
 # ------------------------------------------------------------------------------------------------------- rest
 
 
-def test_run_hands_through_what_becomes_of_the_coroutine() -> None:
-    """What the coroutine returns is returned, and what it raises is raised."""
+def test_run_returns_or_raises() -> None:
+    """`run` returns the coroutine's result or raises its exception."""
 
     async def fail() -> None:
         await asyncio.sleep(1)
@@ -637,13 +637,13 @@ def test_run_hands_through_what_becomes_of_the_coroutine() -> None:
         run(fail())
 
 
-def test_the_representation_tells_time_and_state() -> None:
-    """A loop's representation tells its time, its state, its timers and its calls in threads."""
+def test_repr() -> None:
+    """The repr has the time, the state, and the numbers of timers and of calls in threads."""
 
     async def main() -> str:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(1.5)
-        async with tempting_timer():
+        async with near_timer():
             call = asyncio.ensure_future(asyncio.to_thread(time.sleep, 0))
             await asyncio.sleep(0)
             shown = repr(loop)

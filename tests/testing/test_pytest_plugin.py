@@ -1,4 +1,4 @@
-"""The pytest plugin: tests and fixtures share a virtual clock where it is switched on, unless marked otherwise."""
+"""Pytest plugin: tests and fixtures share a virtual clock unless they are marked otherwise."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ filterwarnings = error
 addopts = --strict-markers -p no:randomly
 """
 
-SWITCHED_ON = 'pytest_plugins = ["acetasks.testing.pytest_plugin"]'
+ENABLED = 'pytest_plugins = ["acetasks.testing.pytest_plugin"]'
 
-# What the tests inside of the tests begin with.
+# Start of every inner test module.
 PREAMBLE = """
     import asyncio
 
@@ -34,9 +34,9 @@ PREAMBLE = """
 
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> pytest.Pytester:
-    """A project with the plugin switched on."""
+    """A project with the plugin enabled."""
     pytester.makeini(CONFIGURATION)
-    pytester.makeconftest(SWITCHED_ON)
+    pytester.makeconftest(ENABLED)
     return pytester
 
 
@@ -46,8 +46,8 @@ def run(project: pytest.Pytester, tests: str, *options: str) -> pytest.RunResult
     return project.runpytest_inprocess(*options)
 
 
-def test_a_test_and_its_fixtures_share_one_virtual_clock(project: pytest.Pytester) -> None:
-    """A fixture's set-up, the test and the fixture's end run on one loop whose time goes on between them."""
+def test_test_and_fixtures_share_one_virtual_clock(project: pytest.Pytester) -> None:
+    """A fixture's set-up, the test and the fixture's tear-down run on one loop with one clock."""
     result = run(
         project,
         """
@@ -72,8 +72,8 @@ def test_a_test_and_its_fixtures_share_one_virtual_clock(project: pytest.Pyteste
     result.assert_outcomes(passed=2)
 
 
-def test_names_of_tests_stay_as_they_are(project: pytest.Pytester) -> None:
-    """No test's id tells of the loop, be the test parametrized or not, on whichever clock."""
+def test_test_ids_are_unchanged(project: pytest.Pytester) -> None:
+    """Test ids do not contain the loop, with or without parameters, on both clocks."""
     result = run(
         project,
         """
@@ -107,10 +107,8 @@ def test_names_of_tests_stay_as_they_are(project: pytest.Pytester) -> None:
     ],
     ids=["module", "class", "function"],
 )
-def test_the_marker_brings_the_real_clock_back(
-    project: pytest.Pytester, module: str, class_: str, function: str
-) -> None:
-    """A marked module, class or test runs on asyncio's usual loop, and so do its fixtures."""
+def test_marker_selects_the_real_clock(project: pytest.Pytester, module: str, class_: str, function: str) -> None:
+    """A marked module, class or test runs on asyncio's default loop, and so do its fixtures."""
     result = run(
         project,
         f"""
@@ -127,8 +125,8 @@ def test_the_marker_brings_the_real_clock_back(
     result.assert_outcomes(passed=1)
 
 
-def test_marked_and_unmarked_tests_mix(project: pytest.Pytester) -> None:
-    """Tests side by side each get the clock they ask for, whatever the one before had."""
+def test_marked_and_unmarked_tests_in_one_module(project: pytest.Pytester) -> None:
+    """Each test gets its own clock, whatever the previous test had."""
     result = run(
         project,
         """
@@ -147,8 +145,8 @@ def test_marked_and_unmarked_tests_mix(project: pytest.Pytester) -> None:
     result.assert_outcomes(passed=3)
 
 
-def test_a_stuck_test_fails_and_its_fixtures_end(project: pytest.Pytester) -> None:
-    """A test that waits for nothing fails with the line it waits at, and its fixture is torn down."""
+def test_deadlocked_test_fails_and_its_fixtures_end(project: pytest.Pytester) -> None:
+    """A deadlocked test fails with the line it waits at, and its fixture is torn down."""
     result = run(
         project,
         """
@@ -169,24 +167,24 @@ def test_a_stuck_test_fails_and_its_fixtures_end(project: pytest.Pytester) -> No
     )
 
 
-def test_nobody_gets_the_virtual_clock_unasked(pytester: pytest.Pytester) -> None:
-    """Without a word in the project, tests run on asyncio's usual loop."""
+def test_plugin_is_opt_in(pytester: pytest.Pytester) -> None:
+    """Without the plugin, tests run on asyncio's default loop."""
     pytester.makeini(CONFIGURATION)
     run(pytester, "    async def test_it():\n        assert not is_virtual()").assert_outcomes(passed=1)
 
 
-def test_the_command_line_switches_it_on(pytester: pytest.Pytester) -> None:
+def test_plugin_can_be_enabled_on_the_command_line(pytester: pytest.Pytester) -> None:
     """The plugin can be named on the command line instead of in a conftest."""
     pytester.makeini(CONFIGURATION)
     tests = "    async def test_it():\n        assert is_virtual()"
     run(pytester, tests, "-p", "acetasks.testing.pytest_plugin").assert_outcomes(passed=1)
 
 
-def test_a_project_s_own_choice_of_loops_goes_first(project: pytest.Pytester) -> None:
-    """A conftest's own hook decides, and leaves to the plugin the tests it has no opinion on."""
+def test_conftest_hook_takes_precedence(project: pytest.Pytester) -> None:
+    """A conftest's own hook chooses loops, and the plugin those of the tests for which it returns None."""
     project.makeconftest(
         f"""
-        {SWITCHED_ON}
+        {ENABLED}
 
         import asyncio
 
@@ -207,15 +205,15 @@ def test_a_project_s_own_choice_of_loops_goes_first(project: pytest.Pytester) ->
     result.assert_outcomes(passed=2)
 
 
-def test_pytest_asyncio_has_to_be_there(project: pytest.Pytester) -> None:
-    """Without pytest-asyncio, pytest stops with a message that names what is missing."""
+def test_pytest_asyncio_is_required(project: pytest.Pytester) -> None:
+    """Without pytest-asyncio, pytest stops with an error that names the requirement."""
     project.makeini("[pytest]")
     result = run(project, "", "-p", "no:asyncio")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*acetasks.testing.pytest_plugin needs pytest-asyncio 1.4 or newer*"])
 
 
-def test_the_marker_is_listed(project: pytest.Pytester) -> None:
-    """Pytest's list of markers explains this one."""
+def test_marker_is_documented(project: pytest.Pytester) -> None:
+    """The marker is in pytest's list of markers."""
     result = run(project, "", "--markers")
     result.stdout.fnmatch_lines(["@pytest.mark.real_clock: *"])
