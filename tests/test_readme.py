@@ -1,4 +1,4 @@
-"""README's programs, run as printed."""
+"""Code samples and names in README and docs/."""
 
 from __future__ import annotations
 
@@ -14,15 +14,30 @@ import pytest
 import acetasks
 from acetasks.testing.server import AceServer
 
-README = (pathlib.Path(__file__).parents[1] / "README.md").read_text("utf-8")
-PROGRAMS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+PAGES = {path: path.read_text("utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+MENTIONED = sorted({name for text in PAGES.values() for name in re.findall(r"`(\w+(?:Error|Response|Policy))`", text)})
+LINKS = [
+    (path, link) for path, text in PAGES.items() for link in re.findall(r"\]\(((?!https?:)[^)#]+)(?:#[^)]*)?\)", text)
+]
+
+
+def find_programs(text: str) -> list[str]:
+    """Return the Python code samples of a page."""
+    return re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+FIRST_PROGRAM, TOUR = find_programs(README)
+(DURATIONS,) = find_programs(PAGES[ROOT / "docs" / "usage.md"])
+FAILED_VIDEO, UNRELIABLE_SERVICE = find_programs(PAGES[ROOT / "docs" / "testing.md"])
 
 
 @pytest.mark.real_clock
-async def test_the_first_program_runs_as_printed(tmp_path):
-    """Saved, and called with an id, the first program prints the task's state and URLs."""
+async def test_first_program_runs(tmp_path):
+    """The first program, saved and run with a task id, prints the state and the URLs of the task."""
     program = tmp_path / "first.py"
-    program.write_text(PROGRAMS[0], "utf-8")
+    program.write_text(FIRST_PROGRAM, "utf-8")
     async with AceServer() as server:
         env = os.environ | {"ACEDATACLOUD_API_BASE_URL": server.url, "ACEDATACLOUD_API_TOKEN": server.token}
         process = await asyncio.create_subprocess_exec(
@@ -33,8 +48,8 @@ async def test_the_first_program_runs_as_printed(tmp_path):
     assert re.fullmatch(rb"succeeded \['https://.*'\]\s*", output)
 
 
-async def test_the_tour_runs_as_printed(server, client):
-    """Each line of the tour of a client's methods works."""
+async def test_client_methods_run(server, client):
+    """Every line of the sample of client methods works."""
     values = {
         "acetasks": acetasks,
         "client": client,
@@ -43,47 +58,54 @@ async def test_the_tour_runs_as_printed(server, client):
         "b": server.add("veo", after=10),
         "ids": [server.add("flux", after=5, outcome="failed"), server.add("flux", after=6)],
     }
-    body = PROGRAMS[1].replace("async with acetasks.Client() as client:", "async def tour():")
-    exec(compile(f"{body}    return tasks", "tour", "exec"), values)  # noqa: S102  # README's own program
+    body = TOUR.replace("async with acetasks.Client() as client:", "async def tour():")
+    exec(compile(f"{body}    return tasks", "tour", "exec"), values)  # noqa: S102  # the project's own sample
     assert [task.state.value for task in await values["tour"]()] == ["failed", "succeeded"]
 
 
-async def test_what_was_learned_is_kept_as_printed(server, tmp_path, monkeypatch):
-    """The first run begins with nothing, and the second with what the first has learned."""
+async def test_durations_sample_runs(server, tmp_path, monkeypatch):
+    """The second run continues with the durations that the first run saved."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ACEDATACLOUD_API_BASE_URL", server.url)
     monkeypatch.setenv("ACEDATACLOUD_API_TOKEN", server.token)
-    body = PROGRAMS[2].replace("    ...", '    await client.wait("luma", add())')
+    body = DURATIONS.replace("    ...", '    await client.wait("luma", add())')
     values = {"acetasks": acetasks, "pathlib": pathlib, "add": lambda: server.add("luma", after=10)}
     code = "async def keep():\n" + textwrap.indent(body, "    ")
-    exec(compile(code, "keep", "exec"), values)  # noqa: S102  # README's own program
+    exec(compile(code, "keep", "exec"), values)  # noqa: S102  # the project's own sample
     for runs in (1, 2):
         await values["keep"]()
         durations = acetasks.Durations.from_json((tmp_path / "durations.json").read_bytes())
         assert durations.law("luma").evidence == runs
 
 
-async def test_the_test_of_a_trailer_runs_as_printed():
-    """The example of a test is a test."""
+async def test_failed_video_sample_runs():
+    """The sample test of a failed video passes."""
     values: dict[str, object] = {}
-    exec(compile(PROGRAMS[3], "trailer", "exec"), values)  # noqa: S102  # README's own program
-    await values["test_a_trailer_of_ten_minutes"]()
+    exec(compile(FAILED_VIDEO, "failed_video", "exec"), values)  # noqa: S102  # the project's own sample
+    await values["test_a_failed_video"]()
 
 
-async def test_the_test_of_trouble_runs_as_printed():
-    """The example of a test of trouble is a test."""
+async def test_unreliable_service_sample_runs():
+    """The sample test with simulated faults passes."""
     values: dict[str, object] = {}
-    exec(compile(PROGRAMS[3] + PROGRAMS[4], "trouble", "exec"), values)  # noqa: S102  # README's own program
-    await values["test_an_evening_with_a_tired_service"]()
+    code = FAILED_VIDEO + UNRELIABLE_SERVICE
+    exec(compile(code, "unreliable_service", "exec"), values)  # noqa: S102  # the project's own sample
+    await values["test_an_unreliable_service"]()
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(\w+(?:Error|Response|Policy))`", README))))
-def test_every_name_that_the_readme_mentions_exists(name):
-    """Errors, responses and policies named in README are there, or are Python's own."""
+@pytest.mark.parametrize("name", MENTIONED)
+def test_mentioned_names_exist(name):
+    """Errors, responses and policies named in the documentation exist, or are built-in."""
     assert hasattr(acetasks, name) or name in {"TimeoutError", "ValueError", "TypeError"}
 
 
-def test_the_readme_names_every_error():
-    """Every error of the tree stands in README."""
+def test_readme_names_every_error():
+    """README lists every error class."""
     errors = [name for name in acetasks.__all__ if name.endswith("Error") and name != "TaskError"]
     assert [name for name in errors if f"`{name}`" not in README and f".{name}`" not in README] == []
+
+
+@pytest.mark.parametrize(("page", "link"), LINKS, ids=[f"{page.name}-{link}" for page, link in LINKS])
+def test_relative_links_lead_to_files(page, link):
+    """Relative links in the documentation lead to existing files."""
+    assert (page.parent / link).exists()

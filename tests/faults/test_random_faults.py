@@ -1,4 +1,4 @@
-"""Random scripts of faults over random tasks: nothing is lost, nothing invented, and requests stay bounded."""
+"""Random faults over random tasks: no task is lost or invented, and the number of requests stays bounded."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from acetasks.testing import AceServer, run
 if TYPE_CHECKING:
     from acetasks.testing import Fault
 
-#: More of them find more; the suite has time for these.
+#: Number of examples; a higher number finds more but takes longer.
 EXAMPLES = int(os.environ.get("ACETASKS_FAULT_EXAMPLES", "80"))
 PROVIDERS = ("luma", "veo", "flux", "suno", "kling", "minimax", "maestro", "useapi-pixverse")
-#: Requests that one fault may cost beyond itself: a batch of 50 that is split until one id is alone, and its retries.
+#: Maximum number of extra requests for one fault: splitting a batch of 50 down to one id, and retries.
 COST = 2 * math.ceil(math.log2(50)) + 4
-#: What makes full batches smaller for the rest of a scene.
+#: Faults that make batches smaller for the rest of a scenario.
 SHRINKING = {"limit", "too large"}
 
 
 def reorder(answer: object) -> object:
-    """Answer in another order, with duplicates and a stranger."""
+    """Reverse and duplicate the records, and add an unknown one."""
     if not isinstance(answer, dict) or "items" not in answer:
         return answer
     items = answer["items"]
@@ -37,7 +37,7 @@ def reorder(answer: object) -> object:
 
 
 def spoil(answer: object) -> object:
-    """Make the first record of a batch one that cannot be read."""
+    """Replace the first record of a batch by an unreadable one."""
     if not isinstance(answer, dict) or not answer.get("items"):
         return answer
     return msgspec.json.encode({"items": [msgspec.Raw(b'{"id": 1e999}'), *answer["items"][1:]]})
@@ -58,7 +58,7 @@ tasks = st.lists(
     max_size=60,
 )
 
-#: Faults that pass: after any of them, every task must still end as the service has it.
+#: Transient faults: every task must still end in its true state.
 effects: dict[str, dict[str, object]] = {
     "500": {"status": 500},
     "502": {"status": 502, "body": "<html>Bad Gateway</html>"},
@@ -94,7 +94,7 @@ faults = st.lists(
 
 
 class Meter:
-    """Counts requests, and how often each task was settled."""
+    """Observer that counts requests and resolved tasks."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -107,16 +107,18 @@ class Meter:
             self.settled.append((event.provider, event.task.id))
 
 
-async def play(script: list[tuple[str, dict[str, object]]], wrongs: list[tuple[str, str | None, int, float | None]]):
-    """Play a scene to its end.
+async def run_scenario(
+    planned_tasks: list[tuple[str, dict[str, object]]], planned_faults: list[tuple[str, str | None, int, float | None]]
+):
+    """Run a scenario to its end.
 
     Returns:
-        The true states, the states as they were given, the meter, the faults and the seconds.
+        The true states, the reported states, the meter, the faults and the elapsed seconds.
     """
     meter = Meter()
     async with AceServer(seed=1) as server:
         truth: dict[tuple[str, str], str] = {}
-        for number, (provider, task) in enumerate(script):
+        for number, (provider, task) in enumerate(planned_tasks):
             outcome = task["outcome"]
             if outcome == "partial" and not lookup(provider).artifacts:
                 outcome = "succeeded"
@@ -124,9 +126,9 @@ async def play(script: list[tuple[str, dict[str, object]]], wrongs: list[tuple[s
             truth[provider, task_id] = str(outcome)
         scripted = [
             (name, server.fail(provider, times=times, rate=rate, **effects[name]))
-            for name, provider, times, rate in wrongs
+            for name, provider, times, rate in planned_faults
         ]
-        given_states: list[tuple[tuple[str, str], str]] = []
+        reported: list[tuple[tuple[str, str], str]] = []
         started = asyncio.get_running_loop().time()
         async with acetasks.Client(
             server.token,
@@ -137,30 +139,30 @@ async def play(script: list[tuple[str, dict[str, object]]], wrongs: list[tuple[s
             observers=[meter],
         ) as client:
             async for task in client.as_completed(list(truth)):
-                given_states.append(((task.provider, task.id), str(task.state)))  # noqa: PERF401  # as they come
-        return truth, given_states, meter, scripted, asyncio.get_running_loop().time() - started
+                reported.append(((task.provider, task.id), str(task.state)))  # noqa: PERF401  # in order of arrival
+        return truth, reported, meter, scripted, asyncio.get_running_loop().time() - started
 
 
-def most_requests(truth: dict[tuple[str, str], str], scripted: list[tuple[str, Fault]], seconds: float) -> float:
-    """Tell how many requests a scene may take at most: full batches at each interval, and what the faults cost."""
+def max_requests(truth: dict[tuple[str, str], str], scripted: list[tuple[str, Fault]], seconds: float) -> float:
+    """Return the maximum number of requests: full batches at each interval, and the cost of the faults."""
     shrinks = any(fault.hits for name, fault in scripted if name in SHRINKING)
-    most = COST * sum(fault.hits for _, fault in scripted)
+    limit = COST * sum(fault.hits for _, fault in scripted)
     for provider in {provider for provider, _ in truth}:
         spec = lookup(provider)
         count = sum(1 for other, _ in truth if other == provider)
-        # Ids that show no trace cost a second request, which asks for nothing else.
+        # Ids missing from a response cost a second request, for these ids alone.
         batches = count if shrinks else math.ceil(count / spec.batch_size(50)) + 1
-        most += (seconds / spec.poll_interval(None) + 2) * batches
-    return most
+        limit += (seconds / spec.poll_interval(None) + 2) * batches
+    return limit
 
 
-@given(script=tasks, wrongs=faults)
+@given(planned_tasks=tasks, planned_faults=faults)
 @settings(max_examples=EXAMPLES)
-def test_random_faults_lose_and_invent_nothing(script, wrongs):
-    """Whatever passing faults come, every task ends once, as the service has it, for a bounded number of requests."""
-    truth, given_states, meter, scripted, seconds = run(play(script, wrongs))
+def test_random_faults_lose_and_invent_nothing(planned_tasks, planned_faults):
+    """With transient faults every task ends once, in its true state, after a bounded number of requests."""
+    truth, reported, meter, scripted, seconds = run(run_scenario(planned_tasks, planned_faults))
     note(f"{meter.requests} requests in {seconds:.1f} s; hits {[(name, fault.hits) for name, fault in scripted]}")
-    assert dict(given_states) == truth
-    assert len(given_states) == len(truth)
+    assert dict(reported) == truth
+    assert len(reported) == len(truth)
     assert sorted(meter.settled) == sorted(truth)
-    assert meter.requests <= most_requests(truth, scripted, seconds)
+    assert meter.requests <= max_requests(truth, scripted, seconds)
