@@ -1,4 +1,4 @@
-"""Brings one competitor and the service together, each in a fresh process on a core of its own."""
+"""Runs one trial: a competitor and the simulated service, each in a new process on its own core."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 HERE = Path(__file__).parent
-#: Seconds after its limit in which a client has to give its figures.
-_PATIENCE = 30.0
+#: Seconds after its time limit within which a client has to print its figures.
+_EXIT_TIMEOUT = 30.0
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """One competitor's run.
+    """Parameters of one run of one competitor.
 
     Attributes:
-        competitor: The name of its module.
-        measure: What is measured.
-        load: What is awaited.
-        interval: Seconds between two looks at a task.
-        limit: Seconds after which it is stopped.
+        competitor: Name of the competitor's module.
+        measure: The measurement.
+        load: The awaited tasks.
+        interval: Seconds between two polls of a task.
+        limit: Seconds after which the run is stopped.
         since: Seconds after which growth is measured.
     """
 
@@ -48,13 +48,13 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a trial.
+    """Result of a trial.
 
     Attributes:
-        trial: What was tried.
-        fault: Why there are no figures; empty if there are.
-        figures: What the client has measured.
-        counts: What the service has counted; of growth, what it has counted since.
+        trial: The parameters.
+        fault: Reason for missing figures, or empty.
+        figures: Measurements of the client.
+        counts: Counts of the service; for growth, only those after `since`.
     """
 
     trial: Trial
@@ -63,42 +63,44 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     counts: Counts
 
 
-def hold(trial: Trial) -> Result:
-    """Hold one trial."""
+def run_trial(trial: Trial) -> Result:
+    """Run one trial and return its result."""
     client_core, service_core = choose_cores()
-    with _started("service.py", service.Job(load=trial.load, core=service_core)) as served:
+    with _run_script("service.py", service.Job(load=trial.load, core=service_core)) as service_process:
         job = client.Job(
             competitor=trial.competitor,
             measure=trial.measure,
             load=trial.load,
-            url=_hear(served, str),
+            url=_receive(service_process, str),
             interval=trial.interval,
             limit=trial.limit,
             since=trial.since,
             core=client_core,
         )
-        with _started("client.py", job) as awaiting:
-            if (said := _pipe(awaiting.stdout).readline().decode().strip()) != "ready":
-                return Result(trial=trial, fault=said or "it cannot be set up", counts=Counts())
-            start = _ask(served, "begin", float)
-            _say(awaiting, repr(start))
+        with _run_script("client.py", job) as client_process:
+            if (status := _pipe(client_process.stdout).readline().decode().strip()) != "ready":
+                return Result(trial=trial, fault=status or "setup failed", counts=Counts())
+            start = _request(service_process, "begin", float)
+            _send(client_process, repr(start))
             before = Counts()
             if trial.measure is Measure.GROWTH:
                 time.sleep(max(0.0, start + trial.since - time.monotonic()))
-                before = _ask(served, "report", Counts)
+                before = _request(service_process, "report", Counts)
             try:
-                output, _ = awaiting.communicate(timeout=max(0.0, start + trial.limit + _PATIENCE - time.monotonic()))
+                output, _ = client_process.communicate(
+                    timeout=max(0.0, start + trial.limit + _EXIT_TIMEOUT - time.monotonic())
+                )
             except subprocess.TimeoutExpired:
-                return Result(trial=trial, fault="it cannot be stopped", counts=_ask(served, "report", Counts))
-            after = _ask(served, "report", Counts)
-    if awaiting.returncode or not output:
-        return Result(trial=trial, fault=f"it has failed ({awaiting.returncode})", counts=after)
+                return Result(trial=trial, fault="it did not stop", counts=_request(service_process, "report", Counts))
+            after = _request(service_process, "report", Counts)
+    if client_process.returncode or not output:
+        return Result(trial=trial, fault=f"exit code {client_process.returncode}", counts=after)
     return Result(trial=trial, figures=msgspec.json.decode(output, type=Figures), counts=_subtract(after, before))
 
 
 @contextlib.contextmanager
-def _started(script: str, job: msgspec.Struct) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a script while the context lasts."""
+def _run_script(script: str, job: msgspec.Struct) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a script as a child process while the context is open."""
     command = [sys.executable, str(HERE / script), msgspec.json.encode(job).decode()]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
@@ -107,18 +109,18 @@ def _started(script: str, job: msgspec.Struct) -> Iterator[subprocess.Popen[byte
             process.kill()
 
 
-def _ask(process: subprocess.Popen[bytes], command: str, answer: type[T]) -> T:
-    _say(process, command)
-    return _hear(process, answer)
+def _request(process: subprocess.Popen[bytes], command: str, answer: type[T]) -> T:
+    _send(process, command)
+    return _receive(process, answer)
 
 
-def _say(process: subprocess.Popen[bytes], line: str) -> None:
+def _send(process: subprocess.Popen[bytes], line: str) -> None:
     pipe = _pipe(process.stdin)
     pipe.write(line.encode() + b"\n")
     pipe.flush()
 
 
-def _hear(process: subprocess.Popen[bytes], answer: type[T]) -> T:
+def _receive(process: subprocess.Popen[bytes], answer: type[T]) -> T:
     return msgspec.json.decode(_pipe(process.stdout).readline(), type=answer)
 
 

@@ -1,4 +1,4 @@
-"""Which charts there are: one for each figure, over the number of tasks."""
+"""Definitions of the charts: one for each figure, over the number of tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from client import Measure
-from laws import LEARNED, NOT_WORSE
 from learn import rows_of
 from play import Arrivals
 from runs import TITLES, Run, runs_of
@@ -20,18 +19,18 @@ if TYPE_CHECKING:
     from learn import Study
 
 _MIB = 2**20
-_AWAITED = "tasks awaited at once"
+_X_LABEL = "number of awaited tasks"
 
 
 class _Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """What one chart shows.
+    """Definition of one chart.
 
     Attributes:
-        name: Of its file.
-        title: What it shows.
-        unit: Of the vertical axis.
-        read: Reads the figure from a run.
-        measure: From which runs.
+        name: File name without extension.
+        title: Title of the chart.
+        unit: Label of the vertical axis.
+        read: Returns the figure of a run.
+        measure: The measurement that the runs are taken from.
     """
 
     name: str
@@ -42,9 +41,7 @@ class _Figure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _FIGURES = (
-    _Figure(
-        name="cpu", title="Processor time to await all tasks", unit="CPU seconds", read=lambda run: run.figures.cpu
-    ),
+    _Figure(name="cpu", title="CPU time to await all tasks", unit="CPU seconds", read=lambda run: run.figures.cpu),
     _Figure(
         name="requests",
         title="Requests to await all tasks",
@@ -53,7 +50,7 @@ _FIGURES = (
     ),
     _Figure(
         name="lateness",
-        title="From the end of a task to its waiter: the median",
+        title="Median delay from the end of a task to its waiter",
         unit="seconds",
         read=lambda run: run.figures.lateness.p50,
     ),
@@ -65,28 +62,28 @@ _FIGURES = (
     ),
     _Figure(
         name="memory",
-        title="Memory at the peak, beyond what it takes to begin",
+        title="Peak memory beyond the memory at the start",
         unit="MiB",
         read=lambda run: run.figures.peak_memory / _MIB,
     ),
     _Figure(
         name="allocated",
-        title="Memory for each waiting task, beyond its id",
+        title="Memory for each awaited task, without its id",
         unit="bytes",
         read=lambda run: run.allocated,
         measure=Measure.MEMORY,
     ),
     _Figure(
         name="growth_cpu",
-        title="Processor time while nothing ends",
-        unit="CPU seconds a second",
+        title="CPU time while no task ends",
+        unit="CPU seconds per second",
         read=lambda run: run.cpu_share,
         measure=Measure.GROWTH,
     ),
     _Figure(
         name="growth_requests",
-        title="Requests while nothing ends",
-        unit="requests a second",
+        title="Requests while no task ends",
+        unit="requests per second",
         read=lambda run: run.request_rate,
         measure=Measure.GROWTH,
     ),
@@ -94,7 +91,7 @@ _FIGURES = (
 
 
 def build_charts(results: Sequence[Result]) -> Iterator[tuple[str, Chart]]:
-    """Build a chart of each figure of which there is any, with its name."""
+    """Yield the name and the chart of each figure that was measured."""
     for figure in _FIGURES:
         runs = runs_of(results, figure.measure)
         series = list(_build_series(runs, figure))
@@ -102,13 +99,17 @@ def build_charts(results: Sequence[Result]) -> Iterator[tuple[str, Chart]]:
             continue
         is_growth = figure.measure is Measure.GROWTH
         notes = [
-            *(["dotted: in proportion to the tasks"] if is_growth else []),
-            *(["hollow: not all tasks in time, so a lower bound"] if any(run.is_stopped for run in runs) else []),
+            *(["dotted: proportional to the number of tasks"] if is_growth else []),
+            *(
+                ["hollow: lower bound, since not all tasks ended in time"]
+                if any(run.is_stopped for run in runs)
+                else []
+            ),
         ]
         chart = Chart(
             title=figure.title,
-            note="; ".join([_tell_intervals(runs), *notes]),
-            x=_AWAITED,
+            note="; ".join([_describe_intervals(runs), *notes]),
+            x=_X_LABEL,
             y=figure.unit,
             series=series,
             has_guide=is_growth,
@@ -117,7 +118,7 @@ def build_charts(results: Sequence[Result]) -> Iterator[tuple[str, Chart]]:
 
 
 def build_dot_charts(study: Study) -> Iterator[tuple[str, DotChart]]:
-    """Build the chart of the schedules, if any were played, with its name."""
+    """Yield the name and the chart of the schedules, if they were simulated."""
     rows = rows_of(study)
     if not rows:
         return
@@ -128,12 +129,12 @@ def build_dot_charts(study: Study) -> Iterator[tuple[str, DotChart]]:
     yield (
         "schedules",
         DotChart(
-            title="Lateness of the learned schedule, as a part of a fixed interval's",
-            note=f"at as many looks; dotted: at most {LEARNED} is promised above the line, {NOT_WORSE} anywhere",
-            x="mean lateness, that of the fixed interval being 1",
+            title="Delay of the learned schedule relative to a fixed interval",
+            note="with the same number of polls; above the line: distributions with learnable durations",
+            x="mean delay, with a fixed interval = 1",
             rows=list(dict.fromkeys(row.law for row in rows)),
             series=series,
-            bounds=[LEARNED, NOT_WORSE],
+            bounds=[1.0],
             rule_after=len({row.law for row in rows if row.is_learnable}),
         ),
     )
@@ -151,11 +152,11 @@ def _build_series(runs: Sequence[Run], figure: _Figure) -> Iterator[Series]:
             )
 
 
-def _tell_intervals(runs: Sequence[Run]) -> str:
-    """Tell how often tasks are asked for."""
-    largest = {run.interval: run.tasks for run in runs}  # in the order of their sizes
+def _describe_intervals(runs: Sequence[Run]) -> str:
+    """Return the poll intervals as text."""
+    largest = {run.interval: run.tasks for run in runs}  # ordered by size
     intervals = [f"{interval:g} s" for interval in largest]
     if len(intervals) == 1:
-        return f"each task asked every {intervals[0]}"
+        return f"poll interval {intervals[0]}"
     first, *_ = largest.values()
-    return f"each task asked every {intervals[0]}, of more than {first:,} every {intervals[-1]}"
+    return f"poll interval {intervals[0]}, above {first:,} tasks {intervals[-1]}"

@@ -1,7 +1,7 @@
-"""One competitor in a process of its own: its memory, its imports and its garbage are nobody else's.
+"""Client process: runs one competitor with its own memory, imports and garbage collector.
 
-What it is to do stands in its first argument. It says `ready` when everything is imported and set up, is told on
-stdin when the tasks' time begins, and prints its figures. At its limit it is stopped wherever it is.
+The first argument is the job. The process prints `ready` once everything is imported and set up, reads the start time
+from stdin, and prints its figures at the end. At the time limit the run is stopped.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from array import array
 from typing import TYPE_CHECKING, NoReturn, cast
 
 import msgspec
-from competitors import Competitor, Stage
-from meters import Heart, Memory, Stalls, Turns, pin, quantile
+from competitors import Competitor, Setup
+from meters import Heartbeat, LoopTimer, Memory, Stalls, pin, quantile
 from plan import PROVIDER, TOKEN, Load, plan_tasks
 
 if TYPE_CHECKING:
@@ -28,32 +28,32 @@ if TYPE_CHECKING:
 
 
 class Measure(enum.StrEnum):
-    """What a run is for."""
+    """Kind of measurement."""
 
-    #: All that is measured without disturbing it.
+    #: CPU time, requests, delay and memory.
     COST = "cost"
-    #: The same, of tasks that take as long as the documents show.
+    #: The same for tasks with the durations of the documented samples.
     LONG = "long"
-    #: What a heartbeat in the same loop feels.
+    #: Event loop stalls, measured with a heartbeat.
     STALL = "stall"
-    #: Processor time while nothing ends.
+    #: CPU time while no task ends.
     GROWTH = "growth"
-    #: What Python allocates while nothing ends.
+    #: Memory allocated by Python while no task ends.
     MEMORY = "memory"
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What the client is started with. Times are in seconds from the start.
+    """Parameters of the client process. Times are in seconds from the start.
 
     Attributes:
-        competitor: The name of its module.
-        measure: What the run is for.
-        load: What it awaits.
-        url: Where the service is.
-        interval: Seconds between two looks at a task.
-        limit: When it is stopped.
-        since: From when on the growth is measured.
-        core: The processor core to run on; None for any.
+        competitor: Name of the competitor's module.
+        measure: The measurement.
+        load: The awaited tasks.
+        url: URL of the service.
+        interval: Seconds between two polls of a task.
+        limit: Time at which the run is stopped.
+        since: Time from which growth is measured.
+        core: The CPU core to run on; None for any.
     """
 
     competitor: str
@@ -67,12 +67,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lateness(msgspec.Struct, frozen=True):
-    """How long after the ends of the tasks their waiters went on, in seconds.
+    """Delays from the ends of tasks until their waiters continue, in seconds.
 
     Attributes:
-        p50: The median.
-        p95: What 95 of 100 did not exceed.
-        p99: What 99 of 100 did not exceed.
+        p50: Median.
+        p95: 95th percentile.
+        p99: 99th percentile.
     """
 
     p50: float = 0.0
@@ -81,16 +81,16 @@ class Lateness(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run has shown.
+    """Measurements of one run.
 
     Attributes:
-        finished: Tasks that were awaited to their end.
-        seconds: From the start to the last end, or to the limit.
-        cpu: Seconds of processor time of the process, set-up and imports not included.
-        lateness: Of all tasks that had ended; of those whose waiters were still waiting, what it was by then.
-        stalls: Of its event loop.
-        peak_memory: Bytes of memory that the process took beyond what it had when it was set up.
-        allocated: Bytes that Python had allocated at the end, beyond what it had when it was set up; 0 if not traced.
+        finished: Number of tasks that were awaited to their end.
+        seconds: Time from the start to the last end, or to the limit.
+        cpu: CPU seconds of the process, without setup and imports.
+        lateness: Delays of all ended tasks; for tasks that were not yet reported, the delay so far.
+        stalls: Stalls of the event loop.
+        peak_memory: Peak memory in bytes beyond that after setup.
+        allocated: Bytes allocated by Python at the end beyond those after setup; 0 if not traced.
     """
 
     finished: int
@@ -102,49 +102,49 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     allocated: int = 0
 
 
-class Course:
-    """One run, from the start to its end or limit."""
+class Recorder:
+    """Measures one run from its start to its end or limit."""
 
-    def __init__(self, job: Job, turns: Turns, ends: Mapping[str, float]) -> None:
-        """Begin to measure.
+    def __init__(self, job: Job, timer: LoopTimer, ends: Mapping[str, float]) -> None:
+        """Start to measure.
 
         Args:
-            job: What is measured.
-            turns: The turns of the loop.
-            ends: When each task ends, on the monotonic clock.
+            job: The parameters.
+            timer: Times the iterations of the loop.
+            ends: End of each task on the monotonic clock.
         """
         self._job = job
-        self._turns = turns
+        self._timer = timer
         self._ends = ends
         self._lateness = array("d")
         self._waiting = dict.fromkeys(ends)
-        self._heart = Heart(asyncio.get_running_loop())
+        self._heartbeat = Heartbeat(asyncio.get_running_loop())
         gc.collect()
-        # Modules and the measuring itself are not for the garbage collector to go through again, at anybody's cost.
+        # Modules and the measuring code are left out of later garbage collections.
         gc.freeze()
         self._memory = Memory()
         if job.measure is Measure.MEMORY:
             tracemalloc.start()
         elif job.measure is Measure.STALL:
-            self._heart.start()
-        turns.clear()
+            self._heartbeat.start()
+        timer.clear()
         self._began = time.monotonic()
         self._cpu = time.process_time()
 
     def finished(self, task_id: str) -> None:
-        """Take note of a task that was awaited to its end."""
+        """Record a task that was awaited to its end."""
         self._lateness.append(time.monotonic() - self._ends[task_id])
         del self._waiting[task_id]
 
     def restart(self) -> None:
-        """Measure processor time from here on."""
-        self._turns.clear()
+        """Restart the measurement of CPU time."""
+        self._timer.clear()
         self._began, self._cpu = time.monotonic(), time.process_time()
 
     def stop(self) -> NoReturn:
-        """Print the figures, and end the process without tidying up."""
+        """Print the figures and exit without cleanup."""
         now, cpu = time.monotonic(), time.process_time() - self._cpu
-        self._turns.finish()
+        self._timer.finish()
         allocated = 0
         if tracemalloc.is_tracing():
             gc.collect()
@@ -157,7 +157,9 @@ class Course:
             seconds=now - self._began,
             cpu=cpu,
             lateness=Lateness(*(quantile(lateness, share) for share in (0.5, 0.95, 0.99))),
-            stalls=Stalls.of_heart(self._heart) if is_stall else Stalls.of_turns(self._turns, now - self._began),
+            stalls=Stalls.of_heartbeat(self._heartbeat)
+            if is_stall
+            else Stalls.of_timer(self._timer, now - self._began),
             peak_memory=self._memory.grown(),
             allocated=allocated,
         )
@@ -166,28 +168,28 @@ class Course:
         os._exit(0)
 
 
-async def run(job: Job, competitor: Competitor, turns: Turns) -> None:
-    """Run a competitor over a load."""
+async def run(job: Job, competitor: Competitor, timer: LoopTimer) -> None:
+    """Run a competitor."""
     planned = plan_tasks(job.load)
-    stage = Stage(job.url, TOKEN, PROVIDER, [task.id for task in planned], job.interval)
-    async with competitor.opened(stage) as follow:
+    setup = Setup(job.url, TOKEN, PROVIDER, [task.id for task in planned], job.interval)
+    async with competitor.opened(setup) as follow:
         sys.stdout.buffer.write(b"ready\n")
         sys.stdout.buffer.flush()
         start = float(sys.stdin.readline())
         ends = {task.id: start + task.after for task in planned}
-        time.sleep(max(0.0, start - time.monotonic()))  # noqa: ASYNC251  # nothing else is to run
-        course = Course(job, turns, ends)
-        # A signal comes through even where the loop is held for good.
-        signal.signal(signal.SIGALRM, lambda *_: course.stop())
+        time.sleep(max(0.0, start - time.monotonic()))  # noqa: ASYNC251  # nothing else has to run
+        recorder = Recorder(job, timer, ends)
+        # A signal arrives even if the event loop is blocked.
+        signal.signal(signal.SIGALRM, lambda *_: recorder.stop())
         signal.setitimer(signal.ITIMER_REAL, start + job.limit - time.monotonic())
         if job.measure is Measure.GROWTH:
-            asyncio.get_running_loop().call_later(job.since, course.restart)
-        await follow(course.finished)
-        course.stop()
+            asyncio.get_running_loop().call_later(job.since, recorder.restart)
+        await follow(recorder.finished)
+        recorder.stop()
 
 
 def main() -> None:
-    """Be the client."""
+    """Run the client process."""
     job = msgspec.json.decode(sys.argv[1], type=Job)
     pin(job.core)
     try:
@@ -195,9 +197,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         print(f"{error.name} is not installed")
         return
-    turns = Turns()
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(turns)) as runner:
-        runner.run(run(job, competitor, turns))
+    timer = LoopTimer()
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(timer)) as runner:
+        runner.run(run(job, competitor, timer))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What is measured in a process: how long its event loop is held, how much memory it takes, and on what machine.
+"""Meters for one process: event loop stalls, memory, and a description of the machine.
 
-The turns of the loop are timed where it goes to sleep and where it wakes. That costs half a microsecond a turn and
-wakes nobody, so that it can run while processor time is measured; a heartbeat, which is what an application would
-feel, takes more time than some of what is measured here, and so has a run of its own.
+The loop iterations are timed in its selector. That costs half a microsecond for each iteration and causes no wake-ups,
+so it can run while CPU time is measured. A heartbeat shows what an application would notice, but takes more CPU time
+than some of the measured clients, so it has separate runs.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-#: Seconds from one beat of the heart to the next.
+#: Seconds between two heartbeats.
 BEAT = 0.005
 _STATUS = Path("/proc/self/status")
 _KIB = 1024
 
 
-class Turns(selectors.DefaultSelector):
-    """A selector that times the turns of its loop: from one sleep to the next, in which nothing else can happen.
+class LoopTimer(selectors.DefaultSelector):
+    """Selector that times the iterations of its event loop, from one sleep to the next.
 
     Attributes:
-        wall: The length of each turn, in seconds.
-        cpu: The processor time of each, in seconds of this thread.
+        wall: Duration of each iteration in seconds.
+        cpu: CPU seconds of this thread in each iteration.
     """
 
     def __init__(self) -> None:
@@ -46,18 +46,18 @@ class Turns(selectors.DefaultSelector):
         self._is_asleep = False
 
     def clear(self) -> None:
-        """Forget every turn so far, the one under way included."""
+        """Discard all iterations so far, including the current one."""
         self.wall, self.cpu = array("d"), array("d")
         self._woke, self._woke_cpu = time.perf_counter(), time.thread_time()
 
     def finish(self) -> None:
-        """Take the turn that is under way for ended, if there is one."""
+        """Record the current iteration, if there is one."""
         if not self._is_asleep:
             self.wall.append(time.perf_counter() - self._woke)
             self.cpu.append(time.thread_time() - self._woke_cpu)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait for something to happen."""
+        """Wait for events."""
         self.finish()
         self._is_asleep = True
         try:
@@ -68,12 +68,12 @@ class Turns(selectors.DefaultSelector):
             self._is_asleep = False
 
 
-class Heart:
-    """A timer that beats in a loop, and notes the gaps between its beats.
+class Heartbeat:
+    """Repeating timer that records its delays.
 
     Attributes:
-        wall: By how much each gap was longer than it should, in seconds.
-        cpu: How much of that may have been processor time of this thread, in seconds.
+        wall: Delay of each beat in seconds.
+        cpu: CPU seconds of this thread in each delay, at most the delay.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -84,7 +84,7 @@ class Heart:
         self._last_cpu = time.thread_time()
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start the timer."""
         self._last, self._last_cpu = time.perf_counter(), time.thread_time()
         self._loop.call_later(BEAT, self._beat)
 
@@ -98,15 +98,15 @@ class Heart:
 
 
 class Stalls(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a loop was held, in seconds, by the clock and in processor time.
+    """Stalls of an event loop in seconds, as wall time and CPU time.
 
-    The clock also counts what other programs took from the core meanwhile; processor time does not.
+    Wall time includes time in which other programs used the core; CPU time does not.
 
     Attributes:
-        wall: The longest, by the clock.
-        cpu: The longest, in processor time.
-        wall_p99: What 99 of 100 timers find at most, by the clock.
-        cpu_p99: Likewise, in processor time.
+        wall: Longest stall in wall time.
+        cpu: Longest stall in CPU time.
+        wall_p99: 99th percentile of the delay of a timer, in wall time.
+        cpu_p99: The same in CPU time.
     """
 
     wall: float = 0.0
@@ -115,36 +115,36 @@ class Stalls(msgspec.Struct, frozen=True, kw_only=True):
     cpu_p99: float = 0.0
 
     @classmethod
-    def of_turns(cls, turns: Turns, seconds: float) -> Stalls:
-        """Tell how a timer fares among the turns of a loop, wherever in so many seconds it is due."""
+    def of_timer(cls, timer: LoopTimer, seconds: float) -> Stalls:
+        """Return the stalls for timers that are due at random moments within `seconds`."""
         return cls(
-            wall=max(turns.wall, default=0.0),
-            cpu=max(turns.cpu, default=0.0),
-            wall_p99=delay_exceeded(turns.wall, seconds, 0.01),
-            cpu_p99=delay_exceeded(turns.cpu, seconds, 0.01),
+            wall=max(timer.wall, default=0.0),
+            cpu=max(timer.cpu, default=0.0),
+            wall_p99=delay_exceeded(timer.wall, seconds, 0.01),
+            cpu_p99=delay_exceeded(timer.cpu, seconds, 0.01),
         )
 
     @classmethod
-    def of_heart(cls, heart: Heart) -> Stalls:
-        """Tell how a heart has fared."""
+    def of_heartbeat(cls, heartbeat: Heartbeat) -> Stalls:
+        """Return the stalls that a heartbeat has recorded."""
         return cls(
-            wall=max(heart.wall, default=0.0),
-            cpu=max(heart.cpu, default=0.0),
-            wall_p99=quantile(heart.wall, 0.99),
-            cpu_p99=quantile(heart.cpu, 0.99),
+            wall=max(heartbeat.wall, default=0.0),
+            cpu=max(heartbeat.cpu, default=0.0),
+            wall_p99=quantile(heartbeat.wall, 0.99),
+            cpu_p99=quantile(heartbeat.cpu, 0.99),
         )
 
 
 def delay_exceeded(lengths: Sequence[float], seconds: float, share: float) -> float:
-    """Tell the delay that a share of all timers meet or exceed, if they are due at random moments.
+    """Return the delay that a share of timers reach or exceed, if they are due at random moments.
 
     Args:
-        lengths: Of the times in which the loop was held, in seconds.
-        seconds: In all.
-        share: From 0 to 1.
+        lengths: Durations in seconds during which the loop was blocked.
+        seconds: Total duration.
+        share: Share of the timers, from 0 to 1.
 
     Returns:
-        Seconds. Whoever is due x seconds before the end of a hold waits for x.
+        The delay in seconds. A timer that is due x seconds before the end of a stall is delayed by x.
     """
     longest = sorted(lengths, reverse=True)
     held = 0.0
@@ -157,22 +157,22 @@ def delay_exceeded(lengths: Sequence[float], seconds: float, share: float) -> fl
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Tell the value that a share of all do not exceed; 0 where there are none."""
+    """Return a quantile of the values; 0 if there are none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 class Memory:
-    """The memory that a process takes beyond what it has when this begins."""
+    """Memory of the process beyond that at creation of the meter."""
 
     def __init__(self) -> None:
-        # Forgets the peak so far. Not every system can, and then the peak is that of the whole process.
+        # Resets the recorded peak. Where that is not supported, the peak is that of the whole process.
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         self._began = _read_status("VmRSS") or _peak()
 
     def grown(self) -> int:
-        """Tell by how many bytes the peak exceeds what there was at the beginning."""
+        """Return by how many bytes the peak exceeds the memory at the beginning."""
         return _peak() - self._began
 
 
@@ -181,7 +181,7 @@ def _peak() -> int:
 
 
 def _read_status(name: str) -> int | None:
-    """Read a size, in bytes, of this process; None where the system does not tell."""
+    """Return a size of this process in bytes; None if the system does not report it."""
     try:
         lines = _STATUS.read_text(encoding="ascii").splitlines()
     except OSError:
@@ -191,19 +191,19 @@ def _read_status(name: str) -> int | None:
 
 
 def pin(core: int | None) -> None:
-    """Keep this process on one core, where the system can."""
+    """Pin this process to one core, if the system supports it."""
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
 
 
 def choose_cores() -> tuple[int | None, int | None]:
-    """Choose a core for the client and one for the service; None for any, where there is but one."""
+    """Return a core for the client and one for the service; None for both if there is only one."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return (cores[0], cores[-1]) if len(cores) > 1 else (None, None)
 
 
 def name_processor() -> str:
-    """Name the machine's processor."""
+    """Return the name of the processor."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

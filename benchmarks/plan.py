@@ -1,4 +1,4 @@
-"""What is awaited: the tasks of one load, planned from a seed by the client and by the service, each for itself."""
+"""Plans the tasks of a load from a seed, identically in the client and in the service."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import msgspec
 
 TOKEN = "test-token"
 PROVIDER = "luma"
-#: For tasks that are not to end while anything is measured: seconds.
+#: Seconds until the end of tasks that never end during a measurement.
 NEVER = 1e6
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is awaited. Times are in seconds from the start.
+    """Number and durations of the awaited tasks. Times are in seconds from the start.
 
     Attributes:
-        tasks: How many are awaited at once.
-        first: When the first of them ends.
-        last: When the last does; the others end evenly in between.
-        seed: Of all that is drawn.
+        tasks: Number of tasks awaited at once.
+        first: Earliest end.
+        last: Latest end; ends are uniformly distributed in between.
+        seed: Seed of the random numbers.
     """
 
     tasks: int
@@ -30,10 +30,10 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Task(msgspec.Struct, frozen=True, gc=False):
-    """A task as it is to be.
+    """A planned task.
 
     Attributes:
-        id: Its id.
+        id: The task id.
         after: Seconds from the start to its end.
     """
 
@@ -42,9 +42,9 @@ class Task(msgspec.Struct, frozen=True, gc=False):
 
 
 def plan_tasks(load: Load) -> list[Task]:
-    """Plan every task of a load; the same load gives the same tasks."""
-    draw = random.Random(load.seed)
+    """Return the tasks of a load; the same load gives the same tasks."""
+    rng = random.Random(load.seed)
     return [
-        Task(str(uuid.UUID(int=draw.getrandbits(128), version=4)), draw.uniform(load.first, load.last))
+        Task(str(uuid.UUID(int=rng.getrandbits(128), version=4)), rng.uniform(load.first, load.last))
         for _ in range(load.tasks)
     ]

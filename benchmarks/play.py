@@ -1,7 +1,7 @@
-"""Plays tasks that take as long as a law says to the real poller, on the virtual clock: hours in a second.
+"""Simulates tasks with given duration distributions against the real poller, on the virtual clock.
 
-There is no HTTP: the service is a transport, which answers each request at once, as luma does, and counts the ids that
-it is asked for. What a play shows is the same on every machine.
+There is no HTTP: the service is a transport that responds at once in Luma's format and counts the polled ids. The
+results are the same on every machine.
 """
 
 from __future__ import annotations
@@ -34,64 +34,64 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Tasks that are awaited of each law.
+#: Number of tasks in a simulation.
 TASKS = 1000
-#: Seconds from one task to the next, where they are spread; and how many come at once where they do not.
+#: Seconds between two spread tasks, and number of tasks in a burst.
 _APART, _BURST = 3.0, 200
-#: The service's time when its clock begins, in seconds since the epoch; not a whole one, as nothing is in step.
+#: Start of the service's clock in seconds since the epoch, with a fraction so that it is not aligned to seconds.
 _EPOCH = 1_790_000_000.37
-#: A task says `pending` up to this share of its time.
+#: Share of its duration during which a task is `pending`.
 _PENDING_SHARE = 0.2
-_END_UNTOLD = (
+_END_WITHOUT_TIME = (
     b',"response":{"success":true,"video_url":"https://platform.cdn.acedata.cloud/v.mp4","state":"completed"}}'
 )
 
 
 class Arrivals(enum.StrEnum):
-    """How tasks come, as many in an hour each way, and how they are asked for."""
+    """Arrival pattern of the tasks, with the same rate for all, and how they are polled."""
 
-    #: One every few seconds, so that those who are waited for at once are of all ages; each is asked for alone.
-    ALONE = "spread, each alone"
-    #: Many at once, in batches.
+    #: One task every few seconds, so that the awaited tasks have all ages; each is polled separately.
+    ALONE = "spread, separate polls"
+    #: Many tasks at once, polled in batches.
     BURSTS = "bursts of 200"
-    #: One every few seconds; all that are waited for fit into one batch, so that whoever comes takes all along.
-    SPREAD = "spread, in one batch"
+    #: One task every few seconds; all awaited tasks fit into one batch, so each poll includes all of them.
+    SPREAD = "spread, one batch"
 
 
-class Play(msgspec.Struct, frozen=True, kw_only=True):
-    """What a play has shown.
+class Simulation(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of a simulation.
 
     Attributes:
-        looks: Ids asked for each task, the last look included.
-        lateness: Seconds from the end of a task to the wake-up of its waiter, on average.
+        polls: Polls for each task, including the last one.
+        lateness: Mean seconds from the end of a task until its waiter continues.
         requests: Requests for each task.
     """
 
-    looks: float
+    polls: float
     lateness: float
     requests: float
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A task as it is to be; times are in seconds of the virtual clock.
+    """A planned task. Times are in seconds of the virtual clock.
 
     Attributes:
-        id: Its id.
-        begin: When it is submitted, and its waiter comes.
-        end: When it is over.
-        model: What makes it; empty where nothing is said of that.
-        is_told: Whether its record tells when it ended.
+        id: The task id.
+        begin: Time of its submission and the start of its wait.
+        end: Time of its end.
+        model: Model in its request, or empty.
+        has_end_time: Whether its record has the end time.
     """
 
     id: str
     begin: float
     end: float
     model: str = ""
-    is_told: bool = True
+    has_end_time: bool = True
 
 
-class _Held:
-    """A task that the service holds, with what its record is made of, written once."""
+class _StoredTask:
+    """A task of the service with the parts of its record."""
 
     __slots__ = ("end", "head", "pending_until", "tail")
 
@@ -100,27 +100,27 @@ class _Held:
         if task.model:
             head = head.replace(b'"request":{', b'"request":{"model":"%s",' % task.model.encode())
         self.head = head
-        self.tail = write_end(task.id, _EPOCH + task.end) if task.is_told else _END_UNTOLD
+        self.tail = write_end(task.id, _EPOCH + task.end) if task.has_end_time else _END_WITHOUT_TIME
         self.pending_until = task.begin + _PENDING_SHARE * (task.end - task.begin)
         self.end = task.end
 
     def record(self, now: float) -> bytes:
-        """Write the record as it is at a time."""
+        """Return the record at a time."""
         if now >= self.end:
             return self.head + self.tail
         return self.head + (PENDING if now < self.pending_until else PROCESSING)
 
 
 class Service:
-    """A transport that answers at once, and counts.
+    """Transport that responds at once and counts requests.
 
     Attributes:
-        ids: Ids that it was asked for, repeated ones included.
-        requests: Requests.
+        ids: Number of polled ids, repeated ones included.
+        requests: Number of requests.
     """
 
     def __init__(self, tasks: Iterable[Planned], clock: Callable[[], float]) -> None:
-        self._held = {task.id: _Held(task) for task in tasks}
+        self._tasks = {task.id: _StoredTask(task) for task in tasks}
         self._clock = clock
         self.ids = self.requests = 0
 
@@ -130,59 +130,59 @@ class Service:
         read: Callable[[Response], T],
         *,
         admit: Callable[[], Awaitable[None]] | None = None,
-        attempts: int = 1,  # noqa: ARG002  # none of them fails
+        attempts: int = 1,  # noqa: ARG002  # no request fails
     ) -> T:
-        """Answer with the records of what is asked for."""
+        """Respond with the records of the requested tasks."""
         if admit is not None:
             await admit()
         now = self._clock()
         self.requests += 1
         self.ids += len(request.ids)
-        records = [self._held[task_id].record(now) for task_id in request.ids]
+        records = [self._tasks[task_id].record(now) for task_id in request.ids]
         body = records[0] if len(records) == 1 else b'{"items":[%s],"count":%d}' % (b",".join(records), len(records))
         return read(Response(status=200, headers={"date": _write_date(int(_EPOCH + now))}, body=body))
 
     async def rest(self) -> None:
-        """Have nothing to give up."""
+        """Do nothing; there are no connections."""
 
 
 def plan_tasks(law: Law, arrivals: Arrivals, seed: int, count: int = TASKS) -> list[Planned]:
-    """Plan tasks of a law, in the order in which they come; the same seed gives the same tasks."""
-    draw = random.Random(f"{law.name} {seed}")
+    """Return tasks of a distribution in the order of arrival; the same seed gives the same tasks."""
+    rng = random.Random(f"{law.name} {seed}")
     size = _BURST if arrivals is Arrivals.BURSTS else 1
     tasks = []
     for number in range(count):
-        # Those of a burst are submitted one after the other, within a second.
+        # The tasks of a burst are submitted within a second.
         begin = number // size * size * _APART + number % size / _BURST
-        end = begin + law.draw(draw, number, begin)
-        tasks.append(Planned(id=f"{seed}-{number:05}", begin=begin, end=end, is_told=law.is_told))
+        end = begin + law.draw_duration(rng, number, begin)
+        tasks.append(Planned(id=f"{seed}-{number:05}", begin=begin, end=end, has_end_time=law.has_end_time))
     return tasks
 
 
 def add_provider(slug: str, typical: float) -> str:
-    """Add a provider like luma whose tasks usually take so many seconds; returns its slug."""
+    """Register a provider like Luma with a typical duration in seconds, and return its slug."""
     register(msgspec.structs.replace(lookup("luma"), slug=slug, typical_duration=typical), replace=True)
     return slug
 
 
-def play(
+def simulate(
     tasks: Sequence[Planned], slug: str, policy: PollPolicy, *, seed: int, durations: Durations | None = None
-) -> Play:
-    """Await every task, each by a waiter of its own that comes when it is submitted.
+) -> Simulation:
+    """Simulate waits for all tasks, one from each submission on.
 
     Args:
-        tasks: They, in the order in which they come.
-        slug: Of the provider.
-        policy: How to ask.
-        seed: Of the client's randomness.
-        durations: What the client knows of how long tasks take, and adds to; None for nothing.
+        tasks: The tasks in the order of arrival.
+        slug: The provider.
+        policy: Polling policy of the client.
+        seed: Seed of the client's random numbers.
+        durations: Learned durations, updated by the simulation; None for none.
     """
-    return run(_play(tasks, slug, policy, random.Random(seed), durations or Durations()))
+    return run(_simulate(tasks, slug, policy, random.Random(seed), durations or Durations()))
 
 
-async def _play(
+async def _simulate(
     tasks: Sequence[Planned], slug: str, policy: PollPolicy, rng: random.Random, durations: Durations
-) -> Play:
+) -> Simulation:
     clock = asyncio.get_running_loop().time
     service = Service(tasks, clock)
     poller = Poller(
@@ -208,10 +208,10 @@ async def _play(
             group.create_task(await_end(task))
     await poller.close()
     count = len(tasks)
-    return Play(looks=service.ids / count, lateness=lateness / count, requests=service.requests / count)
+    return Simulation(polls=service.ids / count, lateness=lateness / count, requests=service.requests / count)
 
 
 @functools.lru_cache(maxsize=16)
 def _write_date(second: int) -> str:
-    """Write a time as HTTP does, to the second."""
+    """Return a time in the HTTP date format."""
     return email.utils.formatdate(second, usegmt=True)

@@ -1,6 +1,6 @@
-"""Luma's records as bytes, as its documents show them, written once and not at each question.
+"""Prebuilt Luma records as bytes, in the documented format.
 
-`check` holds them against the records of `acetasks.testing`, and against what each competitor makes of them.
+`check` compares them with the records of `acetasks.testing`, and tests that every competitor can read them.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ _DONE = (
     '"state":"completed","thumbnail_url":"https://platform.cdn.acedata.cloud/luma/{id}.jpg",'
     '"thumbnail_width":1360,"thumbnail_height":752}}}}'
 )
-#: What comes after the head while there is nothing to tell of the work, and while it is under way.
+#: The part after the head for queued, pending and processing tasks.
 QUEUED = b"}"
 PENDING = b',"response":{"state":"pending"}}'
 PROCESSING = b',"response":{"state":"processing"}}'
 
 
 def write_head(task_id: str, created: float) -> bytes:
-    """Write what a task's record begins with, whatever its state.
+    """Return the first part of a record, which is the same in every state.
 
     Args:
-        task_id: The task's id.
-        created: When it was submitted, in seconds since the epoch.
+        task_id: The task id.
+        created: Submission time, in seconds since the epoch.
     """
     digest = hashlib.blake2b(task_id.encode(), digest_size=16).hexdigest()
     return _HEAD.format(id=task_id, created=created, hex=digest, trace=_trace(digest)).encode()
 
 
 def write_end(task_id: str, finished: float) -> bytes:
-    """Write what the record of a finished task ends with.
+    """Return the last part of the record of a finished task.
 
     Args:
-        task_id: The task's id.
-        finished: When it ended, in seconds since the epoch.
+        task_id: The task id.
+        finished: End time, in seconds since the epoch.
     """
     digest = hashlib.blake2b(task_id.encode(), digest_size=16).hexdigest()
     return _DONE.format(id=task_id, finished=finished, trace=_trace(digest)).encode()

@@ -1,4 +1,4 @@
-"""What is kept of a run of the benchmark: the machine, every result, and what is drawn and written from them."""
+"""Report of a benchmark run: the machine, all results, tables and charts."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _PACKAGES = ("aiohttp", "msgspec", "anyio", "acedatacloud", "httpx")
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and when it was measured.
+    """Machine, software versions and date of the measurements.
 
     Attributes:
-        processor: The processor's model.
-        cores: How many of its cores could be used.
-        system: The operating system.
-        python: The version of Python.
-        packages: The versions of what takes part.
-        date: The day, in UTC.
-        load: How many processes wanted a core before anything was measured, on average over a minute.
+        processor: Model of the processor.
+        cores: Number of usable cores.
+        system: Operating system.
+        python: Python version.
+        packages: Versions of the involved packages.
+        date: Date in UTC.
+        load: Load average over one minute before the measurements.
     """
 
     processor: str
@@ -48,19 +48,19 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """Everything in one line."""
+        """Description in one line."""
         packages = ", ".join(f"{name} {version}" for name, version in self.packages.items())
         cores = f"{self.cores} core{'s' if self.cores != 1 else ''}"
         return f"{self.processor}, {cores}, {self.system}, Python {self.python}, {packages}; {self.date}"
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was measured in one run.
+    """All measurements of one run.
 
     Attributes:
-        machine: On which machine.
-        results: Of the trials beside the competitors.
-        study: Of the schedules.
+        machine: The machine.
+        results: Results of the trials.
+        study: Simulations of the polling schedules.
     """
 
     machine: Machine
@@ -69,7 +69,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def describe_machine() -> Machine:
-    """Describe this machine."""
+    """Return a description of this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Machine(
         processor=name_processor(),
@@ -83,23 +83,24 @@ def describe_machine() -> Machine:
 
 
 def render(report: Report) -> str:
-    """Write everything as Markdown."""
+    """Return the report as Markdown."""
     return f"Measured on {report.machine.name}.\n\n{render_tables(report.results, report.study)}\n"
 
 
-def write(report: Report, directory: Path) -> None:
-    """Write the results, the tables and the charts into a directory."""
+def write(report: Report, directory: Path, charts: Path) -> None:
+    """Write the results and tables into one directory, and the charts into another."""
     directory.mkdir(parents=True, exist_ok=True)
+    charts.mkdir(parents=True, exist_ok=True)
     (directory / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     (directory / "results.md").write_text(render(report), encoding="utf-8")
     for name, chart in build_charts(report.results):
-        (directory / f"{name}.svg").write_text(draw(chart), encoding="utf-8")
+        (charts / f"{name}.svg").write_text(draw(chart), encoding="utf-8")
     for name, dots in build_dot_charts(report.study):
-        (directory / f"{name}.svg").write_text(draw_dots(dots), encoding="utf-8")
+        (charts / f"{name}.svg").write_text(draw_dots(dots), encoding="utf-8")
 
 
 def _find_versions() -> dict[str, str]:
-    """Find the versions of the packages that are there."""
+    """Return the versions of the installed packages."""
     versions = {}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

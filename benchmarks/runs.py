@@ -1,4 +1,4 @@
-"""Results as they are read: the runs of one measure that have figures, in the order in which they are shown."""
+"""Selects the runs of one measurement from the results, in display order."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
     from arena import Result
 
-#: The competitors, in the order in which they are shown, and what they are called.
+#: Display names of the competitors, in display order.
 TITLES = {
     "ours": "acetasks",
-    "ours_waits": "acetasks, a wait for each",
+    "ours_waits": "acetasks, wait per task",
     "official": "official SDK",
-    "by_hand": "a loop for each task",
-    "floor": "the floor",
-    "reader": "the floor, reading",
+    "by_hand": "loop per task",
+    "floor": "floor",
+    "reader": "floor, reading",
 }
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that has figures.
+    """A run with figures.
 
     Attributes:
-        competitor: The name of its module.
-        measure: What was measured.
-        tasks: How many were awaited.
-        interval: Seconds between two looks at one of them.
-        figures: What the client has measured.
-        counts: What the service has counted.
+        competitor: Name of the competitor's module.
+        measure: The measurement.
+        tasks: Number of awaited tasks.
+        interval: Seconds between two polls of a task.
+        figures: Measurements of the client.
+        counts: Counts of the service.
     """
 
     competitor: str
@@ -45,37 +45,37 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def title(self) -> str:
-        """What the competitor is called."""
+        """Display name of the competitor."""
         return TITLES[self.competitor]
 
     @property
     def is_stopped(self) -> bool:
-        """Whether it was stopped at its limit, so that what it took is only a lower bound."""
+        """Whether the run was stopped at its limit, so that its figures are lower bounds."""
         return self.measure in {Measure.COST, Measure.LONG, Measure.STALL} and self.figures.finished < self.tasks
 
     @property
-    def cpu_per_look(self) -> float:
-        """Seconds of processor time for each id asked."""
+    def cpu_per_poll(self) -> float:
+        """CPU seconds for each polled id."""
         return self.figures.cpu / max(1, self.counts.ids)
 
     @property
     def cpu_share(self) -> float:
-        """Seconds of processor time in a second."""
+        """CPU seconds per second."""
         return self.figures.cpu / self.figures.seconds
 
     @property
     def request_rate(self) -> float:
-        """Requests in a second."""
+        """Requests per second."""
         return self.counts.requests / self.figures.seconds
 
     @property
     def allocated(self) -> float:
-        """Bytes for each waiting task."""
+        """Bytes for each awaited task."""
         return self.figures.allocated / self.tasks
 
 
 def runs_of(results: Sequence[Result], measure: Measure) -> list[Run]:
-    """Choose the runs of one measure; of several rounds, the one in the middle by its processor time."""
+    """Return the runs of one measurement; of several rounds, the one with the median CPU time."""
     rounds: dict[tuple[int, int], list[Run]] = {}
     for result in results:
         trial, figures = result.trial, result.figures

@@ -1,8 +1,7 @@
-"""Charts as SVG: small, readable on light and on dark ground, and without a library.
+"""SVG charts for light and dark backgrounds, without a library.
 
-Lines have both axes logarithmic; dots stand in rows, along an axis that begins at 0.
-
-A chart is written for the eye: nothing here knows what the numbers mean.
+Line charts have two logarithmic axes; dot charts have rows and a linear axis that begins at 0. This module does not
+know the meaning of the numbers.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT = 760, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 76, 40, 84, 56
-#: Of charts with rows: where their axis begins, and how high each row is.
+#: For dot charts: left end of the axis and height of a row.
 _ROWS_LEFT, _ROW = 176, 22
-#: In the colours c0 to c5 a reader tells the series apart on both grounds, whichever colours the eye confuses.
+#: The colours c0 to c5 are distinguishable on both backgrounds and with colour vision deficiency.
 _STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1c2127 } .title { font-size: 16px; font-weight: 600 }
 .end { text-anchor: end } .mid { text-anchor: middle } .guide { stroke-dasharray: 2 5; fill: none }
@@ -33,7 +32,7 @@ text { fill: #e8edf2 } .ground { fill: #10151b } .faint { fill: #97a2af } .rule 
 .guide { stroke: #97a2af } .c0 { color: #6ea8ff } .c1 { color: #3fd0b4 } .c2 { color: #ff8a65 }
 .c3 { color: #e5b454 } .c4 { color: #97a2af } .c5 { color: #e879f9 } }
 """
-#: The shape of each series' points about the origin, so that colour is not all that tells them apart.
+#: Marker of each series around the origin, so that series do not differ by colour alone.
 _MARKS = (
     '<circle r="4.5"/>',
     '<path d="M-4-4h8v8h-8z"/>',
@@ -45,13 +44,13 @@ _MARKS = (
 
 
 class Series(msgspec.Struct, frozen=True, kw_only=True):
-    """One line.
+    """A line.
 
     Attributes:
-        name: What it is.
-        colour: Which of the six colours and marks it has.
+        name: Label in the legend.
+        colour: Index of the colour and marker.
         points: Pairs of x and y, all above 0, in the order of x.
-        open_points: Every x whose mark is hollow, since its y is only a bound.
+        open_points: The x of each hollow marker, whose y is only a bound.
     """
 
     name: str
@@ -64,12 +63,12 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     """A chart.
 
     Attributes:
-        title: What it shows.
-        note: A line of small print below the title.
-        x: The name of the x axis.
-        y: The name of the y axis.
+        title: Title.
+        note: Note below the title.
+        x: Label of the x axis.
+        y: Label of the y axis.
         series: The lines.
-        has_guide: Whether a faint line shows what grows in proportion.
+        has_guide: Whether a dotted line shows proportional growth.
     """
 
     title: str
@@ -81,12 +80,12 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dots(msgspec.Struct, frozen=True, kw_only=True):
-    """One dot in each row.
+    """A series of dots with at most one in each row.
 
     Attributes:
-        name: What they are.
-        colour: Which of the six colours and marks they have.
-        values: The value in each row that has one, at least 0.
+        name: Label in the legend.
+        colour: Index of the colour and marker.
+        values: Values by row name, at least 0.
     """
 
     name: str
@@ -98,13 +97,13 @@ class DotChart(msgspec.Struct, frozen=True, kw_only=True):
     """A chart of dots in rows.
 
     Attributes:
-        title: What it shows.
-        note: A line of small print below the title.
-        x: The name of the axis.
-        rows: The names of the rows, from the top.
+        title: Title.
+        note: Note below the title.
+        x: Label of the axis.
+        rows: Names of the rows, from the top.
         series: The dots.
-        bounds: Values at which a faint line stands.
-        rule_after: After so many rows there is a line across; 0 for none.
+        bounds: Values marked by a dotted line.
+        rule_after: Number of rows above a horizontal line; 0 for no line.
     """
 
     title: str
@@ -117,7 +116,7 @@ class DotChart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Axis:
-    """A logarithmic axis, from a power of ten to another."""
+    """Logarithmic axis between two powers of ten."""
 
     def __init__(self, values: Sequence[float], begin: float, end: float) -> None:
         self.low = math.floor(math.log10(min(values)) + 1e-9)
@@ -125,12 +124,12 @@ class _Axis:
         self._begin, self._end = begin, end
 
     def place(self, value: float) -> float:
-        """Tell where a value stands."""
+        """Return the coordinate of a value."""
         share = (math.log10(value) - self.low) / (self.high - self.low)
         return round(self._begin + share * (self._end - self._begin), 1)
 
     def ticks(self) -> Iterator[tuple[float, str]]:
-        """Go through the powers of ten: where each stands, and how it is written."""
+        """Yield the coordinate and the label of each power of ten."""
         for power in range(self.low, self.high + 1):
             yield self.place(10.0**power), f"{10**power:,}" if power >= 0 else f"{10.0**power:.{-power}f}"
 
@@ -139,7 +138,7 @@ def draw(chart: Chart) -> str:
     """Draw a chart.
 
     Args:
-        chart: It has at least one point.
+        chart: A chart with at least one point.
 
     Returns:
         The SVG.
@@ -163,14 +162,14 @@ def draw_dots(chart: DotChart) -> str:
     """Draw a chart of dots in rows.
 
     Args:
-        chart: It has at least one row.
+        chart: A chart with at least one row.
 
     Returns:
         The SVG.
     """
     bottom, right = _TOP + _ROW * len(chart.rows) + 6, _WIDTH - _RIGHT
     most = max([1.0, *chart.bounds, *(value for one in chart.series for value in one.values.values())])
-    # A tick every fifth; where something is far off, every so many fifths that there are no more than a dozen.
+    # A tick at every 0.2, or at a multiple of that so that there are at most twelve.
     tick = 0.2 * math.ceil(most / 2.4)
     end = tick * math.ceil(most / tick)
     places = {row: _TOP + _ROW * (number + 0.5) + 3 for number, row in enumerate(chart.rows)}
@@ -231,7 +230,7 @@ def _draw_legend(series: Sequence[Series | Dots]) -> Iterator[str]:
 
 
 def _draw_guide(x: _Axis, y: _Axis, points: Sequence[tuple[float, float]]) -> str:
-    """Draw the line of proportion through the last point, as far as it is within the chart."""
+    """Draw the line of proportional growth through the last point, clipped to the chart."""
     end_x, end_y = max(points)
     low = max(10.0**x.low, end_x * 10.0**y.low / end_y)
     begin = f"{x.place(low)} {y.place(end_y * low / end_x)}"

@@ -7,79 +7,79 @@ from typing import TYPE_CHECKING
 
 from client import Measure
 from learn import ORDERED, rows_of
-from promises import judge, judge_study
+from promises import check_promises, check_study
 from runs import TITLES, Run, runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from arena import Result
-    from learn import Order, Row, Study
+    from learn import BudgetComparison, Row, Study
 
 _MIB = 2**20
 _COSTS = (
-    *("tasks", "awaited by", "CPU s", "requests", "connections", "looks a task", "CPU µs a look"),
-    *("late by s (p50)", "(p95)", "(p99)", "longest stall ms", "stall p99 ms", "memory MiB", "finished"),
+    *("tasks", "client", "CPU s", "requests", "connections", "polls per task", "CPU µs per poll"),
+    *("delay s (p50)", "(p95)", "(p99)", "longest stall ms", "stall p99 ms", "memory MiB", "finished"),
 )
 _GROWTH = (
-    "tasks, of which none ends",
-    "awaited by",
-    "CPU s a second",
-    "requests a second",
-    "ids a request",
-    "CPU µs a look",
+    "tasks, none ends",
+    "client",
+    "CPU s per second",
+    "requests per second",
+    "ids per request",
+    "CPU µs per poll",
 )
 _SCHEDULES = (
-    *("how long tasks take", "how they come", "looks a task", "late by s, at a fixed interval", "learned", "ratio"),
-    *("ratio, handed on", "ratio, proportional", "promised"),
+    *("task durations", "arrivals", "polls per task", "delay s, fixed interval", "delay s, learned", "ratio"),
+    *("ratio, with durations", "ratio, proportional", "bound"),
 )
-_ORDERS = (
-    "requests, of what the intervals take",
-    "looks a task",
-    "late by s, oldest first",
-    "by what it is worth",
+_BUDGETS = (
+    "share of the requests that the intervals need",
+    "polls per task",
+    "delay s, oldest first",
+    "delay s, by priority",
     "ratio",
-    "promised",
+    "bound",
 )
 
 
 def render_tables(results: Sequence[Result], study: Study) -> str:
-    """Write every table of which there is anything, and what is to be known of them."""
-    verdicts = [*judge(results), *judge_study(study)]
+    """Return all tables with results."""
+    outcomes = [*check_promises(results), *check_study(study)]
     tables = (
-        _tabulate(_COSTS, [_tell_costs(run) for run in runs_of(results, Measure.COST)], texts=(1,)),
-        _list_faults(results),
-        _tabulate(
-            ("tasks of 154 s or so", *_COSTS[1:]),
-            [_tell_costs(run) for run in runs_of(results, Measure.LONG)],
+        _format_table(_COSTS, [_format_costs(run) for run in runs_of(results, Measure.COST)], texts=(1,)),
+        _format_faults(results),
+        _format_table(
+            ("tasks of 140 to 170 s", *_COSTS[1:]),
+            [_format_costs(run) for run in runs_of(results, Measure.LONG)],
             texts=(1,),
         ),
-        _tabulate(
-            ("tasks", "awaited by", "longest stall ms, felt by a heartbeat of 5 ms", "p99"),
-            [(f"{run.tasks:,}", run.title, *_tell_stalls(run)) for run in runs_of(results, Measure.STALL)],
+        _format_table(
+            ("tasks", "client", "longest stall ms, measured with a 5 ms heartbeat", "p99"),
+            [(f"{run.tasks:,}", run.title, *_format_stalls(run)) for run in runs_of(results, Measure.STALL)],
             texts=(1,),
         ),
-        _tabulate(
-            ("tasks", "awaited by", "bytes for each waiting task, beyond its id"),
+        _format_table(
+            ("tasks", "client", "bytes for each awaited task, without its id"),
             [(f"{run.tasks:,}", run.title, f"{run.allocated:,.0f}") for run in runs_of(results, Measure.MEMORY)],
             texts=(1,),
         ),
-        _tabulate(_GROWTH, [_tell_growth(run) for run in runs_of(results, Measure.GROWTH)], texts=(1,)),
-        _tabulate(_SCHEDULES, [_tell_schedules(row) for row in rows_of(study)], texts=(0, 1)),
-        _tabulate(_ORDERS, _tell_orders(study.orders)),
-        _tabulate(
-            ("what has to hold", "measured", "holds"),
-            [(verdict.promise, verdict.shown, "yes" if verdict.holds else "**no**") for verdict in verdicts],
+        _format_table(_GROWTH, [_format_growth(run) for run in runs_of(results, Measure.GROWTH)], texts=(1,)),
+        _format_table(_SCHEDULES, [_format_schedules(row) for row in rows_of(study)], texts=(0, 1)),
+        _format_table(_BUDGETS, _format_budgets(study.budgets)),
+        _format_table(
+            ("bound", "measured", "met"),
+            [(outcome.text, outcome.measured, "yes" if outcome.is_met else "**no**") for outcome in outcomes],
             texts=(0,),
         ),
     )
     return "\n\n".join(filter(None, tables))
 
 
-def _tell_costs(run: Run) -> tuple[str, ...]:
+def _format_costs(run: Run) -> tuple[str, ...]:
     figures, counts = run.figures, run.counts
     sign = "≥ " if run.is_stopped else ""
-    late = figures.lateness
+    delay = figures.lateness
     return (
         f"{run.tasks:,}",
         run.title,
@@ -87,16 +87,16 @@ def _tell_costs(run: Run) -> tuple[str, ...]:
         f"{sign}{counts.requests:,}",
         f"{counts.connections:,}",
         f"{sign}{counts.ids / run.tasks:.1f}",
-        f"{1e6 * run.cpu_per_look:,.3g}" if counts.ids else "",
-        *(f"{sign}{value:.2f}" for value in (late.p50, late.p95, late.p99)),
-        *_tell_stalls(run),
+        f"{1e6 * run.cpu_per_poll:,.3g}" if counts.ids else "",
+        *(f"{sign}{value:.2f}" for value in (delay.p50, delay.p95, delay.p99)),
+        *_format_stalls(run),
         f"{figures.peak_memory / _MIB:.1f}",
         f"{figures.finished:,} in {figures.seconds:.0f} s" if run.is_stopped else "all",
     )
 
 
-def _tell_stalls(run: Run) -> tuple[str, str]:
-    """Tell the stalls in milliseconds, by the clock and, in brackets, in processor time."""
+def _format_stalls(run: Run) -> tuple[str, str]:
+    """Return the stalls in milliseconds of wall time, with CPU time in parentheses."""
     stalls = run.figures.stalls
     return (
         f"{1e3 * stalls.wall:.1f} ({1e3 * stalls.cpu:.1f})",
@@ -104,47 +104,49 @@ def _tell_stalls(run: Run) -> tuple[str, str]:
     )
 
 
-def _tell_growth(run: Run) -> tuple[str, ...]:
+def _format_growth(run: Run) -> tuple[str, ...]:
     return (
         f"{run.tasks:,}",
         run.title,
         f"{run.cpu_share:.4f}",
         f"{run.request_rate:.1f}",
         f"{run.counts.ids / max(1, run.counts.requests):.1f}",
-        f"{1e6 * run.cpu_per_look:,.3g}",
+        f"{1e6 * run.cpu_per_poll:,.3g}",
     )
 
 
-def _tell_schedules(row: Row) -> tuple[str, ...]:
-    handed_on, proportional = ("" if ratio is None else f"{ratio:.2f}" for ratio in (row.handed_on, row.proportional))
+def _format_schedules(row: Row) -> tuple[str, ...]:
+    with_durations, proportional = (
+        "" if ratio is None else f"{ratio:.2f}" for ratio in (row.with_durations, row.proportional)
+    )
     return (
         row.law,
         row.arrivals.value,
-        f"{row.looks:.1f}",
+        f"{row.polls:.1f}",
         f"{row.fixed:.2f}",
         f"{row.learned:.2f}",
         f"{row.ratio:.2f}",
-        handed_on,
+        with_durations,
         proportional,
-        f"≤ {row.promise:g}",
+        f"≤ {row.bound:g}",
     )
 
 
-def _tell_orders(orders: Sequence[Order]) -> list[tuple[str, ...]]:
-    """Tell what order does, over all seeds."""
+def _format_budgets(budgets: Sequence[BudgetComparison]) -> list[tuple[str, ...]]:
+    """Return a row for each budget, averaged over all seeds."""
     rows: list[tuple[str, ...]] = []
-    for share in dict.fromkeys(order.share for order in orders):
-        same = [order for order in orders if order.share == share]
-        looks, ours, oldest = (
+    for share in dict.fromkeys(budget.share for budget in budgets):
+        same = [budget for budget in budgets if budget.share == share]
+        polls, ours, oldest = (
             statistics.fmean(values)
             for values in zip(
-                *((order.ours.looks, order.ours.lateness, order.oldest.lateness) for order in same), strict=True
+                *((budget.ours.polls, budget.ours.lateness, budget.oldest.lateness) for budget in same), strict=True
             )
         )
         rows.append(
             (
                 f"1/{1 / share:.0f}",
-                f"{looks:.1f}",
+                f"{polls:.1f}",
                 f"{oldest:.1f}",
                 f"{ours:.1f}",
                 f"{ours / oldest:.2f}",
@@ -154,8 +156,8 @@ def _tell_orders(orders: Sequence[Order]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _list_faults(results: Sequence[Result]) -> str:
-    """List the runs that have no figures."""
+def _format_faults(results: Sequence[Result]) -> str:
+    """Return a list of the runs without figures."""
     lines = (
         f"- {result.trial.load.tasks:,} tasks, {TITLES[result.trial.competitor]} ({result.trial.measure.value}):"
         f" {result.fault}, after {result.counts.requests:,} requests"
@@ -165,8 +167,8 @@ def _list_faults(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def _tabulate(heads: Sequence[str], rows: Sequence[Sequence[str]], *, texts: Sequence[int] = ()) -> str:
+def _format_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, texts: Sequence[int] = ()) -> str:
     if not rows:
         return ""
-    rule = ["---" if column in texts else "---:" for column in range(len(heads))]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, rule, *rows))
+    rule = ["---" if column in texts else "---:" for column in range(len(headers))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (headers, rule, *rows))

@@ -1,4 +1,4 @@
-"""What is tried: which competitors, at which sizes, in which measure, and for how long."""
+"""Plans the trials of each measurement: competitors, sizes and durations."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from plan import NEVER, Load
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: From so many tasks on, and where growth is measured, all of them are asked every ten seconds and not every three.
+#: From this number of tasks on, and for growth, the poll interval is 10 s instead of 3 s.
 _LARGE = 100_000
 _INTERVAL, _LONG_INTERVAL = 3.0, 10.0
-#: Seconds after which all tasks that do not end have begun, and their records change no more.
+#: Seconds after which the records of tasks that never end no longer change.
 _STARTED_BY = 5.0
-#: Who takes part unless told otherwise.
+#: The default competitors.
 USUAL = ("ours", "official", "by_hand", "floor")
 
 
 class Span(msgspec.Struct, frozen=True):
-    """When the first and the last task end, and when whoever still waits is stopped, in seconds."""
+    """End of the first and the last task, and time limit of the run, in seconds."""
 
     first: float
     last: float
     limit: float
 
 
-# Tasks of one kind that were submitted together take about as long. Where it is long they take as long as those of
-# the documents' samples do, 154 and 155 s.
+# Tasks of one kind have similar durations. The long ones are like the documented samples, 154 and 155 s.
 _QUICK, _FULL, _LONG, _LARGEST = (
     Span(3.0, 10.0, 30.0),
     Span(20.0, 40.0, 60.0),
@@ -40,15 +39,15 @@ _QUICK, _FULL, _LONG, _LARGEST = (
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for on the command line; None takes what is usual.
+    """Options of the command line; None selects the default.
 
     Attributes:
-        is_full: Whether all sizes are measured, and for longer.
-        tasks: The sizes.
+        is_full: Whether all sizes are measured, with longer runs.
+        tasks: Numbers of tasks.
         only: The competitors.
-        interval: Seconds between two looks at a task.
+        interval: Seconds between two polls of a task.
         limit: Seconds after which a competitor is stopped.
-        seed: Of the tasks.
+        seed: Seed of the tasks.
     """
 
     is_full: bool = False
@@ -60,15 +59,15 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True):
-    """What is usual for one measure.
+    """Defaults of one measurement.
 
     Attributes:
-        quick: The sizes.
-        full: The sizes in the full benchmark.
-        competitors: Who takes part.
-        more: Who more in the full benchmark.
-        few: Who takes part in large sizes; None means everybody but those.
-        besides: Who more takes part in the full benchmark in sizes of their own.
+        quick: Numbers of tasks in the short benchmark.
+        full: Numbers of tasks in the full benchmark.
+        competitors: The competitors.
+        more: Additional competitors in the full benchmark.
+        few: Competitors for large sizes; None for the same as otherwise.
+        besides: Additional competitors in the full benchmark, by number of tasks.
     """
 
     quick: tuple[int, ...]
@@ -98,12 +97,12 @@ _SECTIONS = {
         competitors=("ours", "floor"),
     ),
 }
-#: What is measured of everything where time is short.
+#: Measurements of the short benchmark.
 BRIEF = (Measure.COST, Measure.MEMORY)
 
 
 def plan_trials(measure: Measure, choice: Choice) -> Iterator[Trial]:
-    """Plan the trials of one measure."""
+    """Yield the trials of one measurement."""
     section = _SECTIONS[measure]
     for tasks in choice.tasks or (section.full if choice.is_full else section.quick):
         usual = section.competitors + (section.more + section.besides.get(tasks, ()) if choice.is_full else ())
@@ -117,7 +116,7 @@ def _plan_trial(measure: Measure, tasks: int, competitor: str, choice: Choice) -
     is_slow = tasks >= _LARGE or measure is Measure.GROWTH
     interval = choice.interval or (_LONG_INTERVAL if is_slow else _INTERVAL)
     since = 0.0
-    # 1. To the end of all tasks.   2. While none of them ends: once all have been asked, and for some intervals.
+    # 1. Tasks that end.   2. Tasks that never end: measured for some intervals after the first poll of all.
     if measure is Measure.LONG:
         span = _LONG
     elif measure in {Measure.COST, Measure.STALL}:

@@ -1,7 +1,7 @@
-"""The ways to await many tasks that are compared, a module each.
+"""The compared clients, one module each.
 
-Each has `opened(stage)`, an async context manager that sets up what is needed, and gives a coroutine function that
-awaits every task and calls `finished` with its id when whoever waits for it would go on.
+Each module has `opened(setup)`, an async context manager that opens the client and returns a coroutine function. That
+function awaits every task and calls `finished` with its id when the waiter of the task would continue.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 
-class Stage(msgspec.Struct, frozen=True):
-    """What a competitor is given.
+class Setup(msgspec.Struct, frozen=True):
+    """Parameters of a competitor.
 
     Attributes:
-        url: Where the service is.
-        token: What opens it.
+        url: URL of the service.
+        token: Token of the service.
         provider: The provider's slug.
-        ids: The tasks.
-        interval: Seconds between two looks at a task.
+        ids: The task ids.
+        interval: Seconds between two polls of a task.
     """
 
     url: str
@@ -33,14 +33,14 @@ class Stage(msgspec.Struct, frozen=True):
     interval: float
 
 
-#: Told of each task that has ended.
+#: Called with the id of each ended task.
 Finished = Callable[[str], None]
 #: Awaits every task.
 Follow = Callable[[Finished], Coroutine[None, None, None]]
 
 
 class Competitor(Protocol):
-    """A module of this package."""
+    """Interface of the modules of this package."""
 
-    def opened(self, stage: Stage) -> AbstractAsyncContextManager[Follow]:
-        """Set up."""
+    def opened(self, setup: Setup) -> AbstractAsyncContextManager[Follow]:
+        """Open the client."""

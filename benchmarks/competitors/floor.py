@@ -1,6 +1,6 @@
-"""The floor: the least that has to be done. Batches of 50 at every interval, and a look at whether each task ended.
+"""Floor: the minimal work of a client. It polls batches of 50 at every interval and checks for ended tasks.
 
-No waiters, no tasks made of records, no failures, no limits, no fairness: nobody should use it.
+It has no waiters, task objects, error handling, rate limits or fairness, and is not meant for use.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from competitors.rounds import ask_in_rounds
+from competitors.rounds import poll_in_rounds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from competitors import Finished, Follow, Stage
+    from competitors import Finished, Follow, Setup
 
 
 class _Record(msgspec.Struct, gc=False):
@@ -23,24 +23,24 @@ class _Record(msgspec.Struct, gc=False):
     finished_at: float | None = None
 
 
-class _Answer(msgspec.Struct, gc=False):
+class _Response(msgspec.Struct, gc=False):
     items: list[_Record]
 
 
 @contextlib.asynccontextmanager
-async def opened(stage: Stage) -> AsyncIterator[Follow]:
-    """Make what decodes the answers."""
-    decoder = msgspec.json.Decoder(_Answer)
+async def opened(setup: Setup) -> AsyncIterator[Follow]:
+    """Create the decoder."""
+    decoder = msgspec.json.Decoder(_Response)
 
     async def follow(finished: Finished) -> None:
-        pending = dict.fromkeys(stage.ids)
+        pending = dict.fromkeys(setup.ids)
 
-        def take_in(_: list[str], answer: bytes) -> None:
-            for record in decoder.decode(answer).items:
+        def handle_response(_: list[str], response: bytes) -> None:
+            for record in decoder.decode(response).items:
                 if record.finished_at is not None:
                     del pending[record.id]
                     finished(record.id)
 
-        await ask_in_rounds(stage, pending, take_in)
+        await poll_in_rounds(setup, pending, handle_response)
 
     yield follow

@@ -1,4 +1,4 @@
-"""The official SDK: its `tasks.wait` for each task, gathered, which is the way that it has for many."""
+"""Official SDK: its `tasks.wait` for each task, gathered, which is its way to await many tasks."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from competitors import Finished, Follow, Stage
+    from competitors import Finished, Follow, Setup
 
-# By name, since it has no types, and the checks do without it.
+# Imported by name, since it has no types and is not installed for the type checks.
 sdk = importlib.import_module("acedatacloud")
 
 
 @contextlib.asynccontextmanager
-async def opened(stage: Stage) -> AsyncIterator[Follow]:
-    """Open a client with the SDK's own settings."""
-    async with sdk.AsyncAceDataCloud(stage.token, base_url=stage.url) as client:
+async def opened(setup: Setup) -> AsyncIterator[Follow]:
+    """Open a client with the default settings of the SDK."""
+    async with sdk.AsyncAceDataCloud(setup.token, base_url=setup.url) as client:
 
         async def follow(finished: Finished) -> None:
             async def wait(task_id: str) -> None:
                 await client.tasks.wait(
-                    task_id, service=stage.provider, poll_interval=stage.interval, max_wait=math.inf
+                    task_id, service=setup.provider, poll_interval=setup.interval, max_wait=math.inf
                 )
                 finished(task_id)
 
-            await asyncio.gather(*map(wait, stage.ids))
+            await asyncio.gather(*map(wait, setup.ids))
 
         yield follow

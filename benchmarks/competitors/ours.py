@@ -10,30 +10,30 @@ import acetasks
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from competitors import Finished, Follow, Stage
-#: Requests that may leave within a second where it takes less.
+    from competitors import Finished, Follow, Setup
+#: Maximum number of requests per second, unless the interval needs more.
 _MOST_AT_ONCE = 300.0
 
 
-def build_policy(stage: Stage) -> acetasks.PollPolicy:
-    """Build the policy: the stage's interval, and everything else as it comes, but for the rate.
+def build_policy(setup: Setup) -> acetasks.PollPolicy:
+    """Return the default policy with the given interval and a higher rate.
 
-    The policy's own 60 looks a second are what the real service's documents allow; the simulated one bears any. Up to
-    15,000 tasks may be asked for within a second, and more of them half as fast again as it takes.
+    The default of 60 requests per second is the documented limit of the real service; the simulated one has no limit.
+    Up to 15,000 tasks can be polled within a second, and more at 1.5 times the needed rate.
     """
-    usual = acetasks.PollPolicy(interval=stage.interval)
-    batches = len(stage.ids) / usual.batch_size
-    rate = max(usual.start_rate, min(batches, _MOST_AT_ONCE), 1.5 * batches / stage.interval)
-    return acetasks.PollPolicy(interval=stage.interval, start_rate=rate)
+    default = acetasks.PollPolicy(interval=setup.interval)
+    batches = len(setup.ids) / default.batch_size
+    rate = max(default.start_rate, min(batches, _MOST_AT_ONCE), 1.5 * batches / setup.interval)
+    return acetasks.PollPolicy(interval=setup.interval, start_rate=rate)
 
 
 @contextlib.asynccontextmanager
-async def opened(stage: Stage) -> AsyncIterator[Follow]:
+async def opened(setup: Setup) -> AsyncIterator[Follow]:
     """Open a client."""
-    async with acetasks.Client(stage.token, base_url=stage.url, policy=build_policy(stage)) as client:
+    async with acetasks.Client(setup.token, base_url=setup.url, policy=build_policy(setup)) as client:
 
         async def follow(finished: Finished) -> None:
-            async for task in client.as_completed(stage.provider, stage.ids):
+            async for task in client.as_completed(setup.provider, setup.ids):
                 finished(task.id)
 
         yield follow

@@ -1,4 +1,4 @@
-"""acetasks, called as the official SDK is: a `wait` for each task, gathered."""
+"""acetasks, used like the official SDK: a `wait` for each task, gathered."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from competitors.ours import build_policy
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from competitors import Finished, Follow, Stage
+    from competitors import Finished, Follow, Setup
 
 
 @contextlib.asynccontextmanager
-async def opened(stage: Stage) -> AsyncIterator[Follow]:
+async def opened(setup: Setup) -> AsyncIterator[Follow]:
     """Open a client."""
-    async with acetasks.Client(stage.token, base_url=stage.url, policy=build_policy(stage)) as client:
+    async with acetasks.Client(setup.token, base_url=setup.url, policy=build_policy(setup)) as client:
 
         async def follow(finished: Finished) -> None:
             async def wait(task_id: str) -> None:
-                await client.wait(stage.provider, task_id)
+                await client.wait(setup.provider, task_id)
                 finished(task_id)
 
-            await asyncio.gather(*map(wait, stage.ids))
+            await asyncio.gather(*map(wait, setup.ids))
 
         yield follow

@@ -1,7 +1,7 @@
-"""The floor with acetasks' reader: what is new of a task is read, and whoever is told of its end has it whole.
+"""Floor, reading: the floor plus the parsing of changed records by acetasks.
 
-It shows how much of what acetasks takes beyond the floor is reading. Nobody waits here either, nothing is learned, and
-nothing may fail.
+It shows how much of the cost of acetasks beyond the floor is parsing. There are no waiters, learned durations or error
+handling.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from acetasks.providers import lookup, read_record
-from competitors.rounds import ask_in_rounds
+from competitors.rounds import poll_in_rounds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import acetasks
-    from competitors import Finished, Follow, Stage
+    from competitors import Finished, Follow, Setup
 
 
-class _Answer(msgspec.Struct, gc=False):
+class _Response(msgspec.Struct, gc=False):
     items: list[msgspec.Raw]
 
 
 @contextlib.asynccontextmanager
-async def opened(stage: Stage) -> AsyncIterator[Follow]:
-    """Make what decodes and reads the answers."""
-    decoder = msgspec.json.Decoder(_Answer)
-    spec = lookup(stage.provider)
+async def opened(setup: Setup) -> AsyncIterator[Follow]:
+    """Create the decoder."""
+    decoder = msgspec.json.Decoder(_Response)
+    spec = lookup(setup.provider)
 
     async def follow(finished: Finished) -> None:
-        # Each with its record as it was last read.
-        pending = dict.fromkeys(stage.ids, b"")
+        # The last record of each task.
+        pending = dict.fromkeys(setup.ids, b"")
         ended: list[acetasks.Task] = []
 
-        def take_in(ids: list[str], answer: bytes) -> None:
-            # The service answers in the order of asking.
-            for task_id, record in zip(ids, map(bytes, decoder.decode(answer).items), strict=True):
+        def handle_response(ids: list[str], response: bytes) -> None:
+            # The service responds in the order of the ids.
+            for task_id, record in zip(ids, map(bytes, decoder.decode(response).items), strict=True):
                 if pending[task_id] == record:
                     continue
                 pending[task_id] = record
@@ -48,6 +48,6 @@ async def opened(stage: Stage) -> AsyncIterator[Follow]:
                     ended.append(reading.task)
                     finished(reading.id)
 
-        await ask_in_rounds(stage, pending, take_in)
+        await poll_in_rounds(setup, pending, handle_response)
 
     yield follow

@@ -1,4 +1,4 @@
-"""Asking for all that is pending in batches, time after time: what the floor does, whatever it makes of the answers."""
+"""Polling loop of the floor: polls all pending tasks in batches at every interval."""
 
 from __future__ import annotations
 
@@ -11,35 +11,37 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from competitors import Stage
+    from competitors import Setup
 
 _BATCH = 50
-#: Requests under way at once, as many as acetasks has.
-_LANES = 8
+#: Maximum number of concurrent requests, as in acetasks.
+_IN_FLIGHT = 8
 
 
-async def ask_in_rounds(stage: Stage, pending: Collection[str], take_in: Callable[[list[str], bytes], None]) -> None:
-    """Ask at every interval until nothing is pending, in a session with aiohttp's own settings.
+async def poll_in_rounds(
+    setup: Setup, pending: Collection[str], handle_response: Callable[[list[str], bytes], None]
+) -> None:
+    """Poll at every interval until no task is pending, with the default settings of aiohttp.
 
     Args:
-        stage: Where and how often.
-        pending: The ids to ask for, as they are at each interval.
-        take_in: Given the ids of each batch and the answer.
+        setup: Service and interval.
+        pending: The ids to poll, read at each interval.
+        handle_response: Called with the ids and the response of each batch.
     """
-    url = f"{stage.url}/{stage.provider}/tasks"
-    headers = {"authorization": f"Bearer {stage.token}", "content-type": "application/json"}
+    url = f"{setup.url}/{setup.provider}/tasks"
+    headers = {"authorization": f"Bearer {setup.token}", "content-type": "application/json"}
     async with aiohttp.ClientSession(headers=headers) as http:
 
-        async def ask(batches: list[list[str]]) -> None:
+        async def poll(batches: list[list[str]]) -> None:
             for batch in batches:
                 body = msgspec.json.encode({"ids": batch, "action": "retrieve_batch"})
-                async with http.post(url, data=body) as answer:
-                    take_in(batch, await answer.read())
+                async with http.post(url, data=body) as response:
+                    handle_response(batch, await response.read())
 
         clock = asyncio.get_running_loop().time
         while pending:
-            again = clock() + stage.interval
+            next_round = clock() + setup.interval
             ids = list(pending)
             batches = [ids[begin : begin + _BATCH] for begin in range(0, len(ids), _BATCH)]
-            await asyncio.gather(*(ask(batches[lane::_LANES]) for lane in range(_LANES)))
-            await asyncio.sleep(again - clock())
+            await asyncio.gather(*(poll(batches[worker::_IN_FLIGHT]) for worker in range(_IN_FLIGHT)))
+            await asyncio.sleep(next_round - clock())

@@ -1,4 +1,4 @@
-"""What is measured in the client's process: how long its event loop is held, and what it keeps in memory."""
+"""Meters for the client process: event loop stalls and memory."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable, Iterator
 
-#: Seconds from one beat to the next.
+#: Seconds between two heartbeats.
 BEAT = 0.005
-#: Gaps in which the loop was held for more seconds than this are told one by one.
-_NOTED = 0.02
+#: Gaps with a stall of more than this number of seconds are listed in the report.
+_LISTED = 0.02
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 
 
 class TimedSelector(selectors.DefaultSelector):
-    """A selector that tells how long the loop has been idle.
+    """Selector that measures the idle time of its loop.
 
     Attributes:
         idle: Seconds spent waiting.
-        sleeps: How often the thread went to sleep for it.
+        sleeps: Number of times the thread went to sleep.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class TimedSelector(selectors.DefaultSelector):
         self.sleeps = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait for something to happen."""
+        """Wait for events."""
         began, sleeps = time.perf_counter(), count_sleeps()
         try:
             return super().select(timeout)
@@ -49,17 +49,17 @@ class TimedSelector(selectors.DefaultSelector):
 
 
 def count_sleeps() -> int:
-    """Count how often the thread has left its core because it had to wait for something else."""
+    """Return the number of voluntary context switches of the thread."""
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
 class Collections:
-    """The garbage collections of this process.
+    """Statistics of garbage collections.
 
     Attributes:
-        seconds: Of processor time spent on them.
-        longest: By generation, the longest.
-        counts: By generation, how many there were.
+        seconds: CPU seconds spent on them.
+        longest: Longest collection by generation.
+        counts: Number of collections by generation.
     """
 
     def __init__(self) -> None:
@@ -68,8 +68,8 @@ class Collections:
         self.counts = [0, 0, 0]
         self._began = 0.0
 
-    def note(self, phase: str, info: dict[str, int]) -> None:
-        """Take note of the begin or end of one; `gc.callbacks` calls it."""
+    def record(self, phase: str, info: dict[str, int]) -> None:
+        """Record the start or end of a collection; called from `gc.callbacks`."""
         if phase == "start":
             self._began = time.thread_time()
             return
@@ -81,16 +81,16 @@ class Collections:
 
     @contextlib.contextmanager
     def counted(self) -> Iterator[Collections]:
-        """Count collections while the context lasts."""
-        gc.callbacks.append(self.note)
+        """Count collections while the context is open."""
+        gc.callbacks.append(self.record)
         try:
             yield self
         finally:
-            gc.callbacks.remove(self.note)
+            gc.callbacks.remove(self.record)
 
 
 class _RunQueue:
-    """How long this thread was ready to run and had no core; 0 where the kernel does not tell."""
+    """Time that this thread was ready to run without a core; 0 if the kernel does not report it."""
 
     def __init__(self) -> None:
         try:
@@ -99,7 +99,7 @@ class _RunQueue:
             self._file = -1
 
     def read(self) -> float:
-        """Tell the seconds since the thread began."""
+        """Return the seconds since the start of the thread."""
         return int(os.pread(self._file, 96, 0).split()[1]) / 1e9 if self._file >= 0 else 0.0
 
     def close(self) -> None:
@@ -111,15 +111,15 @@ class _RunQueue:
 
 @dataclass(frozen=True)
 class Gap:
-    """A long gap between two beats; times are in seconds.
+    """A long gap between two heartbeats. Times are in seconds.
 
     Attributes:
-        at: When it ended, since the first beat.
-        cpu: Processor time of the thread.
-        blocked: Time in which the thread slept for something else than the loop's own waiting.
-        wall: Its length.
-        collecting: Processor time spent on garbage collection.
-        work: What was done in it.
+        at: End of the gap, since the first beat.
+        cpu: CPU time of the thread.
+        blocked: Time that the thread slept outside the selector.
+        wall: Length of the gap.
+        collecting: CPU time of garbage collections.
+        work: Description of the work done in the gap.
     """
 
     at: float
@@ -130,20 +130,20 @@ class Gap:
     work: str
 
     @property
-    def held(self) -> float:
-        """How long the loop was held."""
+    def stall(self) -> float:
+        """Time for which the loop was blocked."""
         return self.cpu + self.blocked
 
     def __str__(self) -> str:
         return (
-            f"{1000 * self.held:.0f} ms at {self.at:.1f} s: {1000 * self.cpu:.0f} ms of processor time,"
-            f" {1000 * self.collecting:.0f} of it collecting garbage, and {1000 * self.blocked:.0f} ms blocked;"
-            f" {1000 * self.wall:.0f} ms by the clock; {self.work}"
+            f"{1000 * self.stall:.0f} ms at {self.at:.1f} s: {1000 * self.cpu:.0f} ms of CPU time,"
+            f" {1000 * self.collecting:.0f} of it garbage collection, and {1000 * self.blocked:.0f} ms blocked;"
+            f" {1000 * self.wall:.0f} ms of wall time; {self.work}"
         )
 
 
 class _Reading(NamedTuple):
-    """What the clocks show: seconds, and a count of sleeps."""
+    """Values of the clocks in seconds, and a count of sleeps."""
 
     wall: float
     cpu: float
@@ -153,33 +153,33 @@ class _Reading(NamedTuple):
     sleeps: float
 
     def since(self, other: _Reading) -> _Reading:
-        """Tell the difference to an earlier reading."""
+        """Return the difference to an earlier reading."""
         return _Reading(*(now - then for now, then in zip(self, other, strict=True)))
 
 
 class Heartbeat:
-    """A timer in the client's loop that notes how late it is, and why.
+    """Repeating timer in the client's loop that records its delays and their causes.
 
     Attributes:
-        held: For each gap, how long the loop was held: processor time, and time blocked in a call.
-        wall: For each gap, its length by the clock.
-        noted: The gaps with much processor time.
+        stalls: Stall in each gap: CPU time, and time blocked in a call.
+        wall: Length of each gap.
+        listed: The gaps with a long stall.
     """
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, selector: TimedSelector, collecting: Collections, work: Callable[[], str]
     ) -> None:
-        """Prepare to beat.
+        """Set up the timer.
 
         Args:
-            loop: The loop that is measured.
-            selector: Its selector.
-            collecting: The garbage collections.
-            work: Tells what was done since it was last asked.
+            loop: The measured loop.
+            selector: The selector of the loop.
+            collecting: Statistics of garbage collections.
+            work: Returns a description of the work since its last call.
         """
-        self.held = array("d")
+        self.stalls = array("d")
         self.wall = array("d")
-        self.noted: list[Gap] = []
+        self.listed: list[Gap] = []
         self._loop = loop
         self._selector = selector
         self._collecting = collecting
@@ -190,20 +190,20 @@ class Heartbeat:
         self._last = self._read()
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start the timer."""
         self._work()
         self._last = self._read()
         self._timer = self._loop.call_later(BEAT, self._beat)
 
     def stop(self) -> None:
-        """Beat no more."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
         self._queue.close()
 
     @contextlib.contextmanager
-    def excused(self) -> Iterator[None]:
-        """Leave out what the soak itself does meanwhile."""
+    def excluded(self) -> Iterator[None]:
+        """Exclude the work done in this context."""
         before = self._read()
         yield
         spent = self._read().since(before)
@@ -223,27 +223,27 @@ class Heartbeat:
         now = self._read()
         gap = now.since(self._last)
         self._last = now
-        # A thread that did not go to sleep was not blocked: what is missing then was taken by the machine's host. And
-        # some of the time without a core is part of the idle time too, so this is a lower bound, which still shows
-        # whoever sleeps or reads a slow file.
+        # A thread that did not sleep was not blocked: the missing time was taken by the host of the machine. Some of
+        # the time without a core is also idle time, so this is a lower bound. It still shows blocking sleeps and slow
+        # file reads.
         blocked = max(0.0, gap.wall - gap.idle - gap.cpu - gap.waiting) if gap.sleeps else 0.0
-        self.held.append(gap.cpu + blocked)
+        self.stalls.append(gap.cpu + blocked)
         self.wall.append(gap.wall)
         work = self._work()
-        if gap.cpu + blocked > _NOTED:
-            self.noted.append(Gap(now.wall - self._began, gap.cpu, blocked, gap.wall, gap.collecting, work))
+        if gap.cpu + blocked > _LISTED:
+            self.listed.append(Gap(now.wall - self._began, gap.cpu, blocked, gap.wall, gap.collecting, work))
         self._timer = self._loop.call_later(BEAT, self._beat)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the process keeps at one moment.
+    """Memory of the process at one moment.
 
     Attributes:
-        at: When, in seconds of the loop's clock.
-        rss: Bytes of memory that it has.
-        kept: Bytes of it that the tasks themselves take.
-        alive: How many objects of acetasks there are, by their type.
+        at: Loop time.
+        rss: Resident memory in bytes.
+        kept: Bytes used by the tasks themselves.
+        alive: Number of acetasks objects by type.
     """
 
     at: float
@@ -253,13 +253,13 @@ class Sample:
 
 
 def take_sample(at: float, kept: int) -> Sample:
-    """Look at what the process keeps."""
+    """Return a sample of the memory of the process."""
     resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE_SIZE
     return Sample(at, resident, kept, count_alive(gc.get_objects()))
 
 
 def count_alive(objects: Iterable[object]) -> collections.Counter[str]:
-    """Count those objects that are of acetasks, by their type."""
+    """Count the objects of acetasks by type."""
     counts: collections.Counter[str] = collections.Counter()
     for kind, count in collections.Counter(map(type, objects)).items():
         if str(kind.__module__).partition(".")[0] == "acetasks":
@@ -268,20 +268,20 @@ def count_alive(objects: Iterable[object]) -> collections.Counter[str]:
 
 
 def count_all_alive() -> collections.Counter[str]:
-    """Count every object of acetasks that there is, by its type, after the garbage is collected.
+    """Count all objects of acetasks by type, after a garbage collection.
 
-    The collector does not know of objects that can be part of no cycle, so what it knows of is searched for them.
+    The collector does not track objects that cannot be part of a cycle, so they are found through tracked objects.
     """
     gc.collect()
     known = gc.get_objects()
-    distinct = {id(thing): thing for thing in (*known, *gc.get_referents(*known))}
+    distinct = {id(item): item for item in (*known, *gc.get_referents(*known))}
     return count_alive(distinct.values())
 
 
 def count_sockets() -> int:
-    """Count the sockets that the process has open."""
+    """Count the open sockets of the process."""
     count = 0
     for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # the one through which the directory is read is gone by then
+        with contextlib.suppress(OSError):  # the descriptor used to read the directory is already closed
             count += str(entry.readlink()).startswith("socket:")
     return count

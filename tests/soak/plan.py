@@ -1,4 +1,4 @@
-"""What is soaked: the tasks, planned from one seed by the client and by the service, each for itself."""
+"""Plans the tasks of the soak test from a seed, identically in the client and in the service."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from acetasks.providers import lookup
 from acetasks.testing import Outcome
 
 TOKEN = "test-token"
-#: Requests a second that the load begins with, for intervals that the service bears: its documents allow 60.
+#: Requests per second at the start, from which the interval follows; the service documents a limit of 60.
 _RATE = 40.0
-#: Looks and seconds after which an id that is never shown counts as not found: the defaults of `PollPolicy`.
+#: Polls and seconds after which a missing id counts as not found: the defaults of `PollPolicy`.
 _MISSING_POLLS, _MISSING_GRACE = 3, 10.0
-#: How often each outcome comes. Every provider's tasks can end in each.
+#: Relative frequency of each outcome. All providers support all of them.
 _OUTCOMES = {Outcome.SUCCEEDED: 80, Outcome.FAILED: 12, Outcome.PARTIAL: 7, Outcome.NOT_FOUND: 1}
-#: How often each provider comes that answers batches.
+#: Relative frequency of each provider with a batch endpoint.
 _PROVIDERS = {"luma": 30, "veo": 20, "flux": 25, "pixverse": 25}
-#: The provider that is asked one by one, and the tasks of it: each takes a request of its own.
+#: The provider without a batch endpoint, and its maximum number of tasks, since each takes a request.
 _ONE_BY_ONE = "useapi-pixverse"
 _MOST_ONE_BY_ONE = 40
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is soaked.
+    """Parameters of a soak test.
 
     Attributes:
-        tasks: How many are awaited at once.
-        share: Of the service's answers that are faulty, from 0 to 1.
-        seed: Of all that is drawn.
-        batch: Ids in one request, at most.
+        tasks: Number of tasks awaited at once.
+        share: Share of faulty responses, from 0 to 1.
+        seed: Seed of the random numbers.
+        batch: Maximum number of ids in one request.
         first: Seconds until the first task ends.
-        last: Seconds until the last one does.
-        timeout: Seconds that the client gives a request.
+        last: Seconds until the last task ends.
+        timeout: Request timeout of the client in seconds.
     """
 
     tasks: int = 10_000
@@ -49,18 +49,18 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def interval(self) -> float:
-        """Seconds between two looks at one task."""
+        """Seconds between two polls of one task."""
         return max(1.0, self.tasks / self.batch / _RATE)
 
 
 class Planned(msgspec.Struct, frozen=True, gc=False):
-    """A task as it is to be. The garbage collector passes over it, so that the soak's own plan holds nobody up.
+    """A planned task. The garbage collector does not track it, so that the plan causes no stalls.
 
     Attributes:
         provider: The provider's slug.
-        id: Its id.
+        id: The task id.
         after: Seconds until it ends.
-        outcome: What becomes of it.
+        outcome: Its outcome.
     """
 
     provider: str
@@ -70,7 +70,7 @@ class Planned(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def state(self) -> TaskState:
-        """The state that the client has to tell at its end."""
+        """The state that the client has to report at its end."""
         return TaskState(self.outcome.value)
 
     @property
@@ -80,31 +80,31 @@ class Planned(msgspec.Struct, frozen=True, gc=False):
 
 
 def plan_tasks(load: Load) -> list[Planned]:
-    """Plan every task of a load; the same load gives the same tasks."""
-    draw = random.Random(load.seed)
+    """Return the tasks of a load; the same load gives the same tasks."""
+    rng = random.Random(load.seed)
     one_by_one = max(1, min(_MOST_ONE_BY_ONE, load.tasks // 50))
-    batched = draw.choices(tuple(_PROVIDERS), tuple(_PROVIDERS.values()), k=load.tasks - one_by_one)
+    batched = rng.choices(tuple(_PROVIDERS), tuple(_PROVIDERS.values()), k=load.tasks - one_by_one)
     planned = [
         Planned(
             provider,
-            str(uuid.UUID(int=draw.getrandbits(128), version=4)),
-            draw.uniform(load.first, load.last),
-            draw.choices(tuple(_OUTCOMES), tuple(_OUTCOMES.values()))[0],
+            str(uuid.UUID(int=rng.getrandbits(128), version=4)),
+            rng.uniform(load.first, load.last),
+            rng.choices(tuple(_OUTCOMES), tuple(_OUTCOMES.values()))[0],
         )
         for provider in [*batched, *[_ONE_BY_ONE] * one_by_one]
     ]
-    draw.shuffle(planned)
+    rng.shuffle(planned)
     return planned
 
 
 def count_requests(load: Load, planned: list[Planned]) -> int:
-    """Count the requests that full batches at the interval take where nothing goes wrong."""
-    looks: dict[str, int] = {}
+    """Return the number of requests for full batches at each interval, without faults."""
+    polls: dict[str, int] = {}
     for task in planned:
         interval = lookup(task.provider).poll_interval(load.interval)
         if task.outcome is Outcome.NOT_FOUND:
             count = max(_MISSING_POLLS, 1 + math.ceil(_MISSING_GRACE / interval))
         else:
             count = 1 + math.ceil(task.after / interval)
-        looks[task.provider] = looks.get(task.provider, 0) + count
-    return sum(math.ceil(count / lookup(provider).batch_size(load.batch)) for provider, count in looks.items())
+        polls[task.provider] = polls.get(task.provider, 0) + count
+    return sum(math.ceil(count / lookup(provider).batch_size(load.batch)) for provider, count in polls.items())

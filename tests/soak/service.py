@@ -1,7 +1,7 @@
-"""The service of the soak, in a process and on a core of its own, so that what is measured is the client alone.
+"""Simulated service of the soak test, in a separate process and on its own core, so that only the client is measured.
 
-It deals out its faults like cards: every kind is in the deck once, and a shuffled deck is dealt to its end before the
-next, so that every kind comes about as often as any other, at a moment that nobody has chosen.
+The kinds of faults are drawn from a shuffled list of all kinds, which is used up before it is shuffled again. So every
+kind occurs about equally often and at random times.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Seconds for which connections are refused.
-AWAY = 0.4
-#: Where an answer to a batch is cut: at another number each time, since the same one twice is taken for a limit.
+REFUSAL_SECONDS = 0.4
+#: Numbers of records after which a batch response is cut; they differ, since a repeated number would count as a limit.
 CUTS = (7, 17, 29, 41)
-#: Whose service once takes no full batch any more. The client learns it, and the others' batches stay full.
+#: The provider that stops to accept full batches. The client adapts to it; the batches of other providers stay full.
 _STRICT = "flux"
 _PAGE = "<html><body><h1>We will be back soon</h1></body></html>"
 _BUSY = {"error": {"code": "busy", "message": "busy"}}
-_REFUSAL = "refused for a moment"
+_REFUSAL = "connections refused"
 
 
 def shuffle(answer: object) -> object:
-    """Answer in another order, with every record twice, a stranger's, and a `total` that is none."""
+    """Reverse and duplicate the records, add an unknown one, and send a wrong `total`."""
     stranger = {"id": "stranger", "response": {"success": True, "video_url": "https://cdn.example/not-yours.mp4"}}
     return {"items": [stranger, *reversed(answer["items"]), *answer["items"]], "total": 12345}
 
 
 def spoil_one(answer: object) -> bytes:
-    """Make the first record unreadable: a number that no float holds."""
+    """Make the first record unreadable with a number beyond the range of floats."""
     return msgspec.json.encode(answer).replace(b'{"items":[{', b'{"items":[{"created_at":1e999,', 1)
 
 
-class Card(msgspec.Struct, frozen=True, eq=False):
+class FaultKind(msgspec.Struct, frozen=True, eq=False):
     """A kind of fault.
 
     Attributes:
-        name: What goes wrong.
-        faults: What the service is told to do wrong; several are done in turn.
-        fits: Tells which requests can be hit.
-        most: How often it is dealt at most; None means as often as it comes.
+        name: Description of the fault.
+        faults: Options for `AceServer.fail`; several are used in turn.
+        fits: Whether a request can be hit.
+        most: Maximum number of times it is used; None for no limit.
     """
 
     name: str
@@ -62,12 +62,12 @@ class Card(msgspec.Struct, frozen=True, eq=False):
     most: int | None = None
 
 
-def build_deck(load: Load, began: float) -> list[Card]:
-    """List every kind of transient fault once.
+def build_kinds(load: Load, began: float) -> list[FaultKind]:
+    """Return all kinds of transient faults.
 
     Args:
-        load: What is soaked.
-        began: When its tasks began, in seconds of the loop's clock.
+        load: Parameters of the soak test.
+        began: Start time of the tasks (loop time).
     """
 
     def is_late(seen: RecordedRequest) -> bool:
@@ -88,12 +88,12 @@ def build_deck(load: Load, began: float) -> list[Card]:
     plain = {
         "reset": {"reset": True},
         "truncated": {"truncate": 0.6},
-        "reset in mid-answer": {"truncate": 0.3, "reset": True},
-        "half a JSON": {"body": b'{"items": [{"id": "'},
+        "reset during the response": {"truncate": 0.3, "reset": True},
+        "truncated JSON": {"body": b'{"items": [{"id": "'},
         "empty body": {"body": b""},
         "HTML page with 200": {"body": _PAGE, "headers": {"Content-Type": "text/html"}},
         "wrong bytes": {"body": b"\xff\xfe\x00\x80"},
-        "an error with 200": {"body": _BUSY},
+        "error object with 200": {"body": _BUSY},
         "500": {"status": 500},
         "500, Retry-After: 1": {"status": 500, "headers": asking(1)},
         "502": {"status": 502},
@@ -103,93 +103,93 @@ def build_deck(load: Load, began: float) -> list[Card]:
         "504": {"status": 504},
         "hang past the timeout": {"hang": load.timeout + 1.0},
         "slow drip": {"drip": load.timeout / 2},
-        "split answer": {"split": 9},
-        # Whatever is under way is cut, and until the service is back nobody gets in.
+        "split response": {"split": 9},
+        # Open connections are reset, and new ones are refused until the service is back.
         _REFUSAL: {"reset": True},
     }
     cuts = [{"limit": kept} for kept in CUTS if kept < load.batch]
     return [
-        *(Card(name, [fault]) for name, fault in plain.items()),
-        # Each halves the rate for a minute. One of each shows that; more would leave little to soak.
-        Card("429", [{"status": 429}], is_late, most=1),
-        Card("429, Retry-After: 2", [{"status": 429, "headers": asking(2)}], is_late, most=1),
-        Card("cut at k records", cuts, is_cuttable),
-        Card("duplicates, another order", [{"edit": shuffle}], is_batch),
-        Card("an unreadable record", [{"edit": spoil_one}], is_batch),
-        Card("413", [{"status": 413}], is_large),
+        *(FaultKind(name, [fault]) for name, fault in plain.items()),
+        # Each halves the rate for a minute, so each is used once.
+        FaultKind("429", [{"status": 429}], is_late, most=1),
+        FaultKind("429, Retry-After: 2", [{"status": 429, "headers": asking(2)}], is_late, most=1),
+        FaultKind("limited to k records", cuts, is_cuttable),
+        FaultKind("duplicates, other order", [{"edit": shuffle}], is_batch),
+        FaultKind("unreadable record", [{"edit": spoil_one}], is_batch),
+        FaultKind("413", [{"status": 413}], is_large),
     ]
 
 
-class Dealer:
-    """Deals faults to requests, to the share of them that is wanted."""
+class FaultSelector:
+    """Selects the requests that are hit and their faults, at the requested share."""
 
-    def __init__(self, deck: list[Card], load: Load) -> None:
-        """Begin with none dealt.
+    def __init__(self, kinds: list[FaultKind], load: Load) -> None:
+        """Start without any fault.
 
         Args:
-            deck: Every kind.
-            load: Has the share, and the seed of chance.
+            kinds: All kinds of faults.
+            load: Parameters with the share and the seed.
         """
         self.refusal = asyncio.Event()
         self._faults: dict[str, list[Fault]] = {}
-        self._times = dict.fromkeys((card.name for card in deck), 0)
-        self._deck = deck
+        self._times = dict.fromkeys((kind.name for kind in kinds), 0)
+        self._kinds = kinds
         self._share = load.share
-        self._draw = random.Random(f"cards {load.seed}")
-        self._dealt: list[Card] = []
+        self._rng = random.Random(f"cards {load.seed}")
+        self._remaining: list[FaultKind] = []
         self._requests = 0
         self._seen: RecordedRequest | None = None
-        self._card: Card | None = None
+        self._kind: FaultKind | None = None
 
     @property
     def hits(self) -> dict[str, int]:
-        """How many requests each kind has hit."""
+        """Number of requests hit by each kind."""
         return {name: sum(fault.hits for fault in faults) for name, faults in self._faults.items()}
 
     def script(self, server: AceServer) -> None:
-        """Tell a server what to do wrong, and when."""
-        for card in self._deck:
-            self._faults[card.name] = [
-                server.fail(**fault, times=None, when=self._build_when(card, turn))
-                for turn, fault in enumerate(card.faults)
+        """Script the faults of a server."""
+        for kind in self._kinds:
+            self._faults[kind.name] = [
+                server.fail(**fault, times=None, when=self._build_when(kind, turn))
+                for turn, fault in enumerate(kind.faults)
             ]
 
-    def _build_when(self, card: Card, turn: int) -> Callable[[RecordedRequest], bool]:
+    def _build_when(self, kind: FaultKind, turn: int) -> Callable[[RecordedRequest], bool]:
         def is_hit(seen: RecordedRequest) -> bool:
-            # Asked of each fault in turn: the card is drawn once for each request.
+            # Called for each fault in turn; the kind is selected once for each request.
             if seen is not self._seen:
-                self._seen, self._card = seen, self._deal(seen)
-            return self._card is card and (self._times[card.name] - 1) % len(card.faults) == turn
+                self._seen, self._kind = seen, self._select(seen)
+            return self._kind is kind and (self._times[kind.name] - 1) % len(kind.faults) == turn
 
         return is_hit
 
-    def _deal(self, seen: RecordedRequest) -> Card | None:
-        """Draw a card for a request, or none."""
+    def _select(self, seen: RecordedRequest) -> FaultKind | None:
+        """Return the kind of fault for a request, or None."""
         self._requests += 1
-        # By chance, but the more likely the more are owed: so the share is met closely even over few requests.
+        # Random, but more likely the further the share is behind, so that it is met closely even over few requests.
         owed = self._share * self._requests - sum(self._times.values())
-        if self._draw.random() >= self._share * (1.0 + owed):
+        if self._rng.random() >= self._share * (1.0 + owed):
             return None
-        card = next((card for card in self._dealt if card.fits(seen)), None)
-        if card is None:
-            self._dealt += self._draw.sample(self._deck, len(self._deck))
-            card = next(card for card in self._dealt if card.fits(seen))
-        self._dealt.remove(card)
-        self._times[card.name] += 1
-        if self._times[card.name] == card.most:
-            self._deck.remove(card)
-            self._dealt = [other for other in self._dealt if other is not card]
-        if card.name == _REFUSAL:
+        kind = next((kind for kind in self._remaining if kind.fits(seen)), None)
+        if kind is None:
+            self._remaining += self._rng.sample(self._kinds, len(self._kinds))
+            kind = next(kind for kind in self._remaining if kind.fits(seen))
+        self._remaining.remove(kind)
+        self._times[kind.name] += 1
+        if self._times[kind.name] == kind.most:
+            self._kinds.remove(kind)
+            self._remaining = [other for other in self._remaining if other is not kind]
+        if kind.name == _REFUSAL:
             self.refusal.set()
-        return card
+        return kind
 
 
-class Stage(msgspec.Struct, frozen=True):
-    """Where the service is.
+class ServiceInfo(msgspec.Struct, frozen=True):
+    """Address and start time of the service.
 
     Attributes:
-        url: Its address.
-        began: When its tasks began, on the clock that all processes of the machine share.
+        url: URL of the service.
+        began: Start time of the tasks on the monotonic clock.
     """
 
     url: str
@@ -197,12 +197,12 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 class Hits(msgspec.Struct, frozen=True):
-    """What the service has done.
+    """Counts of the service.
 
     Attributes:
-        requests: How many it got.
-        kinds: How many of them each kind of fault has hit.
-        cpu: Seconds of its processor's time.
+        requests: Number of requests.
+        kinds: Number of requests hit by each kind of fault.
+        cpu: CPU seconds of the service.
     """
 
     requests: int
@@ -211,20 +211,20 @@ class Hits(msgspec.Struct, frozen=True):
 
     @property
     def faulty(self) -> int:
-        """Requests that were answered badly, or not at all."""
+        """Number of requests with a faulty response or none."""
         return sum(self.kinds.values())
 
 
 class Service:
-    """The service's process, seen from the client's."""
+    """Handle of the service process in the client process."""
 
-    def __init__(self, child: subprocess.Popen[bytes], stage: Stage) -> None:
-        """Keep what was started; `serving` starts it."""
+    def __init__(self, child: subprocess.Popen[bytes], info: ServiceInfo) -> None:
+        """Store the process; `serving` starts it."""
         self._child = child
-        self.stage = stage
+        self.info = info
 
-    def ask_hits(self) -> Hits:
-        """Ask for what it has done."""
+    def fetch_hits(self) -> Hits:
+        """Return the counts of the service."""
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         self._child.stdin.write(b"\n")
@@ -234,49 +234,49 @@ class Service:
 
 @contextlib.contextmanager
 def serving(load: Load, core: int | None) -> Iterator[Service]:
-    """Run the service while the context lasts.
+    """Run the service process while the context is open.
 
     Args:
-        load: What it holds.
-        core: The core that it is kept to, or None.
+        load: The tasks and faults.
+        core: The core to run on; None for any.
     """
     command = [sys.executable, __file__, msgspec.json.encode((load, core)).decode()]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         try:
             assert child.stdout is not None
-            yield Service(child, msgspec.json.decode(child.stdout.readline(), type=Stage))
+            yield Service(child, msgspec.json.decode(child.stdout.readline(), type=ServiceInfo))
         finally:
             child.kill()
 
 
-async def go_away(server: AceServer, dealer: Dealer) -> None:
-    """Refuse connections for a moment, each time that this card is dealt."""
+async def refuse_connections(server: AceServer, selector: FaultSelector) -> None:
+    """Refuse connections for a moment, each time that this fault is selected."""
     while True:
-        await dealer.refusal.wait()
-        dealer.refusal.clear()
+        await selector.refusal.wait()
+        selector.refusal.clear()
         await server.stop()
-        await asyncio.sleep(AWAY)
+        await asyncio.sleep(REFUSAL_SECONDS)
         await server.start()
 
 
 async def main(load: Load) -> None:
-    """Be the service: tell where, and what was done when a line comes, until stdin closes."""
+    """Run the service: print its address, and its counts for each line on stdin, until stdin closes."""
     async with AceServer(token=TOKEN, seed=load.seed, record_requests=False) as server:
         began = asyncio.get_running_loop().time()
-        dealer = Dealer(build_deck(load, began), load)
-        dealer.script(server)
+        selector = FaultSelector(build_kinds(load, began), load)
+        selector.script(server)
         for task in plan_tasks(load):
             server.add(task.provider, id=task.id, after=task.after, outcome=task.outcome)
-        going_away = asyncio.create_task(go_away(server, dealer))
-        say(Stage(server.url, began))
+        refusing = asyncio.create_task(refuse_connections(server, selector))
+        send(ServiceInfo(server.url, began))
         while await asyncio.to_thread(sys.stdin.buffer.readline):
-            say(Hits(server.request_count, dealer.hits, time.process_time()))
-        going_away.cancel()
+            send(Hits(server.request_count, selector.hits, time.process_time()))
+        refusing.cancel()
 
 
-def say(what: msgspec.Struct) -> None:
-    """Write a line."""
-    sys.stdout.buffer.write(msgspec.json.encode(what) + b"\n")
+def send(value: msgspec.Struct) -> None:
+    """Print a value as one line of JSON."""
+    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
     sys.stdout.buffer.flush()
 
 
