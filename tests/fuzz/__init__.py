@@ -1,6 +1,6 @@
-"""A fuzzer of everything that reads what a service sends.
+"""Fuzzer for all functions that read responses of a service.
 
-`corpus` has the answers to start from, `mutations` spoils them, `readers` gives each to one function and holds the
-outcome against that function's docstring, and `campaign` runs as many as are wanted and counts them. The suite runs a
-few, the same ones each time; `python -m fuzz`, with `tests` on the path, runs a million new ones.
+`corpus` has the seed responses, `mutations` derives malformed inputs, `readers` passes each input to one function and
+checks the outcome against its docstring, and `campaign` runs and counts the inputs. The test suite runs a small fixed
+campaign; `python -m fuzz`, with `tests` on the path, runs a million new inputs.
 """

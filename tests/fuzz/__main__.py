@@ -1,10 +1,10 @@
-"""A long campaign, shared out over the processors: `python -m fuzz`, with `tests` on the path.
+"""Long campaign in several processes: `python -m fuzz`, with `tests` on the path.
 
-It ends with a table, and fails if an input broke a promise, if one crashed or hung a process, or if the inputs did not
-reach every documented outcome.
+It prints a table, and fails if an input violates a documented property, crashes or hangs a process, or if the inputs do
+not reach every documented outcome.
 """
 
-# ruff: noqa: T201 - it prints what it has found
+# ruff: noqa: T201 - prints its results
 from __future__ import annotations
 
 import argparse
@@ -21,7 +21,7 @@ from .readers import Case, Tally
 
 
 def _report(tally: Tally, seconds: float) -> None:
-    """Print the table."""
+    """Print the results."""
     print(f"{'function':<20}{'inputs':>10}  outcomes")
     for function, found in sorted(tally.outcomes.items()):
         total = sum(found.values())
@@ -31,31 +31,31 @@ def _report(tally: Tally, seconds: float) -> None:
         )
         print(f"{function:<20}{total:>10,}  {shares}")
     read = sum(found.get("read", 0) for found in tally.outcomes.values())
-    print(f"{'in all':<20}{tally.inputs:>10,}  read {read:,} ({read / max(tally.inputs, 1):.0%})")
+    print(f"{'total':<20}{tally.inputs:>10,}  read {read:,} ({read / max(tally.inputs, 1):.0%})")
     print("tasks read:", ", ".join(f"{state} {count:,}" for state, count in sorted(tally.states.items())))
-    print("besides:", ", ".join(f"{what} {count:,}" for what, count in sorted(tally.notes.items())))
-    print(f"{len(tally.seen):,} inputs differ; {tally.longest_error:,} characters in the longest error;", end=" ")
-    print(f"{tally.slowest:.3f} s of a processor's time for the slowest call, {seconds:.0f} s in all")
+    print("other counts:", ", ".join(f"{name} {count:,}" for name, count in sorted(tally.notes.items())))
+    print(f"{len(tally.seen):,} distinct inputs; longest error {tally.longest_error:,} characters;", end=" ")
+    print(f"slowest call {tally.slowest:.3f} CPU seconds; total {seconds:.0f} s")
 
 
 def main() -> None:
     """Run a campaign, or replay one input.
 
     Raises:
-        SystemExit: With what went wrong.
+        SystemExit: The campaign failed.
     """
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
     parser.add_argument("--inputs", type=int, default=int(os.environ.get("ACETASKS_FUZZ_INPUTS", "1000000")))
-    parser.add_argument("--seed", type=int, default=secrets.randbits(32), help="a random one unless given")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes; one a processor unless given")
-    parser.add_argument("--replay", metavar="TEXT", help="examine the one input that a failed campaign has printed")
+    parser.add_argument("--seed", type=int, default=secrets.randbits(32), help="seed (default: random)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    parser.add_argument("--replay", metavar="TEXT", help="run the input that a failed campaign printed")
     options = parser.parse_args()
     if options.replay:
         try:
             replay(Case.unpack(options.replay))
         except FindingError as finding:
             raise SystemExit(str(finding)) from finding
-        print("the input keeps every promise")
+        print("the input passes all checks")
         return
     print(f"{options.inputs:,} inputs, seed {options.seed}, {options.jobs} processes,", end=" ")
     print(f"Python {platform.python_version()}, msgspec {msgspec.__version__}", flush=True)
@@ -64,9 +64,9 @@ def main() -> None:
     _report(tally, time.monotonic() - started)
     gaps = find_gaps(tally)
     if tally.inputs < options.inputs:
-        gaps.append(f"only {tally.inputs} inputs were examined")
+        gaps.append(f"only {tally.inputs} inputs were run")
     if gaps:
-        raise SystemExit("the campaign proves too little:\n  " + "\n  ".join(gaps))
+        raise SystemExit("the campaign has gaps:\n  " + "\n  ".join(gaps))
 
 
 if __name__ == "__main__":

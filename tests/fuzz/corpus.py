@@ -1,4 +1,4 @@
-"""What the fuzzer starts from: every sample, batches of them, and records built of the keys that the readers know."""
+"""Seed responses of the fuzzer: all samples, batches of samples, and records built from known keys."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEAD_KEYS, RESPONSE_KEYS, ITEM_KEYS = (
     tuple(field.encode_name for field in msgspec.structs.fields(kind)) for kind in (RecordHead, ResponseHead, ItemHead)
 )
 _PATHS = {path for spec in SPECS for path in (*(field.path for field in spec.artifacts), spec.finished_path) if path}
-#: Every key that some reader looks for.
+#: All keys that the readers use.
 KEYS = tuple(
     sorted({*HEAD_KEYS, *RESPONSE_KEYS, *(key for path in _PATHS for key in path.split(".") if key != "*"), "percent"})
 )
@@ -68,7 +68,7 @@ _VALUES: dict[str, tuple[object, ...]] = {
     "request": ({"prompt": "x", "video_url": "https://cdn.example/i.mp4"}, {}, None, "x", {"state": "failed"}),
 }
 _DONE = ("succeeded", "completed", "success", "finished", "Done ")
-_MOODS: tuple[tuple[object, ...], ...] = (
+_STATE_WORDS: tuple[tuple[object, ...], ...] = (
     _DONE,
     _DONE,
     ("failed", "error", "cancelled"),
@@ -82,15 +82,15 @@ _TOKEN = re.compile(rb'(?P<key>"(?:[^"\\]|\\.)*"\s*:)|"(?:[^"\\]|\\.)*"|[{}\[\],
 
 
 class Base(msgspec.Struct):
-    """An answer to derive inputs from.
+    """A response to derive inputs from.
 
     Attributes:
-        provider: The slug of whose answer it is.
-        status: The HTTP status that it came with.
-        body: The answer.
-        ids: The tasks it speaks of, or one made up.
-        values: Where each JSON value of the body begins and ends; empty where it is no JSON.
-        members: Where each member of an object, a key with its value, begins and ends.
+        provider: The provider's slug.
+        status: The HTTP status.
+        body: The body.
+        ids: The task ids in it, or an invented one.
+        values: Start and end of each JSON value; empty if the body is not JSON.
+        members: Start and end of each object member, a key with its value.
     """
 
     provider: str
@@ -110,7 +110,7 @@ class Base(msgspec.Struct):
 
 
 def _find_spans(body: bytes) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Find where the values and the members of well-formed JSON begin and end."""
+    """Return the start and end of all values and members of well-formed JSON."""
     values, members = [], []
     starts: list[int] = []
     keys: list[int | None] = [None]
@@ -137,7 +137,7 @@ def _find_spans(body: bytes) -> tuple[list[tuple[int, int]], list[tuple[int, int
 
 
 def _load_samples() -> tuple[tuple[str, int, bytes], ...]:
-    """Read every sample as provider, status and body; those for all providers have an empty provider."""
+    """Return provider, status and body of every sample; the provider is empty for samples of all providers."""
     found = []
     for path in sorted(SAMPLES.glob("*/*.json")):
         sample = json.loads(path.read_bytes())
@@ -155,20 +155,20 @@ _OF_PROVIDER = {
 
 
 def take_sample(rng: random.Random, position: int) -> Base:
-    """Take one sample as it is."""
+    """Return an unmodified sample."""
     provider, status, body = SAMPLE_ANSWERS[position % len(SAMPLE_ANSWERS)]
     return Base(provider or rng.choice(SLUGS), status, body, _ids_of(body) or ("a",))
 
 
 def build_one(rng: random.Random) -> Base:
-    """Build a record of a provider, of the keys that the readers look for."""
+    """Build a record of a random provider from the keys that the readers use."""
     spec = rng.choice(SPECS)
     body = _encode(rng, _build_record(rng, spec, 1))
     return Base(spec.slug, 200, body, _ids_of(body) or ("a",))
 
 
 def build_batch(rng: random.Random) -> Base:
-    """Build the answer to a look at several tasks, of samples and of built records."""
+    """Build a batch response from samples and built records."""
     spec = rng.choice([spec for spec in SPECS if spec.has_batch])
     records = [
         rng.choice(_OF_PROVIDER[spec.slug]) if rng.random() < 0.5 else _encode(rng, _build_record(rng, spec, number))
@@ -181,26 +181,26 @@ def build_batch(rng: random.Random) -> Base:
 
 
 def build_error(rng: random.Random) -> Base:
-    """Build an error of a request in one of the forms that services send."""
+    """Build an error response in one of the formats of the services."""
     code = "no_api" if rng.random() < 0.2 else rng.choice(_CODES)
-    said = rng.choice(("said the service", "task not found", "", None, 7, ["x"]))
+    message = rng.choice(("a message", "task not found", "", None, 7, ["x"]))
     form = rng.choice(("object", "object", "code", "text", "detail"))
     if form == "object":
-        error: dict[str, object] = {"success": False, "error": {"code": code, "message": said}, "trace_id": "t"}
+        error: dict[str, object] = {"success": False, "error": {"code": code, "message": message}, "trace_id": "t"}
     else:
-        error = {"code": code, {"code": "message", "text": "error"}.get(form, form): said, "request_id": 7}
+        error = {"code": code, {"code": "message", "text": "error"}.get(form, form): message, "request_id": 7}
     status = rng.choice((200, 200, 400, 401, 402, 403, 404, 410, 429, 500, 504))
     return Base(rng.choice(SLUGS), status, _encode(rng, error))
 
 
 def wrap(rng: random.Random, body: bytes) -> Base:
-    """Take any bytes for some provider's answer."""
+    """Return arbitrary bytes as a response of a random provider."""
     return Base(rng.choice(SLUGS), rng.choice((200, 200, 200, 404, 500)), body)
 
 
 def _build_record(rng: random.Random, spec: ProviderSpec, number: int) -> dict[str, object]:
-    """Build a record in one of the forms that services send."""
-    words = (*rng.choice(_MOODS), *rng.sample(sorted(spec.words), min(1, len(spec.words))))
+    """Build a record in one of the formats of the services."""
+    words = (*rng.choice(_STATE_WORDS), *rng.sample(sorted(spec.words), min(1, len(spec.words))))
     share = rng.choice((0.1, 0.3, 0.6))
     response = _fill(rng, RESPONSE_KEYS, words, share)
     if rng.random() < 0.6:
@@ -208,9 +208,9 @@ def _build_record(rng: random.Random, spec: ProviderSpec, number: int) -> dict[s
         response["data"] = rng.choice((items, items[0], [*items, "text", 7]))
     for field in spec.artifacts:
         if rng.random() < 0.7:
-            _plant(response, field.path.split("."), rng.choice(_URLS[:3] if rng.random() < share else _URLS), rng)
+            _set_path(response, field.path.split("."), rng.choice(_URLS[:3] if rng.random() < share else _URLS), rng)
     if spec.finished_path:
-        _plant(response, spec.finished_path.split("."), rng.choice(_TIMES), rng)
+        _set_path(response, spec.finished_path.split("."), rng.choice(_TIMES), rng)
     form = rng.choice(("record", "record", "record", "flat", "wrapped", "bare"))
     if form == "flat":
         return {**response, "task_id": f"task-{number}"}
@@ -221,7 +221,7 @@ def _build_record(rng: random.Random, spec: ProviderSpec, number: int) -> dict[s
 
 
 def _fill(rng: random.Random, keys: Sequence[str], words: Sequence[object], share: float) -> dict[str, object]:
-    """Give some of the keys a value of the sort that they have, or any other."""
+    """Return a dict with values for some of the keys, mostly of the usual kind."""
     made: dict[str, object] = {}
     for key in keys:
         if rng.random() < share and key not in {"response", "task", "items", "data"}:
@@ -230,12 +230,12 @@ def _fill(rng: random.Random, keys: Sequence[str], words: Sequence[object], shar
     return made
 
 
-def _plant(holder: object, keys: list[str], value: object, rng: random.Random) -> None:
-    """Put a value at a path, and its size beside it."""
+def _set_path(holder: object, keys: list[str], value: object, rng: random.Random) -> None:
+    """Set a value at a path, with a size beside it."""
     key, rest = keys[0], keys[1:]
     if key == "*":
         for entry in holder if isinstance(holder, list) else ():
-            _plant(entry, rest, value, rng)
+            _set_path(entry, rest, value, rng)
         return
     if not isinstance(holder, dict):
         return
@@ -248,18 +248,18 @@ def _plant(holder: object, keys: list[str], value: object, rng: random.Random) -
     else:
         if not isinstance(holder.get(key), dict | list):
             holder[key] = [{}] if rest[0] == "*" else {}
-        _plant(holder[key], rest, value, rng)
+        _set_path(holder[key], rest, value, rng)
 
 
 def _encode(rng: random.Random, record: object) -> bytes:
-    """Write JSON as Python does, long integers and halves of characters included, escaped or not."""
+    """Encode JSON with the standard library, which allows long integers and lone surrogates, escaped or not."""
     if rng.random() < 0.8:
         return json.dumps(record).encode()
     return json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def _ids_of(body: bytes) -> tuple[str, ...]:
-    """Find the task that a record is of."""
+    """Return the task id of a record, if any."""
     try:
         record = json.loads(body)
     except ValueError:
@@ -273,5 +273,5 @@ def _ids_of(body: bytes) -> tuple[str, ...]:
 
 
 def find_spec(provider: str) -> ProviderSpec:
-    """Find a provider's row."""
+    """Return the spec of a provider."""
     return lookup(provider)

@@ -1,4 +1,4 @@
-"""What goes wrong with answers: bytes that are lost, changed or doubled, and values that no document names."""
+"""Mutations of responses: lost, changed or repeated bytes, and unexpected values."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ _URLS = (
     *(b'"http://xn--\xe2\x84\x80.example"', b'"https://audiopipe.suno.ai/x"', b'"javascript:1"', b'"http://user:@:/"'),
     *(b'"http://\\u0000"', b'"https://%s.example/"' % (b"a" * 3000), b'"data:image/png;base64,AAAA"'),
 )
-#: Values, as JSON or not quite, that a reader may stumble over.
-NASTY = (*_NUMBERS, *_WORDS, *_TEXTS, *_DATES, *_URLS)
+#: Values, as valid or invalid JSON, that are hard to read.
+DIFFICULT = (*_NUMBERS, *_WORDS, *_TEXTS, *_DATES, *_URLS)
 
 _PAIRS = (
     *((b"[", b"]"), (b'{"a":', b"}"), (b'{"task":', b"}"), (b'{"response":', b"}"), (b'{"data":[', b"]}")),
     *((b'{"error":', b"}"), (b'{"items":[', b"]}"), (b"[1,", b",2]")),
 )
-#: Long texts: of one byte, of escapes, of half characters, of what is three times as long when it is replaced.
+#: Parts of long texts: single bytes, escapes, lone surrogates, and bytes whose replacement is longer.
 _LONG = (b"x", b"\\n", b"\\ud800", b"\xf0\x9f\x98\x80", b"\xff", b"[", b"{", b"9", b" ", b"\\", b'","', b"a.b-c/")
 _DATE_HEADERS = (
     *(b"Fri, 31 Dec 1999 23:59:59 GMT", b"Friday, 31-Dec-99 23:59:59 GMT", b"Fri Dec 31 23:59:59 1999"),
@@ -92,77 +92,79 @@ _TAILS = (b"\x00", b"\n", b"}", b"]", b",", b"{}", b"\xef\xbb\xbf", b"null", b"/
 
 
 def nest(rng: random.Random, edge: int) -> bytes:
-    """Make a value within values.
+    """Return a nested value.
 
     Args:
-        rng: What draws the depth.
-        edge: The depth from which on JSON cannot be decoded: where a reader stands differs a little from call to call,
-            so that around it one look at a body may succeed and the next one fail.
+        rng: Random source.
+        edge: Smallest nesting depth that cannot be decoded. The stack depth of a reader differs between calls, so that
+            near this depth one call may succeed and the next one fail.
     """
-    draw = rng.random()
-    depth = 100 if draw < 0.3 else 1_000 if draw < 0.63 else 100_000 if draw < 0.65 else edge + rng.randint(-30, 6)
+    chance = rng.random()
+    depth = (
+        100 if chance < 0.3 else 1_000 if chance < 0.63 else 100_000 if chance < 0.65 else edge + rng.randint(-30, 6)
+    )
     head, tail = rng.choice(_PAIRS)
-    core = rng.choice(NASTY) if rng.random() < 0.99 else _draw_text(rng, 200_000)
+    core = rng.choice(DIFFICULT) if rng.random() < 0.99 else _draw_text(rng, 200_000)
     return head * depth + core + (tail * depth if rng.random() < 0.9 else b"")
 
 
 def draw_value(rng: random.Random, base: Base, donor: Base, edge: int) -> bytes:
-    """Draw a value: mostly a nasty one, or one of this answer or of another; rarely a very deep or long one."""
-    draw = rng.random()
-    if draw < 0.75:
-        return rng.choice(NASTY)
-    if draw < 0.97:
-        holder = base if draw < 0.85 or not donor.values else donor
+    """Return a value: mostly a difficult one, or one from either response; rarely a very deep or long one."""
+    chance = rng.random()
+    if chance < 0.75:
+        return rng.choice(DIFFICULT)
+    if chance < 0.97:
+        holder = base if chance < 0.85 or not donor.values else donor
         if not holder.values:
-            return rng.choice(NASTY)
+            return rng.choice(DIFFICULT)
         start, end = rng.choice(holder.values)
         return holder.body[start:end]
-    if draw < 0.995:
+    if chance < 0.995:
         return nest(rng, edge)
-    return _draw_text(rng, 2_000_000 if draw > 0.9999 else 100_000 if draw > 0.9985 else 20_000)
+    return _draw_text(rng, 2_000_000 if chance > 0.9999 else 100_000 if chance > 0.9985 else 20_000)
 
 
 def _draw_text(rng: random.Random, size: int) -> bytes:
-    """Make a text of about so many bytes."""
+    """Return a text of about the given size in bytes."""
     part = rng.choice(_LONG)
     return b'"%b"' % (part * (size // len(part)))
 
 
 def edit_values(rng: random.Random, base: Base, donor: Base, edge: int) -> bytes:
-    """Put other values in the place of one to three, from the last to the first so that the places stay right."""
+    """Replace one to three values, from the last to the first so that positions stay valid."""
     body = base.body
     if not base.values:
         return flip(rng, body)
     last = len(body)
     for start, end in sorted(rng.choices(base.values, k=rng.choice((1, 1, 2, 3))), reverse=True):
         if end <= last:
-            body = body[:start] + _respell(rng, body[start:end], base, donor, edge) + body[end:]
+            body = body[:start] + _replace(rng, body[start:end], base, donor, edge) + body[end:]
             last = start
     return body
 
 
-def _respell(rng: random.Random, value: bytes, base: Base, donor: Base, edge: int) -> bytes:
-    """Replace a value, put it into another, or write it as another type."""
-    draw = rng.random()
-    if draw < 0.8:
+def _replace(rng: random.Random, value: bytes, base: Base, donor: Base, edge: int) -> bytes:
+    """Replace a value, nest it, or change its type."""
+    chance = rng.random()
+    if chance < 0.8:
         return draw_value(rng, base, donor, edge)
-    if draw < 0.87:
+    if chance < 0.87:
         return value[1:-1] if value[:1] == b'"' else b'"%b"' % value
     head, tail = rng.choice(_PAIRS)
     return head + value + tail
 
 
 def edit_members(rng: random.Random, base: Base, donor: Base, edge: int) -> bytes:
-    """Repeat a member with another value, leave one out, or write another of a known key before it."""
+    """Duplicate a member with another value, remove one, or insert one with a known key."""
     body = base.body
     if not base.members:
         return flip(rng, body)
     start, end = rng.choice(base.members)
-    draw = rng.random()
-    if draw < 0.25:
+    chance = rng.random()
+    if chance < 0.25:
         key = body[start : body.index(b'"', start + 1) + 1]
         return body[:end] + b",%b:%b" % (key, draw_value(rng, base, donor, edge)) + body[end:]
-    if draw < 0.45:
+    if chance < 0.45:
         after = end + (body[end : end + 1] == b",")
         before = start - (after == end and body[start - 1 : start] == b",")
         return body[:before] + body[after:]
@@ -171,7 +173,7 @@ def edit_members(rng: random.Random, base: Base, donor: Base, edge: int) -> byte
 
 
 def wrap(rng: random.Random, base: Base, donor: Base, edge: int) -> bytes:
-    """Put the whole answer into others, a few times or very often."""
+    """Nest the whole response, a few times or very often."""
     head, tail = rng.choice(_PAIRS)
     depth = rng.choice((1, 1, 2, 3, 10, 100)) if rng.random() < 0.97 else edge + rng.randint(-30, 6)
     core = base.body if rng.random() < 0.8 else donor.body
@@ -187,50 +189,50 @@ def flip(rng: random.Random, body: bytes) -> bytes:
 
 
 def insert(rng: random.Random, body: bytes) -> bytes:
-    """Insert bytes, or the text of a value, anywhere."""
+    """Insert random bytes or a value at a random position."""
     place = rng.randint(0, len(body))
-    added = rng.randbytes(rng.randint(1, 6)) if rng.random() < 0.5 else rng.choice(NASTY)
+    added = rng.randbytes(rng.randint(1, 6)) if rng.random() < 0.5 else rng.choice(DIFFICULT)
     return body[:place] + added + body[place:]
 
 
 def delete(rng: random.Random, body: bytes) -> bytes:
-    """Leave out some bytes."""
+    """Remove some bytes."""
     start = rng.randint(0, len(body))
     return body[:start] + body[start + rng.choice((1, 1, 2, 10, 100)) :]
 
 
 def cut(rng: random.Random, body: bytes) -> bytes:
-    """Cut an answer short, or take its first part away."""
+    """Remove the end or the beginning of a response."""
     place = rng.randint(0, len(body))
     return body[:place] if rng.random() < 0.8 else body[place:]
 
 
 def double(rng: random.Random, body: bytes) -> bytes:
-    """Repeat a part, once or often."""
+    """Repeat a part once or often."""
     start = rng.randint(0, len(body))
     part = body[start : start + rng.choice((1, 5, 40, 400))]
     return body[:start] + part * rng.choice((2, 2, 3, 50)) + body[start + len(part) :]
 
 
 def frame(rng: random.Random, body: bytes) -> bytes:
-    """Put something before or behind an answer."""
+    """Add a prefix or a suffix."""
     return rng.choice(_BOMS) + body if rng.random() < 0.6 else body + rng.choice(_TAILS)
 
 
 def splice(rng: random.Random, base: Base, donor: Base, edge: int) -> bytes:
-    """Begin with one answer and go on with another."""
+    """Join the beginning of one response and the end of another."""
     del edge
     return base.body[: rng.randint(0, len(base.body))] + donor.body[rng.randint(0, len(donor.body)) :]
 
 
-#: Mutations that know where values stand; they come first, and one of them at most.
+#: Mutations of JSON values; at most one is applied, before all others.
 OF_JSON: dict[str, Callable[[random.Random, Base, Base, int], bytes]] = {
     "values": edit_values,
     "members": edit_members,
     "wrap": wrap,
     "splice": splice,
 }
-#: Mutations of bytes, of which any number may follow.
+#: Mutations of bytes, applied any number of times.
 OF_BYTES: dict[str, Callable[[random.Random, bytes], bytes]] = {
     "flip": flip,
     "insert": insert,
@@ -242,7 +244,7 @@ OF_BYTES: dict[str, Callable[[random.Random, bytes], bytes]] = {
 
 
 def draw_headers(rng: random.Random) -> bytes:
-    """Draw a `Retry-After` and a `Date`, a line each, sound or not."""
+    """Return a `Retry-After` and a `Date` header, one line each, valid or not."""
     lines = []
     for sound in (_PAUSES, _DATE_HEADERS):
         line = rng.choice(sound if rng.random() < 0.7 else _ODD_HEADERS)
@@ -253,17 +255,17 @@ def draw_headers(rng: random.Random) -> bytes:
 
 
 def mutate(rng: random.Random, base: Base, donor: Base, kinds: tuple[str, ...], edge: int) -> bytes:
-    """Derive one input from an answer.
+    """Derive one input from a response.
 
     Args:
-        rng: What draws the mutations.
-        base: The answer.
-        donor: Another one, to take parts from.
-        kinds: The mutations to draw from.
+        rng: Random source.
+        base: The response.
+        donor: Another response to take parts from.
+        kinds: The mutations to choose from.
         edge: See `nest`.
 
     Returns:
-        The input; now and then the answer as it is.
+        The input, occasionally the unmodified response.
     """
     body = base.body
     kind = rng.choice(kinds)

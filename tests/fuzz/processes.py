@@ -1,4 +1,4 @@
-"""A campaign shared out over processes, and what is left of one that an input has crashed or hung."""
+"""Runs a campaign in several processes, and keeps the current input of each for crashes and hangs."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from .readers import Case, Tally
 try:
     import resource
 except ImportError:  # not on Windows
-    resource = None  # type: ignore[assignment]  # asked before it is used
+    resource = None  # type: ignore[assignment]  # checked before use
 
-#: Inputs that a process takes at a time.
+#: Number of inputs in one unit of work.
 _CHUNK = 20_000
-#: Seconds after which a process is taken to hang in its inputs.
+#: Seconds after which a unit of work counts as hung.
 _HANG_S = 120.0
-#: Bytes of memory that a process may have: an input that takes more ends in a MemoryError, not in a slow machine.
+#: Memory limit of a process in bytes: an input that needs more raises MemoryError.
 _MEMORY = 4 * 1024**3
-#: Bytes of the longest input, and room to spare.
+#: Size of the shared file in bytes, more than the longest input.
 _BOX_SIZE = 64 * 1024**2
 
 
 class BlackBox:
-    """The input that a process examines, kept where it can be read when the process is gone."""
+    """File with the current input of a process, readable after the process has ended."""
 
     def __init__(self, path: Path) -> None:
         with path.open("w+b") as file:
@@ -39,14 +39,14 @@ class BlackBox:
             self._memory = mmap.mmap(file.fileno(), _BOX_SIZE)
 
     def keep(self, case: Case) -> None:
-        """Put an input in the place of the last one."""
+        """Replace the stored input."""
         packed = case.encode()
         size = len(packed).to_bytes(8, "little")
         self._memory[: 8 + len(packed)] = size + packed
 
     @staticmethod
     def read(path: Path) -> Case | None:
-        """Read the last input; None if there was none."""
+        """Return the last input, or None."""
         kept = path.read_bytes()
         size = int.from_bytes(kept[:8], "little")
         return Case.decode(kept[8 : 8 + size]) if size else None
@@ -56,7 +56,7 @@ _box: list[BlackBox] = []
 
 
 def _prepare(folder: str) -> None:
-    """Prepare a process: its black box, its share of the memory, and no word of providers that are made up."""
+    """Initialise a process: its black box, its memory limit, and no log lines about invented providers."""
     logging.getLogger("acetasks").setLevel(logging.ERROR)
     _box.append(BlackBox(Path(folder, f"{os.getpid()}.box")))
     if resource is not None:
@@ -64,7 +64,7 @@ def _prepare(folder: str) -> None:
 
 
 def _work(inputs: int, seed: int) -> Tally | str:
-    """Run a part of the campaign; an input that broke a promise comes back as its description."""
+    """Run a part of the campaign; return the counts, or the description of a failing input."""
     faulthandler.dump_traceback_later(_HANG_S, exit=True)
     try:
         return run(inputs, seed, _box[0].keep)
@@ -78,15 +78,15 @@ def run_all(inputs: int, seed: int, jobs: int) -> Tally:
     """Run a campaign in several processes.
 
     Args:
-        inputs: How many inputs to examine.
-        seed: What all of them follow from, whatever the number of processes.
-        jobs: How many processes.
+        inputs: Number of inputs.
+        seed: Seed of all inputs, independent of the number of processes.
+        jobs: Number of processes.
 
     Returns:
-        What came of them.
+        The counts.
 
     Raises:
-        SystemExit: An input broke a promise, or ended a process.
+        SystemExit: An input failed a check or ended a process.
     """
     tally = Tally()
     with tempfile.TemporaryDirectory() as folder:
@@ -101,12 +101,12 @@ def run_all(inputs: int, seed: int, jobs: int) -> Tally:
             for part in concurrent.futures.as_completed(parts):
                 found = part.result()
                 if isinstance(found, str):
-                    raise SystemExit(f"seed {seed}, an input broke a promise: {found}")
+                    raise SystemExit(f"seed {seed}, an input failed a check: {found}")
                 tally.add(found)
         except BrokenProcessPool:
             last = [case for path in Path(folder).glob("*.box") if (case := BlackBox.read(path)) is not None]
-            told = "\n".join(f"  {case.function}: python -m fuzz --replay '{case.pack()}'" for case in last)
-            raise SystemExit(f"seed {seed}, a process crashed or hung; one of these did it:\n{told}") from None
+            commands = "\n".join(f"  {case.function}: python -m fuzz --replay '{case.pack()}'" for case in last)
+            raise SystemExit(f"seed {seed}, a process crashed or hung; its input is one of:\n{commands}") from None
         finally:
             pool.shutdown(cancel_futures=True)
     return tally

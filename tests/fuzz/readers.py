@@ -1,7 +1,7 @@
-"""One input, given to one function, and the outcome held against that function's docstring.
+"""Passes one input to one function and checks the outcome against its docstring.
 
-A function may raise what its docstring names and nothing else; it takes no longer than `SLOW_S`; what it returns keeps
-the promises of the types; and the same input is read the same way twice.
+A function may raise only documented errors, may take at most `SLOW_S`, must return values that satisfy the
+documentation of their types, and must give the same result for the same input.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ from .corpus import SLUGS, find_spec
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-#: Seconds of the processor's time that one call may take. The longest inputs have two million bytes.
+#: Maximum CPU seconds of one call. The longest inputs have two million bytes.
 SLOW_S = 2.0
-#: Bytes from which on an input counts as a long one.
+#: Size in bytes from which an input counts as long.
 LONG = 100_000
-#: Characters that an error may have: an echo of 256, each of which may be escaped to ten, and what is said around it.
+#: Maximum length of an error: a quote of 256 characters, each escaped to at most ten, and the message around it.
 LONGEST = 3_000
-#: Slugs without a row, which get the generic one.
+#: Slugs without a spec, which use the generic one.
 MADE_UP = ("zz-made-up", "zz9.b_c-d")
 
 
@@ -64,13 +64,13 @@ class Case(msgspec.Struct, frozen=True):
     """One input.
 
     Attributes:
-        function: Which function reads it: a key of `READERS`.
-        provider: The provider's slug, or what a caller may take for one.
-        status: The HTTP status of the answer.
-        body: The answer, or for `read_retry_after` two headers, a line each.
-        form: What sort of object a payload is handed over as: a key of `FORMS`.
-        ids: The tasks that were asked for.
-        flag: Whether a failure is confirmed, a submission waits for its result, or the time of a pause is known.
+        function: The function that reads it: a key of `READERS`.
+        provider: The provider's slug, or an invalid value.
+        status: The HTTP status.
+        body: The response body, or for `read_retry_after` two headers, one line each.
+        form: Type of the payload: a key of `FORMS`.
+        ids: The requested task ids.
+        flag: Whether a failure is confirmed, a submission is blocking, or the retry time is known.
     """
 
     function: str
@@ -82,37 +82,37 @@ class Case(msgspec.Struct, frozen=True):
     flag: bool = False
 
     def encode(self) -> bytes:
-        """Write the input as bytes; a provider's name that is half a character becomes another that can be none."""
+        """Encode the input; a non-ASCII provider is replaced by another invalid one."""
         is_plain = not isinstance(self.provider, str) or self.provider.isascii()
         return msgspec.msgpack.encode(self if is_plain else msgspec.structs.replace(self, provider="\ufffd"))
 
     @classmethod
     def decode(cls, packed: bytes) -> Case:
-        """Read what `encode` wrote."""
+        """Decode the result of `encode`."""
         return msgspec.msgpack.decode(packed, type=cls)
 
     def pack(self) -> str:
-        """Write the input as a text for a command line; a very deep or long body shrinks to a few lines."""
+        """Encode the input as compressed text for a command line."""
         return base64.b85encode(zlib.compress(self.encode(), 9)).decode()
 
     @classmethod
     def unpack(cls, text: str) -> Case:
-        """Read what `pack` wrote."""
+        """Decode the result of `pack`."""
         return cls.decode(zlib.decompress(base64.b85decode(text)))
 
 
-class BrokenPromiseError(Exception):
-    """Raised when an outcome is none that is documented."""
+class CheckError(Exception):
+    """Raised when an outcome is not documented."""
 
 
 class Word(enum.Enum):
-    """An enum for `Task.decode`."""
+    """Enum type for `Task.decode`."""
 
     DONE = "completed"
 
 
 class Exotic(msgspec.Struct):
-    """A response of all sorts of types, as a user may write one for `Task.decode`."""
+    """Response type for `Task.decode` with many field types."""
 
     success: bool | None = None
     task_id: uuid.UUID | None = None
@@ -128,7 +128,7 @@ class Exotic(msgspec.Struct):
     data: list[dict[str, object]] | dict[str, object] | None = None
 
 
-#: Types that a response is decoded into; which one is taken follows from the body, so that it can be replayed.
+#: Types to decode a response into; selected by the body, so that it can be replayed.
 _TYPES = (
     *(LumaResponse, VeoResponse, PixverseResponse, FluxResponse, UseapiPixverseJob, dict, list, dict[str, object]),
     *(object, str, float, Exotic, set, frozenset[object], dict[str, set[object]], msgspec.Raw, Word, dt.datetime),
@@ -137,15 +137,15 @@ _TYPES = (
 
 
 class Tally(msgspec.Struct):
-    """What came of the inputs.
+    """Counts of a campaign.
 
     Attributes:
-        outcomes: By function and outcome: "read", "None", or the name of an error.
-        states: Of the tasks that were read.
-        notes: How often something happened that is worth knowing to have happened.
-        seen: Checksums of the inputs, which tell how many of them differ.
-        slowest: Seconds that the slowest call took.
-        longest_error: Characters of the longest error.
+        outcomes: Counts by function and outcome: "read", "None", or the name of an error.
+        states: Counts of the states of read tasks.
+        notes: Counts of other events.
+        seen: Checksums of the inputs, to count distinct ones.
+        slowest: CPU seconds of the slowest call.
+        longest_error: Length of the longest error.
     """
 
     outcomes: dict[str, dict[str, int]] = {}
@@ -157,7 +157,7 @@ class Tally(msgspec.Struct):
 
     @property
     def inputs(self) -> int:
-        """How many inputs were given to a function."""
+        """Number of inputs."""
         return sum(sum(found.values()) for found in self.outcomes.values())
 
     def count(self, case: Case, outcome: str) -> None:
@@ -167,12 +167,12 @@ class Tally(msgspec.Struct):
         around = (case.function, case.provider, case.status, case.form, case.ids, case.flag)
         self.seen.add(zlib.crc32(case.body, zlib.crc32(ascii(around).encode())))
 
-    def note(self, what: str, times: int = 1) -> None:
-        """Count something that happened."""
-        self.notes[what] = self.notes.get(what, 0) + times
+    def note(self, name: str, times: int = 1) -> None:
+        """Count an event."""
+        self.notes[name] = self.notes.get(name, 0) + times
 
     def add(self, other: Tally) -> None:
-        """Add the counts of another tally to this one's."""
+        """Add the counts of another tally."""
         for function, found in other.outcomes.items():
             self.outcomes[function] = dict(Counter(self.outcomes.get(function, {})) + Counter(found))
         self.states = dict(Counter(self.states) + Counter(other.states))
@@ -183,15 +183,15 @@ class Tally(msgspec.Struct):
 
 
 def examine(case: Case, tally: Tally) -> None:
-    """Give one input to its function, twice, and look at what comes of it.
+    """Pass one input to its function twice, and check the outcome.
 
     Args:
         case: The input.
-        tally: Where the outcome is counted.
+        tally: Counts the outcome.
 
     Raises:
-        BrokenPromiseError: The function, or what it returned, does not do what it documents.
-        Exception: Whatever the function should not have raised.
+        CheckError: The outcome is not documented.
+        Exception: The function raised an undocumented error.
     """
     read, documented = READERS[case.function]
     if len(case.body) >= LONG:
@@ -201,19 +201,19 @@ def examine(case: Case, tally: Tally) -> None:
     outcome = _attempt(read, documented, case, payload)
     seconds = time.thread_time() - started
     if seconds > SLOW_S:
-        raise BrokenPromiseError(f"took {seconds:.1f} s")
+        raise CheckError(f"took {seconds:.1f} s")
     tally.slowest = max(tally.slowest, seconds)
     again = _attempt(read, documented, case, payload)
     if case.function == "normalize":
-        can_be_one = case.provider in SLUGS or case.provider in MADE_UP
-        _require(isinstance(outcome, UnknownProviderError) is not can_be_one, "a provider is unknown if it can be none")
+        is_valid = case.provider in SLUGS or case.provider in MADE_UP
+        _require(isinstance(outcome, UnknownProviderError) is not is_valid, "only invalid provider names are unknown")
     if isinstance(outcome, Exception):
         check_error(outcome, again, tally)
         if isinstance(outcome, APIError) and case.status < 300:
-            tally.note("errors in spite of a good status")
+            tally.note("errors with a success status")
         tally.count(case, type(outcome).__name__)
         return
-    _require(type(again) is type(outcome) and again == outcome, "the same input is read the same way twice")
+    _require(type(again) is type(outcome) and again == outcome, "the same input gives the same result twice")
     tally.count(case, "None" if outcome is None else "read")
     if isinstance(outcome, Task):
         check_task(outcome, tally, case)
@@ -226,39 +226,39 @@ def examine(case: Case, tally: Tally) -> None:
 def _attempt(
     read: Callable[[Case, object], object], documented: tuple[type[Exception], ...], case: Case, payload: object
 ) -> object:
-    """Read an input; what is documented to be raised is an outcome like any other."""
+    """Read an input, and return documented errors as the outcome."""
     try:
         return read(case, payload)
     except documented as error:
         return error
 
 
-def _require(condition: object, promise: str) -> None:
+def _require(condition: object, rule: str) -> None:
     if not condition:
-        raise BrokenPromiseError(f"broken: {promise}")
+        raise CheckError(f"violated: {rule}")
 
 
-# ------------------------------------------------------------------------------------------------------ promises
+# ------------------------------------------------------------------------------------------------------ checks
 
 
 def check_error(error: Exception, again: object, tally: Tally) -> None:
-    """Hold an error against what all errors promise: short, printable, and the same when it is copied."""
+    """Check that an error is short, printable and equal to its copies."""
     text = str(error)
     text.encode()
     repr(error).encode()
     tally.longest_error = max(tally.longest_error, len(text))
-    _require(0 < len(text) <= LONGEST, "an error repeats little of what came")
+    _require(0 < len(text) <= LONGEST, "an error is short")
     likeness = _likeness(error)
     _require(likeness == _likeness(again), "the same input ends in the same error twice")
-    if len(text) % 4 == 0:  # some of them will do: it depends on the kind of error, hardly on the input
+    if len(text) % 4 == 0:  # a sample, since it hardly depends on the input
         _require(likeness == _likeness(pickle.loads(pickle.dumps(error))), "an error can be pickled")
-        _require(likeness == _likeness(fresh_copy(error)), "each waiter can have an error of its own")
+        _require(likeness == _likeness(fresh_copy(error)), "an error can be copied for each waiter")
     if isinstance(error, ProtocolError):
         _require(len(error.excerpt) <= ECHO_LIMIT, "an excerpt has at most 256 characters")
-        _require(isinstance(error.transient, bool), "an error says whether asking again may help")
+        _require(isinstance(error.transient, bool), "an error has a transient flag")
     if isinstance(error, APIError):
-        for said in (error.message, error.code, error.trace_id):
-            _require(said is None or (isinstance(said, str) and len(said) <= ECHO_LIMIT), "an echo is a short text")
+        for text in (error.message, error.code, error.trace_id):
+            _require(text is None or (isinstance(text, str) and len(text) <= ECHO_LIMIT), "quoted text is short")
 
 
 def _likeness(error: object) -> tuple[object, ...]:
@@ -266,77 +266,77 @@ def _likeness(error: object) -> tuple[object, ...]:
 
 
 def check_reading(reading: Reading, tally: Tally, case: Case) -> None:
-    """Hold a reading against its docstring."""
+    """Check a reading against its docstring."""
     state = reading.task.state
     if reading.unconfirmed:
         tally.note("unconfirmed failures")
-        _require(not state.is_terminal, "an unconfirmed failure is given as a task that is not done")
+        _require(not state.is_terminal, "an unconfirmed failure is not terminal")
         _require(not case.flag or case.function != "read_record", "a confirmed failure is final")
     if reading.unknown_word is not None:
         tally.note("unknown words")
-        _require(isinstance(reading.unknown_word, str) and reading.unknown_word, "a word is a text")
-        _require(state is not TaskState.SUCCEEDED, "no task is done by an undocumented word alone")
+        _require(isinstance(reading.unknown_word, str) and reading.unknown_word, "a state word is a string")
+        _require(state is not TaskState.SUCCEEDED, "an undocumented state word does not mean success")
     check_task(reading.task, tally, case)
 
 
 def check_look(look: Look, tally: Tally, case: Case) -> None:
-    """Hold a look against its docstring: it has news of the tasks that were asked for, and of no others."""
+    """Check a parsed response: it has only requested tasks."""
     tally.note("unread records", look.unread)
     tally.note("records read of batches", len(look.readings) if len(case.ids) > 1 else 0)
-    _require(look.unread >= 0, "a count is none below zero")
+    _require(look.unread >= 0, "a count is not negative")
     for task_id, reading in look.readings.items():
-        _require(task_id == reading.task.id, "a reading stands under its id")
-        _require(task_id in case.ids, "a look is about the tasks that were asked for")
+        _require(task_id == reading.task.id, "a reading has its task id as key")
+        _require(task_id in case.ids, "only requested tasks are reported")
         check_reading(reading, tally, case)
 
 
 def check_task(task: Task, tally: Tally, case: Case) -> None:
-    """Hold a task against the docstring of `Task`."""
+    """Check a task against the docstring of `Task`."""
     _require(type(task.state) is TaskState, "a state is a TaskState")
     state = task.state
     tally.states[state.value] = tally.states.get(state.value, 0) + 1
-    _require(task.provider == case.provider, "a task is of the provider that was asked")
-    _require(isinstance(task.id, str), "an id is a text")
-    _require(not task.artifacts or state in {TaskState.SUCCEEDED, TaskState.PARTIAL}, "artifacts come with a result")
-    _require(state is not TaskState.PARTIAL or task.artifacts, "a partial task has made something")
+    _require(task.provider == case.provider, "a task has the requested provider")
+    _require(isinstance(task.id, str), "an id is a string")
+    _require(not task.artifacts or state in {TaskState.SUCCEEDED, TaskState.PARTIAL}, "only results have artifacts")
+    _require(state is not TaskState.PARTIAL or task.artifacts, "a partial task has artifacts")
     if state in {TaskState.FAILED, TaskState.PARTIAL}:
-        _require(task.error is not None and task.error.message.strip(), "a failed task has a reason")
+        _require(task.error is not None and task.error.message.strip(), "a failed task has an error")
     else:
-        _require(task.error is None, "only a failed task has a reason")
+        _require(task.error is None, "only failed tasks have an error")
     if task.error is not None:
         _check_task_error(task.error)
-    _require(state.is_terminal or (task.finished_at, task.duration) == (None, None), "what goes on has no end")
-    _require(task.progress is None or 0 <= task.progress <= 100, "a progress is in percent")
-    _require(task.duration is None or 0 <= task.duration < math.inf, "work takes no less than no time")
+    _require(state.is_terminal or (task.finished_at, task.duration) == (None, None), "a running task has no end time")
+    _require(task.progress is None or 0 <= task.progress <= 100, "progress is a percentage")
+    _require(task.duration is None or 0 <= task.duration < math.inf, "a duration is not negative")
     for moment in (task.created_at, task.started_at, task.finished_at):
         _require(moment is None or (isinstance(moment, float) and math.isfinite(moment)), "a time is a number")
-    _require(task.trace_id is None or (isinstance(task.trace_id, str) and task.trace_id), "a trace id is a text")
-    _require(type(task.raw) is bytes and task.raw.lstrip()[:1] == b"{", "the record is kept")
+    _require(task.trace_id is None or (isinstance(task.trace_id, str) and task.trace_id), "a trace id is a string")
+    _require(type(task.raw) is bytes and task.raw.lstrip()[:1] == b"{", "raw has the record")
     if rb"\ufffd" in task.raw and rb"\ufffd" not in case.body:
-        tally.note("halves of characters mended")
+        tally.note("lone surrogates replaced")
     for artifact in task.artifacts:
         _check_artifact(artifact)
-    _require(len({it.url for it in task.artifacts}) == len(task.artifacts), "no file is named twice")
+    _require(len({it.url for it in task.artifacts}) == len(task.artifacts), "artifact URLs are unique")
     _check_copies(task)
     _check_sections(task, tally, case)
 
 
 def _check_task_error(error: TaskError) -> None:
     _require(
-        isinstance(error.message, str) and len(error.message) <= 4 * ECHO_LIMIT, "a reason is a text within reason"
+        isinstance(error.message, str) and len(error.message) <= 4 * ECHO_LIMIT, "an error message is a short string"
     )
-    _require(error.code is None or (error.code and len(error.code) <= 4 * ECHO_LIMIT), "a code is a text within reason")
+    _require(error.code is None or (error.code and len(error.code) <= 4 * ECHO_LIMIT), "an error code is a short text")
 
 
 def _check_artifact(artifact: Artifact) -> None:
     _require(isinstance(artifact.url, str) and artifact.url.strip(), "an artifact has a URL")
-    _require(type(artifact.kind) is ArtifactKind and artifact.role, "an artifact is of some kind")
+    _require(type(artifact.kind) is ArtifactKind and artifact.role, "an artifact has a kind")
     for side in (artifact.width, artifact.height):
         _require(side is None or (type(side) is int and side > 0), "a size is a number of pixels")
 
 
 def _check_copies(task: Task) -> None:
-    """Make sure that a task can be shown, compared, hashed, pickled, and sent on as JSON and as MessagePack."""
+    """Check that a task can be printed, compared, hashed, pickled, and encoded as JSON and MessagePack."""
     repr(task).encode()
     twin = pickle.loads(pickle.dumps(task))
     _require(twin == task and hash(twin) == hash(task), "a task can be pickled, compared and hashed")
@@ -345,23 +345,23 @@ def _check_copies(task: Task) -> None:
     stored = msgspec.msgpack.decode(msgspec.msgpack.encode(task), type=Task)
     _require(stored == task, "a task can be stored as MessagePack")
     if task.state in {TaskState.FAILED, TaskState.PARTIAL}:
-        _require(len(str(acetasks.TaskFailedError(task))) <= LONGEST + len(task.id), "an error repeats little")
+        _require(len(str(acetasks.TaskFailedError(task))) <= LONGEST + len(task.id), "an error is short")
 
 
 def _check_sections(task: Task, tally: Tally, case: Case) -> None:
-    """Decode the long parts, which raise a ProtocolError or nothing."""
+    """Check that decoding the sections raises nothing but ProtocolError."""
     target = _TYPES[zlib.crc32(case.body) % len(_TYPES)]
-    looks: tuple[tuple[str, Callable[[], object]], ...] = (
+    accesses: tuple[tuple[str, Callable[[], object]], ...] = (
         ("Task.request", lambda: task.request),
         ("Task.response", lambda: task.response),
         ("Task.decode", lambda: task.decode(target)),
     )
-    for name, look in looks:
+    for name, access in accesses:
         try:
-            found = look()
+            found = access()
         except ProtocolError as error:
             tally.note(f"{name}: ProtocolError")
-            _require(len(str(error)) <= LONGEST, f"an error of {name} repeats little of what came")
+            _require(len(str(error)) <= LONGEST, f"an error of {name} is short")
             str(error).encode()
         else:
             tally.note(f"{name}: read")
@@ -371,24 +371,24 @@ def _check_sections(task: Task, tally: Tally, case: Case) -> None:
 # ----------------------------------------------------------------------------------------------------- functions
 
 
-#: Deeper than anything can be written; made once, because it takes the collector of garbage long to walk it.
+#: Nested beyond the encodable depth; created once, since it slows down garbage collections.
 _DEEP: list[object] = functools.reduce(lambda inner, _: [inner], range(20_000), [])
 
 
-def _tie_ring(body: bytes) -> object:
-    """Make an object that contains itself: msgspec writes it ten thousand times over before it gives up.
+def _build_cycle(body: bytes) -> object:
+    """Return an object that contains itself; msgspec repeats it ten thousand times before it raises an error.
 
     Raises:
-        ValueError: Of that body it would take gigabytes.
+        ValueError: The body is so long that this would take gigabytes.
     """
     if len(body) > 1_000:
-        raise ValueError("too long for a ring")
-    ring: dict[str, object] = {"id": "a", "request": json.loads(body)}
-    ring["response"] = [ring]
-    return ring
+        raise ValueError("too long for a cycle")
+    cycle: dict[str, object] = {"id": "a", "request": json.loads(body)}
+    cycle["response"] = [cycle]
+    return cycle
 
 
-#: The sorts of objects that a payload is handed over as; those from "deep" on are none that JSON can say.
+#: Types of payloads; those from "deep" on cannot be encoded as JSON.
 FORMS: dict[str, Callable[[bytes], object]] = {
     "bytes": bytes,
     "bytearray": bytearray,
@@ -397,13 +397,13 @@ FORMS: dict[str, Callable[[bytes], object]] = {
     "str": lambda body: body.decode("utf-8", "surrogateescape"),
     "object": json.loads,
     "deep": lambda body: {"id": json.loads(body), "response": _DEEP},
-    "cycle": _tie_ring,
+    "cycle": _build_cycle,
     "foreign": lambda body: {"id": json.loads(body), "state": object()},
 }
 
 
 def _make_payload(case: Case) -> object:
-    """Bring the body into the form in which it is handed over; one that has no such form stays bytes."""
+    """Convert the body to the type of payload, or return bytes if that is impossible."""
     try:
         return FORMS[case.form](case.body)
     except (ValueError, RecursionError):
@@ -431,22 +431,22 @@ def _submission(provider: str, *, is_blocking: bool) -> Request:
 
 
 def _read_failure(case: Case, _: object) -> object:
-    """Read an HTTP error; it is returned, and nothing at all may be raised."""
+    """Read an HTTP error, which is returned; nothing may be raised."""
     response = Response(status=case.status, body=case.body)
     retry_after = 7.5 if case.flag else None
     failure = read_failure(_request(str(case.provider), case.ids), response, retry_after)
     if failure is None:
         return None
-    _require(case.status >= 300, "a good status is no failure")
-    _require(isinstance(failure, APIError | UnknownProviderError), "a failure is an error of the service's")
+    _require(case.status >= 300, "a success status is not a failure")
+    _require(isinstance(failure, APIError | UnknownProviderError), "a failure is an error of the service")
     if isinstance(failure, APIError):
-        told = (failure.status, failure.retry_after, failure.provider)
-        _require(told == (case.status, retry_after, case.provider), "a failure says which answer it is")
+        fields = (failure.status, failure.retry_after, failure.provider)
+        _require(fields == (case.status, retry_after, case.provider), "a failure has the fields of the response")
     return failure
 
 
 def _exchange(case: Case, request: Request, read: Callable[[Response], object]) -> object:
-    """Read an answer as the session does: first whether it is an HTTP error, and only then what it says."""
+    """Read a response like the client: first its HTTP status, then its body."""
     response = Response(status=case.status, body=case.body)
     failure = read_failure(request, response, None)
     return read(response) if failure is None else failure
@@ -461,23 +461,25 @@ def _read_look(case: Case, _: object) -> object:
     return look
 
 
-def _check_known(look: Look, ids: Sequence[str], look_again: Callable[[Sequence[bytes | None]], Look]) -> None:
-    """Make sure that the same answer again, to who knows what it says, brings no other news."""
-    _require(not look.unchanged, "what is not known cannot be unchanged")
-    _require(look_again([None] * len(ids)) == look, "to know nothing of each is to know nothing")
-    again = look_again([look.readings[task_id].task.raw if task_id in look.readings else None for task_id in ids])
-    _require(again.readings.keys().isdisjoint(again.unchanged), "what is unchanged is no news")
-    _require(again.readings.keys() | set(again.unchanged) == look.readings.keys(), "what is known is still there")
-    _require(all(look.readings[it] == reading for it, reading in again.readings.items()), "what is known is no news")
-    _require(again.unread == look.unread, "what cannot be read is not known")
+def _check_known(look: Look, ids: Sequence[str], read_again: Callable[[Sequence[bytes | None]], Look]) -> None:
+    """Check that reading the same response with known records reports nothing new."""
+    _require(not look.unchanged, "unknown records are not unchanged")
+    _require(read_again([None] * len(ids)) == look, "no known records give the same result as None for each")
+    again = read_again([look.readings[task_id].task.raw if task_id in look.readings else None for task_id in ids])
+    _require(again.readings.keys().isdisjoint(again.unchanged), "unchanged records have no readings")
+    _require(again.readings.keys() | set(again.unchanged) == look.readings.keys(), "known records are still reported")
+    _require(
+        all(look.readings[it] == reading for it, reading in again.readings.items()), "known records keep their readings"
+    )
+    _require(again.unread == look.unread, "unreadable records are never known")
 
 
 def _read_submission(case: Case, _: object) -> object:
     spec, request = find_spec(str(case.provider)), _submission(str(case.provider), is_blocking=case.flag)
     task = _exchange(case, request, functools.partial(read_submission, spec, request))
     if isinstance(task, Task):
-        _require(task.state.is_terminal or task.id, "a task that goes on has an id to ask for")
-        _require(task.state is not TaskState.NOT_FOUND, "what was just submitted is somewhere")
+        _require(task.state.is_terminal or task.id, "a running task has an id")
+        _require(task.state is not TaskState.NOT_FOUND, "a submitted task is not NOT_FOUND")
     return task
 
 
@@ -489,7 +491,7 @@ def _read_retry_after(case: Case, _: object) -> object:
     return seconds
 
 
-#: The functions under test, each with what its docstring lets it raise.
+#: The functions under test with their documented errors.
 READERS: dict[str, tuple[Callable[[Case, object], object], tuple[type[Exception], ...]]] = {
     "normalize": (_normalize, (ProtocolError, UnknownProviderError)),
     "read_record": (_read_record, (ProtocolError,)),

@@ -1,4 +1,4 @@
-"""The fuzzer finds nothing, and would find something if it were there."""
+"""A small campaign finds no failures, and the fuzzer detects deliberate ones."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from . import corpus, readers
 from .campaign import FindingError, find_gaps, replay, run
 from .readers import Case
 
-#: Enough to reach every documented outcome; `python -m fuzz` examines a million.
+#: Enough inputs to reach every documented outcome; `python -m fuzz` runs a million.
 INPUTS = int(os.environ.get("ACETASKS_FUZZ_INPUTS", "20000"))
 
 
 @pytest.mark.timeout(30 + INPUTS // 1000)
-def test_no_input_breaks_a_promise() -> None:
-    """Whatever comes, each reader ends as its docstring says; and the inputs reach all that it says."""
+def test_no_input_fails() -> None:
+    """Every reader ends as documented for every input, and the inputs reach every documented outcome."""
     tally = run(INPUTS, seed=1)
 
     assert tally.inputs >= INPUTS
     assert find_gaps(tally) == []
 
 
-def test_the_same_seed_is_the_same_campaign() -> None:
-    """What a failed campaign has found is found again."""
+def test_same_seed_gives_same_inputs() -> None:
+    """The same seed gives the same inputs."""
     cases: list[list[Case]] = [[], [], []]
 
     for found, seed in zip(cases, (7, 7, 8), strict=True):
@@ -37,8 +37,8 @@ def test_the_same_seed_is_the_same_campaign() -> None:
     assert cases[0] == cases[1] != cases[2]
 
 
-def test_an_input_that_breaks_a_promise_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes alone, shrunk to what it takes, with the line that replays it."""
+def test_failing_input_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing input is shrunk and reported with the command that replays it."""
 
     def stumble(case: Case, _: object) -> None:
         if b"state" in case.body:
@@ -55,23 +55,23 @@ def test_an_input_that_breaks_a_promise_is_told(monkeypatch: pytest.MonkeyPatch)
         replay(caught.value.case)
 
 
-def test_what_is_read_in_two_ways_breaks_a_promise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader may not answer by the weather."""
+def test_inconsistent_reader_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader with random results fails a check."""
     monkeypatch.setitem(readers.READERS, "read_record", (lambda *_: random.random(), ()))
 
-    with pytest.raises(FindingError, match="the same input is read the same way twice"):
+    with pytest.raises(FindingError, match="the same input gives the same result twice"):
         replay(Case(function="read_record", provider="luma", status=200, body=b"{}"))
 
 
-def test_an_empty_campaign_proves_nothing() -> None:
-    """Every outcome that was not reached is named."""
+def test_empty_campaign_has_gaps() -> None:
+    """Every outcome that was not reached is reported."""
     gaps = find_gaps(readers.Tally())
 
     assert {"normalize never ended in ProtocolError", "no task was partial", "there were no unread records"} <= {*gaps}
 
 
-def test_every_value_of_a_sample_is_found() -> None:
-    """What stands in a span of a sample is one JSON value, and as many spans are there as values."""
+def test_spans_cover_all_values() -> None:
+    """Each span of a sample is one JSON value, and there are as many spans as values."""
     for position in range(len(corpus.SAMPLE_ANSWERS)):
         base = corpus.take_sample(random.Random(1), position)
         for start, end in base.values:
@@ -82,6 +82,6 @@ def test_every_value_of_a_sample_is_found() -> None:
 
 
 def count(value: object) -> int:
-    """Count the values within a value, itself included."""
+    """Count the JSON values in a value, itself included."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + sum(map(count, inner))

@@ -1,4 +1,4 @@
-"""What the fuzzer has found, one test each: answers that once ended in what no docstring names."""
+"""Regression tests for findings of the fuzzer: responses that once had undocumented outcomes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ URL = "https://cdn.example/a.mp4"
 
 
 class Quality(enum.Enum):
-    """An enum that a response may be decoded into."""
+    """Enum type for `Task.decode`."""
 
     HIGH = "high"
 
@@ -36,8 +36,8 @@ class Quality(enum.Enum):
     ids=["request", "response", "within the response", "flat"],
 )
 @pytest.mark.parametrize("read", ["normalize", "look", "batch", "submission"])
-def test_nesting_at_the_edge_is_read_or_refused(body: bytes, read: str) -> None:
-    """A record is decoded from several depths of the stack: one of them may be too deep where the first was not."""
+def test_nesting_near_the_limit_is_read_or_rejected(body: bytes, read: str) -> None:
+    """Nesting near the decodable depth is read or raises ProtocolError, though stack depths of the decoders differ."""
     edge = find_edge()
     depths = [*range(edge - 40, edge + 10), *range(find_plain_edge() - 60, find_plain_edge() + 10)]
 
@@ -57,7 +57,7 @@ def test_nesting_at_the_edge_is_read_or_refused(body: bytes, read: str) -> None:
 
 
 def find_plain_edge() -> int:
-    """Find the number of levels from which on JSON cannot be decoded from here."""
+    """Return the smallest nesting depth that cannot be decoded from this stack depth."""
     low, high = 1, 100_000
     while low < high:
         middle = (low + high) // 2
@@ -71,16 +71,16 @@ def find_plain_edge() -> int:
 
 
 @pytest.mark.parametrize("kind", [set, frozenset[object], list[set[object]]])
-def test_a_response_that_fits_no_set_is_refused(kind: type[object]) -> None:
-    """A list cannot be in a set, which is the response's fault and not the type's."""
+def test_response_with_unhashable_items_is_rejected(kind: type[object]) -> None:
+    """A response that does not fit into a set raises ProtocolError, not TypeError."""
     task = normalize("luma", {"id": "a", "response": [[["x"]]]})
 
     with pytest.raises(ProtocolError, match="unhashable"):
         task.decode(kind)
 
 
-def test_a_type_that_cannot_be_decoded_is_the_callers_fault() -> None:
-    """A TypeError about the type itself stays one."""
+def test_unsupported_type_raises_type_error() -> None:
+    """An unsupported target type raises TypeError."""
     task = normalize("luma", {"id": "a", "response": {"success": True}})
 
     with pytest.raises(TypeError, match="not supported"):
@@ -88,8 +88,8 @@ def test_a_type_that_cannot_be_decoded_is_the_callers_fault() -> None:
 
 
 @pytest.mark.parametrize("width", [2**31, 2**64, 10**400])
-def test_a_size_beyond_all_screens_is_unknown(width: int) -> None:
-    """A task can be stored as MessagePack, whose numbers end at 64 bits."""
+def test_oversized_dimension_is_ignored(width: int) -> None:
+    """Dimensions beyond 64 bits are ignored, so that tasks can be stored as MessagePack."""
     response = {"state": "completed", "video_url": URL, "video_width": width, "video_height": 752}
     task = normalize("luma", {"id": "a", "response": response})
 
@@ -97,8 +97,8 @@ def test_a_size_beyond_all_screens_is_unknown(width: int) -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(task), type=Task) == task
 
 
-def test_a_task_that_goes_on_has_no_end() -> None:
-    """An acknowledgement in the words of a finished task is none, and neither are its times."""
+def test_running_task_has_no_end_time() -> None:
+    """An acknowledgement with the state and times of a finished task counts as pending."""
     body = b'{"task_id":"a","success":true,"state":"succeeded","created_at":1785000000,"finished_at":1785000009}'
 
     task = read_submission(LUMA, build_submission(LUMA, {"prompt": "x"}), Response(status=200, body=body))
@@ -107,8 +107,8 @@ def test_a_task_that_goes_on_has_no_end() -> None:
 
 
 @pytest.mark.parametrize(("wrappers", "is_read"), [(1, True), (8, True), (9, False), (300, False)])
-def test_a_record_may_be_wrapped_a_few_times(wrappers: int, is_read: bool) -> None:  # noqa: FBT001  # a case's column
-    """Each wrapper is read to its end, so that a chain of them around a long record would take minutes."""
+def test_record_wrappers_are_limited(wrappers: int, is_read: bool) -> None:  # noqa: FBT001  # test parameter
+    """A record with too many wrappers is rejected, since each wrapper is read completely."""
     body = b'{"task":' * wrappers + b'{"id":"a","status":"succeeded"}' + b"}" * wrappers
 
     if is_read:
@@ -119,8 +119,8 @@ def test_a_record_may_be_wrapped_a_few_times(wrappers: int, is_read: bool) -> No
         assert caught.value.transient is False
 
 
-def test_an_error_repeats_no_long_id() -> None:
-    """The id that a service has sent may have any length."""
+def test_errors_truncate_ids() -> None:
+    """Errors truncate the task id, which may have any length."""
     task = normalize("luma", {"id": "x" * 100_000, "request": 5, "response": 5})
 
     for look in (lambda: task.request, lambda: task.response, lambda: task.decode(dict)):
@@ -133,8 +133,8 @@ def test_an_error_repeats_no_long_id() -> None:
     assert len(str(caught.value)) < 2 * ECHO_LIMIT
 
 
-def test_an_error_repeats_no_long_value() -> None:
-    """Where a text is in no enum, msgspec repeats the whole of it."""
+def test_errors_truncate_values() -> None:
+    """Errors truncate invalid enum values, which msgspec quotes completely."""
     task = normalize("luma", {"id": "a", "response": {"quality": "x" * 100_000}})
 
     with pytest.raises(ProtocolError, match="Invalid enum value") as caught:
@@ -142,8 +142,8 @@ def test_an_error_repeats_no_long_value() -> None:
     assert len(str(caught.value)) < 4 * ECHO_LIMIT
 
 
-def test_an_error_repeats_no_long_path() -> None:
-    """Msgspec names every level above a number that it cannot read."""
+def test_errors_truncate_paths() -> None:
+    """Errors truncate the path of an invalid number, which msgspec quotes completely."""
     body = b'{"id":"a","response":{"data":%b1e400%b}}' % (b'{"x":' * 800, b"}" * 800)
 
     with pytest.raises(ProtocolError, match=r"out of range") as caught:
@@ -151,16 +151,16 @@ def test_an_error_repeats_no_long_path() -> None:
     assert len(str(caught.value)) < 4 * ECHO_LIMIT
 
 
-def test_a_long_state_word_is_no_long_reason() -> None:
-    """A word that takes ten characters for each one to be shown is cut like every other reason."""
+def test_error_message_of_state_word_is_truncated() -> None:
+    """A long state word is truncated in the error message, escapes included."""
     task = normalize("luma", {"id": "a", "state": "failed", "status": "\U000e0001" * 1_000})
 
     assert task.error is not None
     assert len(task.error.message) == 4 * ECHO_LIMIT
 
 
-def test_of_two_records_of_one_task_the_first_counts() -> None:
-    """Also to who knows the first: else each look would bring the other one of the two as news."""
+def test_first_of_two_records_counts() -> None:
+    """The first of two records of a task counts, also if it is already known."""
     first, second = b'{"id":"a","state":"pending"}', b'{"id":"a","state":"running"}'
     request, answer = build_look(LUMA, ["a", "b"]), Response(status=200, body=b"[%b,%b]" % (first, second))
 
@@ -171,8 +171,8 @@ def test_of_two_records_of_one_task_the_first_counts() -> None:
     assert (look.readings["a"].task.raw, look.unchanged) == (first, ())
 
 
-def test_of_two_records_of_one_task_the_first_counts_wherever_they_stand() -> None:
-    """The known one may stand in another's place before the changed one, and in its own after it."""
+def test_first_of_two_records_counts_at_any_position() -> None:
+    """The first record counts, also if the known one is at another position and repeated."""
     known, changed = b'{"id":"c","state":"pending"}', b'{"id":"c","state":"running"}'
     request, answer = (
         build_look(LUMA, ["a", "b", "c"]),

@@ -1,4 +1,4 @@
-"""A handful of facts that have to hold on asyncio's usual loop and in real time too."""
+"""Tests on the standard event loop of asyncio in real time."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from acetasks.testing.server import AceServer
 pytestmark = pytest.mark.real_clock
 
 
-async def test_follows_tasks_of_five_systems():
-    """Submitted and awaited for real, tasks of all five systems end as the service says."""
+async def test_awaits_tasks_of_several_providers():
+    """Submitted tasks of several providers end as expected."""
     providers = ("pixverse", "veo", "luma", "flux")
     async with AceServer(speed=1000) as server:
         policy = PollPolicy(interval=0.05)
@@ -26,15 +26,15 @@ async def test_follows_tasks_of_five_systems():
     assert {task.state for task in tasks} == {TaskState.SUCCEEDED}
 
 
-async def test_the_limit_of_a_wait_holds_while_the_service_hangs_in_mid_answer():
-    """A wait ends within a tenth of a second of its limit, though its answer stops half-way."""
+async def test_timeout_while_response_hangs():
+    """A wait ends within 0.1 s of its timeout while a response hangs half-way."""
 
     async def hang(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
         await response.write(b'{"id": "t", "response": {"state": ')
         with contextlib.suppress(ConnectionError):
-            while True:  # until the other side has gone
+            while True:  # until the client disconnects
                 await asyncio.sleep(0.05)
                 await response.write(b" ")
         return response
@@ -54,7 +54,7 @@ async def test_the_limit_of_a_wait_holds_while_the_service_hangs_in_mid_answer()
             return loop.time()
 
         async def sleep() -> float:
-            # The machine may be busy: a plain sleep of the same length tells how late everything is.
+            # The machine may be busy, so a sleep of the same length is the reference.
             await asyncio.sleep(0.5)
             return loop.time()
 
@@ -63,8 +63,8 @@ async def test_the_limit_of_a_wait_holds_while_the_service_hangs_in_mid_answer()
     assert abs(waited - slept) < 0.1
 
 
-async def test_leaves_no_task_behind():
-    """After the client is closed, every task that it started has ended."""
+async def test_close_ends_all_asyncio_tasks():
+    """After the client is closed, all its asyncio tasks have ended."""
     before = asyncio.all_tasks()
     async with AceServer() as server, acetasks.Client(server.token, base_url=server.url) as client:
         with pytest.raises(acetasks.TaskTimeoutError):
