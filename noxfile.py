@@ -1,8 +1,7 @@
-"""The project's checks, one nox session each.
+"""Checks of the project, one nox session each.
 
-`nox` runs the default ones and `nox -l` lists all. The tests, examples, demo and benchmarks run against the
-wheel, as a user has it, never against the source tree: a file that the wheel lacks fails here and not at the
-user's.
+`nox` runs the default ones and `nox -l` lists all. The tests, examples, demo and benchmarks run against the built
+wheel, not against the source tree, so that files missing from the wheel are detected.
 """
 
 from __future__ import annotations
@@ -19,34 +18,34 @@ ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 
-nox.needs_version = ">=2026.8.10"  # the first that passes over a pyenv shim which leads nowhere
+nox.needs_version = ">=2026.8.10"  # the first version that skips pyenv shims without an interpreter
 nox.options.sessions = ["lint", "types", "imports", "tests", "coverage", "examples"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
-# An interpreter that is not here is skipped, in so many words, in CI too, and never downloaded unasked.
+# Missing interpreters are skipped with a message, also in CI, and never downloaded.
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 
-# No check may spend: the sessions that run the library do not see the tokens of the caller's environment.
+# Sessions that run the library do not get the tokens of the environment, so that no check can cost money.
 NO_TOKEN: dict[str, str | None] = dict.fromkeys(
     ("ACEDATACLOUD_API_TOKEN", "ACEDATACLOUD_API_BASE_URL", "USEAPI_API_TOKEN", "USEAPI_API_BASE_URL")
 )
 
-# Fails unless the package comes out of the session's own environment.
+# Fails unless the package is imported from the session's environment.
 CHECK_ORIGIN = """
 import pathlib, sys, acetasks
 origin = pathlib.Path(acetasks.__file__).resolve()
 print("acetasks is imported from", origin)
 if not origin.is_relative_to(pathlib.Path(sys.prefix).resolve()):
-    sys.exit("the tests would run against the source tree, not against the wheel")
+    sys.exit("the tests would run against the source tree instead of the wheel")
 """
 
 
 def _pyenv_bin_directories() -> list[str]:
-    """Name the bin directory of pyenv's newest patch of each Python version tested, where there is pyenv.
+    """Return the bin directory of the newest pyenv installation of each tested Python version.
 
-    pyenv puts a `python3.12` shim on PATH for every version it has, but the shim runs only for versions that
-    are switched on, and exits with 127 for the others.
+    pyenv has a shim such as `python3.12` on PATH for every installed version, but a shim works only for activated
+    versions and exits with 127 otherwise.
     """
     pyenv = shutil.which("pyenv")
     if pyenv is None:
@@ -62,7 +61,7 @@ def _pyenv_bin_directories() -> list[str]:
     return [str(found[minor][1]) for minor in PYTHONS if minor in found]
 
 
-# Appended, so that whatever comes first on PATH still does.
+# Appended, so that the order of the existing entries of PATH stays the same.
 os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), *_pyenv_bin_directories()])
 
 
@@ -71,7 +70,7 @@ def _install_group(session: nox.Session, group: str) -> None:
     session.install(*nox.project.dependency_groups(PYPROJECT, group))
 
 
-# The wheel of this run of nox, once a session has built it.
+# The wheel, once a session of this run has built it.
 _built: list[Path] = []
 
 
@@ -86,28 +85,28 @@ def _build_wheel(session: nox.Session) -> Path:
 
 
 def _install_wheel(session: nox.Session, extras: str) -> None:
-    """Install this run's wheel with some extras.
+    """Install the wheel of this run with extras.
 
     Args:
-        session: The session to install into; it may be a reused one.
-        extras: The names of the extras, with commas between them.
+        session: The session to install into, possibly with a reused environment.
+        extras: Comma-separated names of the extras.
     """
     wheel = _build_wheel(session)
     session.install(f"acetasks[{extras}] @ {wheel.as_uri()}")
-    # A reused environment holds an earlier build of the same version, which installers take for this one.
+    # A reused environment has an earlier build of the same version, which installers would keep.
     session.install("--force-reinstall", "--no-deps", str(wheel))
 
 
 def _run_tests(session: nox.Session, *command: str, **env: str) -> None:
-    """Run the tests by a command, against this run's wheel.
+    """Run the tests against the wheel of this run.
 
     Args:
-        session: The session to run them in.
-        command: What runs pytest.
-        env: Variables of its environment.
+        session: The session.
+        command: The command that runs pytest.
+        env: Additional environment variables.
     """
     _install_wheel(session, "cli,test")
-    # The safe path keeps the working directory, and with it the source tree, off sys.path.
+    # The safe path keeps the working directory, and so the source tree, off sys.path.
     variables = {**NO_TOKEN, "PYTHONSAFEPATH": "1", **env}
     session.run("python", "-c", CHECK_ORIGIN, env=variables)
     session.run(*command, *session.posargs, env=variables)
@@ -123,9 +122,9 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types of the package, and of what shows its use."""
+    """Check the types of the package, the examples and the benchmarks."""
     _install_group(session, "types")
-    _install_wheel(session, "cli,test")  # for what it depends on: its own source is what is checked
+    _install_wheel(session, "cli,test")  # for the dependencies; the source tree is checked
     session.run("mypy")
     if Path("benchmarks").is_dir():
         session.run("mypy", "benchmarks")
@@ -133,7 +132,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def imports(session: nox.Session) -> None:
-    """Check that the rooms import in their order."""
+    """Check the import order of the modules."""
     _install_group(session, "imports")
     session.run("lint-imports")
 
@@ -146,7 +145,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Run the tests once more with every line and branch traced, and hold what they reach against the minimum."""
+    """Run the tests with coverage of lines and branches, and check the minimum."""
     data = session.cache_dir.resolve() / "coverage"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
@@ -165,16 +164,16 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Print the fault table: what comes of everything that can go wrong, as README quotes it."""
+    """Print the fault table of docs/reliability.md."""
     _install_wheel(session, "cli,test")
     session.run("python", "tests/faults/fault_table.py", env=NO_TOKEN)
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Give a million spoilt answers to all that reads them; `nox -s fuzz -- --seed 7` repeats a run."""
+    """Pass a million malformed responses to all functions that read them; `nox -s fuzz -- --seed 7` repeats a run."""
     _install_wheel(session, "cli,test")
-    # The fuzzer is a package below tests; the safe path keeps the source tree off sys.path.
+    # The fuzzer is a package in tests; the safe path keeps the source tree off sys.path.
     env = {**NO_TOKEN, "PYTHONSAFEPATH": "1", "PYTHONPATH": str(ROOT / "tests")}
     session.run("python", "-c", CHECK_ORIGIN, env=env)
     session.run("python", "-m", "fuzz", *session.posargs, env=env)
@@ -182,22 +181,22 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Wait for 10,000 tasks on the real clock, with every passing fault in 5 % of the answers."""
+    """Await 10,000 tasks in real time with transient faults in 5 % of the responses."""
     _install_wheel(session, "cli,test")
     session.run("python", "tests/soak/soak.py", *session.posargs, env=NO_TOKEN)
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Show the command line against the simulated service."""
+    """Run the demo of the command line against the simulated service."""
     _install_wheel(session, "cli")
     session.run("acetasks", "demo", env=NO_TOKEN)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure beside the other ways to wait; `-- --full` for everything, and the benchmark's own options."""
+    """Run the benchmarks; `-- --full` for all of them, or other options of benchmarks/run.py."""
     _install_wheel(session, "cli,test")
-    # The official SDK, to measure beside; without it, its rows say so.
+    # The official SDK for comparison; if it cannot be installed, its results are marked as missing.
     session.install(*nox.project.dependency_groups(PYPROJECT, "bench"), success_codes=[0, 1])
     session.run("python", "benchmarks/run.py", *(session.posargs or ["--quick"]), env=NO_TOKEN)

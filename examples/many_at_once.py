@@ -1,6 +1,6 @@
-"""Take Flux images as they finish: `python examples/many_at_once.py ID...`.
+"""Process Flux images in order of completion: `python examples/many_at_once.py ID...`.
 
-A thousand ids cost twenty requests a look.
+Polling a thousand ids takes twenty requests.
 """
 
 import asyncio

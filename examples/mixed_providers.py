@@ -1,4 +1,4 @@
-"""Wait for tasks of several providers together: `python examples/mixed_providers.py luma:ID veo:ID ...`."""
+"""Wait for tasks of several providers: `python examples/mixed_providers.py luma:ID veo:ID ...`."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Add a provider that acetasks has no row for yet, and run one task on it."""
+"""Register a provider without a built-in specification, and run one task on it."""
 
 import asyncio
 
@@ -10,8 +10,8 @@ register(
         slug="lantern",
         submit_paths=("/lantern/videos",),
         artifacts=(ArtifactField("data.*.video_url", acetasks.ArtifactKind.VIDEO),),
-        typical_duration=5.0,  # seconds: how often its tasks are looked at follows from it
-        source="its own documents",
+        typical_duration=5.0,  # seconds; determines the poll interval
+        source="documentation of the provider",
     )
 )
 

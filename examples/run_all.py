@@ -1,4 +1,4 @@
-"""Run every example as its own program against the simulated service: `python examples/run_all.py`."""
+"""Run every example as a separate program against the simulated service: `python examples/run_all.py`."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 
 
 def arguments(server: AceServer) -> dict[str, list[str]]:
-    """Name each example with what it is called with; tasks are made for it where it takes ids."""
+    """Return the arguments of each example, with tasks created for those that take ids."""
     outcomes = ("succeeded", "succeeded", "failed")
     return {
         "wait_for_one.py": [server.add("luma", after=0)],
@@ -29,7 +29,7 @@ def arguments(server: AceServer) -> dict[str, list[str]]:
 
 
 async def run(name: str, args: list[str], env: dict[str, str]) -> bool:
-    """Run one example, show what it printed, and tell whether it ended well."""
+    """Run one example, print its output, and return whether it succeeded."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, HERE / name, *args, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -41,7 +41,7 @@ async def run(name: str, args: list[str], env: dict[str, str]) -> bool:
 
 
 async def main() -> None:
-    """Run them all at once."""
+    """Run all examples concurrently."""
     async with AceServer(speed=100) as server:
         env = os.environ | {
             "ACEDATACLOUD_API_BASE_URL": server.url,
@@ -52,7 +52,7 @@ async def main() -> None:
         programs = arguments(server)
         missing = {path.name for path in HERE.glob("*.py")} - {*programs, Path(__file__).name}
         if missing:
-            sys.exit(f"these examples are not run: {sorted(missing)}")
+            sys.exit(f"examples without arguments in run_all.py: {sorted(missing)}")
         results = await asyncio.gather(*(run(name, args, env) for name, args in programs.items()))
     if not all(results):
         sys.exit("an example failed")

@@ -1,4 +1,4 @@
-"""Submit a Veo task and follow it to its end. It is sent once, whatever happens: it is paid for."""
+"""Submit a Veo task and follow it until it ends. A submission is paid for, so it is sent only once."""
 
 import asyncio
 import sys
@@ -12,7 +12,7 @@ async def main() -> None:
         try:
             handle = await client.submit("veo", request)
         except acetasks.SubmissionUncertainError as error:
-            sys.exit(f"it may have been accepted, so look before you submit it again: {error}")
+            sys.exit(f"the submission may have been accepted, check before you submit again: {error}")
         print("submitted:", handle.id)
         async for task in handle.updates():
             print(task.state, *(artifact.url for artifact in task.artifacts))

@@ -1,4 +1,4 @@
-"""Test code that waits for ten-minute videos, without a network and without waiting."""
+"""Test code that waits for ten-minute videos, without a network and in milliseconds."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from acetasks.testing import AceServer, run
 
 
 async def make_trailer(client: acetasks.Client) -> str:
-    """Stand for the code under test: it waits for two videos, and takes the second if the first fails."""
+    """Code under test: submit two videos, and use the second if the first fails."""
     first = await client.submit("luma", {"prompt": "a lighthouse"})
     second = await client.submit("veo", {"prompt": "a lighthouse"})
     try:
@@ -18,12 +18,12 @@ async def make_trailer(client: acetasks.Client) -> str:
 
 
 async def test_takes_the_second_video_if_the_first_fails() -> None:
-    """A failure after ten minutes makes it wait for the other video."""
+    """If the first video fails after ten minutes, the second one is used."""
     async with AceServer() as server, acetasks.Client(server.token, base_url=server.url) as client:
         server.script("luma", after=600, outcome="failed", error=("moderated", "no lighthouses"))
         server.script("veo", after=900)
         assert (await make_trailer(client)).endswith(".mp4")
-    print(f"{asyncio.get_running_loop().time():.0f} seconds have passed on the clock of this test")
+    print(f"{asyncio.get_running_loop().time():.0f} seconds of virtual time")
 
 
 run(test_takes_the_second_video_if_the_first_fails())

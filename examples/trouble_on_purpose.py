@@ -1,4 +1,4 @@
-"""Test what your code does in trouble: the service fails, hangs and limits the rate, as often as you say."""
+"""Test how your code handles faults: the simulated service fails, hangs and limits the rate."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ async def main() -> None:
     async with AceServer() as server, acetasks.Client(server.token, base_url=server.url) as client:
         ids = [server.add("luma", after=150 + number) for number in range(100)]
         server.fail("luma", status=500, rate=0.2)
-        server.fail(status=429, headers={"Retry-After": "30"}, when=lambda seen: seen.time > 60)
+        server.fail(status=429, headers={"Retry-After": "30"}, when=lambda request: request.time > 60)
         outage = server.fail("luma", hang=40, times=3)
 
         tasks = await client.wait_all("luma", ids)
@@ -22,7 +22,7 @@ async def main() -> None:
         try:
             await client.submit("veo", {"prompt": "a lighthouse"})
         except acetasks.SubmissionUncertainError as error:
-            print(f"{error} ({lost.hits} answer lost, {server.submissions} task made)")
+            print(f"{error} ({lost.hits} response lost, {server.submissions} task created)")
 
 
 run(main())

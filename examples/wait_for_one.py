@@ -11,10 +11,10 @@ async def main(task_id: str) -> None:
         try:
             task = await client.wait("luma", task_id, timeout=600)
         except acetasks.TaskFailedError as error:
-            sys.exit(f"it failed: {error.task.error}")
+            sys.exit(f"the task failed: {error.task.error}")
         except acetasks.TaskTimeoutError as error:
-            sys.exit(f"not yet, it is {error.task.state}: ask again later")
-    print(task.state, f"after {task.duration:.0f} s of work" if task.duration else "")
+            sys.exit(f"timeout, the task is still {error.task.state}: try again later")
+    print(task.state, f"after {task.duration:.0f} s of processing" if task.duration else "")
     for artifact in task.artifacts:
         print(artifact.kind, artifact.role, artifact.url)
     video = task.decode(acetasks.LumaResponse)
