@@ -1,19 +1,19 @@
-"""The command line, what people hold: it waits, looks, shows and simulates, and is all that knows typer and rich.
+"""Command line: waits for tasks, retrieves them, lists providers, and runs the simulated service and the demo.
 
-Both come with the extra `cli`. Nothing is imported until `main` is called, so that a library user who lacks them never
-notices, and one who calls the command is told what to install.
+The only package that uses typer and rich, which the extra `cli` installs. They are imported when `main` is called, so
+the library works without them, and the command reports what to install.
 """
 
 import sys
 
-#: What the extra `cli` brings.
+#: Packages that the extra `cli` installs.
 _EXTRA = ("rich", "typer")
-#: As for any wrong use of a command.
+#: Exit code of a usage error; `exit_codes` may not be importable yet.
 _EXIT_USAGE = 2
 
 
 def main() -> None:
-    """Run the command line: the console script `acetasks`, and `python -m acetasks`."""
+    """Run the command line: entry point of the console script and of `python -m acetasks`."""
     try:
         from acetasks.cli.app import run  # noqa: PLC0415  # the extra may be missing
     except ModuleNotFoundError as error:

@@ -1,59 +1,75 @@
-"""The commands as they are typed: arguments, options and help. What they do is in the rooms beside this one."""
+"""Definitions of the commands: arguments, options and help."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Annotated
 
 import typer
 
-from acetasks._version import __version__
-from acetasks.cli import demo as demo_room
-from acetasks.cli import waiting
-from acetasks.cli.catalog import list_providers
-from acetasks.cli.running import Exit
-from acetasks.cli.running import run as run_command
-from acetasks.cli.screen import Screen, opened_screen
-from acetasks.cli.serve import Settings
-from acetasks.cli.serve import serve as run_service
-from acetasks.cli.stage import SHARES, Plan
+from acetasks import __version__
+from acetasks.cli.client_setup import LastSeen, build_client, read_ids
+from acetasks.cli.demo import SPEED, run_demo
+from acetasks.cli.demo_service import TASK_SHARES, DemoConfig
+from acetasks.cli.exit_codes import ExitCode
+from acetasks.cli.get import get_tasks
+from acetasks.cli.providers import list_providers
+from acetasks.cli.report import Report
+from acetasks.cli.runner import run_command
+from acetasks.cli.screen import Screen, open_screen
+from acetasks.cli.serve import Settings, run_service
+from acetasks.cli.wait import wait_for_tasks
 
-# Tracebacks stay plain: rich's would show local variables, and a token may be among them.
+# Plain tracebacks: rich's show local variables, which may include a token.
 app = typer.Typer(name="acetasks", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-_STILL_THERE = "interrupted: the remote tasks go on, and can be waited for again"
+_INTERRUPTED = "interrupted: the remote tasks continue, run the command again to resume"
+
+
+def _reject_nan(seconds: float | None) -> float | None:
+    """Reject NaN, which a minimum of 0 does not exclude in every version of typer."""
+    if seconds is not None and math.isnan(seconds):
+        raise typer.BadParameter("must be a number of seconds of at least 0, got nan")
+    return seconds
+
 
 Provider = Annotated[
-    str, typer.Argument(metavar="PROVIDER", help="The provider, such as luma; see 'acetasks providers'.")
+    str, typer.Argument(metavar="PROVIDER", help="Provider, such as luma; 'acetasks providers' lists them.")
 ]
-Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Task ids; - reads them from stdin, one a line.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Task ids, or - to read one id per line from stdin.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 BaseUrl = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="Where the service is, if not where the environment says."),
+    typer.Option(metavar="URL", help="Base URL of the service; overrides the environment variable."),
 ]
 AllowInsecure = Annotated[
-    bool, typer.Option("--allow-insecure", help="Send the token to another machine without TLS, if URL says http.")
+    bool, typer.Option("--allow-insecure", help="Allow sending the token to another machine over plain HTTP.")
 ]
-Timeout = Annotated[float | None, typer.Option(min=0, metavar="SECONDS", help="Give up then; the tasks go on.")]
-Host = Annotated[str, typer.Option(help="The address to listen at; a loopback one.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen at; 0 takes a free one.")]
-Token = Annotated[str, typer.Option(help="The token that requests must carry.")]
-Speed = Annotated[float, typer.Option(help="How many times faster than real its tasks run.")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same ids and durations.")]
-Held = Annotated[int, typer.Option(min=0, help="How many tasks it holds from the start.")]
-DemoTasks = Annotated[int, typer.Option(min=len(SHARES), max=5000, help="How many tasks, over five systems.")]
-# For tests: at the usual speed the longest task takes 20 seconds.
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        min=0, metavar="SECONDS", callback=_reject_nan, help="Stop waiting after this time; the remote tasks continue."
+    ),
+]
+Host = Annotated[str, typer.Option(help="Loopback address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 selects a free one.")]
+Token = Annotated[str, typer.Option(help="Token that requests must carry.")]
+Speed = Annotated[float, typer.Option(help="Speed of the tasks; 10 is ten times faster than real.")]
+Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same ids and durations.")]
+ServedTasks = Annotated[int, typer.Option(min=0, help="Number of tasks at the start.")]
+DemoTasks = Annotated[int, typer.Option(min=len(TASK_SHARES), max=5000, help="Number of tasks, over five providers.")]
+# For tests: at the default speed the longest task takes 20 seconds.
 DemoSpeed = Annotated[float, typer.Option(hidden=True, min=1)]
 
 
 def run() -> None:
-    """Run the command line, and exit."""
+    """Run the command line and exit."""
     app(prog_name="acetasks")
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"acetasks {__version__}")
         raise typer.Exit
 
@@ -62,15 +78,15 @@ def _show_version(asked: bool) -> None:
 def start(
     context: typer.Context,
     *,
-    version: Annotated[  # noqa: ARG001  # its callback has it all
+    version: Annotated[  # noqa: ARG001  # handled by its callback
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Await generation tasks on Ace Data Cloud and useapi.net.
 
-    The tokens are taken from ACEDATACLOUD_API_TOKEN and USEAPI_API_TOKEN.
+    Tokens are read from ACEDATACLOUD_API_TOKEN and USEAPI_API_TOKEN.
     """
-    context.obj = context.with_resource(opened_screen())
+    context.obj = context.with_resource(open_screen())
 
 
 @app.command(epilog="Example: acetasks wait luma 7489df4c-ef03-4de0-b598-e9a590793434 --timeout 600")
@@ -84,20 +100,18 @@ def wait(
     base_url: BaseUrl = None,
     allow_insecure: AllowInsecure = False,
 ) -> None:
-    """Wait for tasks, and print each when it ends.
+    """Wait for tasks, and print each one when it ends.
 
-    Exits with 0 if all succeeded, 1 if any failed, 2 on wrong use or a bad token, 3 if time ran out.
+    Exit codes: 0 all succeeded, 1 any failed, 2 wrong usage or bad token, 3 timed out.
     """
     screen: Screen = context.obj
 
-    def action() -> Exit:
-        wanted = waiting.read_ids(ids)
-        lookout = waiting.Lookout(provider, wanted)
-        client = waiting.open_client(lookout, wanted, base_url, timeout, allow_insecure=allow_insecure)
-        report = waiting.Report(screen, as_json=as_json)
-        return asyncio.run(waiting.wait(client, lookout, wanted, timeout=timeout, report=report, screen=screen))
+    def action() -> ExitCode:
+        last_seen = LastSeen(provider, read_ids(ids))
+        client = build_client(last_seen, base_url, allow_insecure=allow_insecure)
+        return asyncio.run(wait_for_tasks(client, last_seen, Report(screen, as_json=as_json), timeout=timeout))
 
-    raise typer.Exit(run_command(screen, action, interrupted=_STILL_THERE))
+    raise typer.Exit(run_command(screen, action, interrupted=_INTERRUPTED))
 
 
 @app.command(epilog="Example: acetasks get veo 7489df4c-ef03-4de0-b598-e9a590793434 --json")
@@ -110,20 +124,18 @@ def get(
     base_url: BaseUrl = None,
     allow_insecure: AllowInsecure = False,
 ) -> None:
-    """Look at tasks once, without waiting.
+    """Retrieve tasks once, without waiting.
 
-    Exits with 0 if none failed, 1 if any failed or is not known, 2 on wrong use or a bad token.
+    Exit codes: 0 none failed, 1 any failed or not found, 2 wrong usage or bad token.
     """
     screen: Screen = context.obj
 
-    def action() -> Exit:
-        wanted = waiting.read_ids(ids)
-        lookout = waiting.Lookout(provider, wanted)
-        client = waiting.open_client(lookout, wanted, base_url, allow_insecure=allow_insecure)
-        report = waiting.Report(screen, as_json=as_json)
-        return asyncio.run(waiting.look(client, lookout, wanted, report))
+    def action() -> ExitCode:
+        last_seen = LastSeen(provider, read_ids(ids))
+        client = build_client(last_seen, base_url, allow_insecure=allow_insecure)
+        return asyncio.run(get_tasks(client, last_seen, Report(screen, as_json=as_json)))
 
-    raise typer.Exit(run_command(screen, action, interrupted=_STILL_THERE))
+    raise typer.Exit(run_command(screen, action, interrupted=_INTERRUPTED))
 
 
 @app.command(epilog="Example: acetasks serve --port 8080 --speed 10")
@@ -132,12 +144,12 @@ def serve(
     *,
     host: Host = "127.0.0.1",
     port: Port = 8080,
-    token: Token = "test-token",  # noqa: S107  # made up, for a service that is simulated
+    token: Token = "test-token",  # noqa: S107  # only valid at the simulated service
     speed: Speed = 1.0,
     seed: Seed = 0,
-    tasks: Held = 5,
+    tasks: ServedTasks = 5,
 ) -> None:
-    """Run the simulated service, to try programs against."""
+    """Run the simulated service, to test programs against it."""
     settings = Settings(host=host, port=port, token=token, speed=speed, seed=seed, tasks=tasks)
     code = run_command(context.obj, lambda: asyncio.run(run_service(settings)), interrupted="stopped")
     raise typer.Exit(code)
@@ -145,16 +157,14 @@ def serve(
 
 @app.command(epilog="Example: acetasks providers --json")
 def providers(context: typer.Context, *, as_json: AsJson = False) -> None:
-    """List the providers, where they submit to and how they are asked."""
+    """List the providers, with their submit paths and poll settings."""
     screen: Screen = context.obj
     raise typer.Exit(run_command(screen, lambda: list_providers(screen, as_json=as_json), interrupted="interrupted"))
 
 
 @app.command(epilog="Example: acetasks demo --tasks 200")
-def demo(
-    context: typer.Context, *, tasks: DemoTasks = 1000, seed: Seed = 0, speed: DemoSpeed = demo_room.SPEED
-) -> None:
-    """Watch one client follow a thousand tasks of a simulated service."""
+def demo(context: typer.Context, *, tasks: DemoTasks = 1000, seed: Seed = 0, speed: DemoSpeed = SPEED) -> None:
+    """Show one client awaiting a thousand tasks of a simulated service."""
     screen: Screen = context.obj
-    plan = Plan(tasks=tasks, seed=seed, speed=speed)
-    raise typer.Exit(run_command(screen, lambda: demo_room.show(screen, plan), interrupted="stopped"))
+    config = DemoConfig(tasks=tasks, seed=seed, speed=speed)
+    raise typer.Exit(run_command(screen, lambda: run_demo(screen, config), interrupted="stopped"))

@@ -1,7 +1,7 @@
-"""`acetasks demo`: a thousand tasks of five systems, followed by one client in front of your eyes.
+"""`acetasks demo`: one client awaits a thousand simulated tasks of five providers.
 
-The service is simulated, and runs in a process of its own. Everything goes at the same speed-up, the intervals at
-which the client asks and useapi.net's documented minimum included: so the numbers of requests are what they would be.
+The service runs in its own process. Tasks, poll intervals and useapi.net's documented minimum interval are sped up by
+the same factor, so the number of requests is the one at real speed.
 """
 
 from __future__ import annotations
@@ -13,122 +13,117 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from acetasks import providers
-from acetasks.cli.board import draw_board, draw_summary, draw_title, plain_line
-from acetasks.cli.running import Exit
-from acetasks.cli.stage import Handover, Plan, share_out, staged
-from acetasks.cli.tally import Tally
-from acetasks.client import Client
-from acetasks.policies import PollPolicy
+from acetasks import Client, PollPolicy, providers
+from acetasks.cli.demo_service import DemoConfig, DemoServiceInfo, demo_service_process, split_tasks
+from acetasks.cli.demo_stats import DemoStats
+from acetasks.cli.demo_view import format_progress, render_progress, render_summary, render_title
+from acetasks.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from acetasks.cli.screen import Screen
 
-#: A second of the demo is a minute: 15 minutes of work take 15 seconds.
+#: Default speed: 15 minutes of the real service take 15 seconds.
 SPEED = 60.0
-#: Seconds that the last task may be late before something must be wrong.
-_PATIENCE = 30.0
-#: Seconds from one plain line to the next.
+#: Seconds after the end of the last task at which the demo times out.
+_TIMEOUT_MARGIN = 30.0
+#: Seconds between two progress lines.
 LINE_INTERVAL = 3.0
 
 
-def show(screen: Screen, plan: Plan) -> Exit:
-    """Run the demo.
+def run_demo(screen: Screen, config: DemoConfig) -> ExitCode:
+    """Run the demo and print its summary.
 
     Args:
-        screen: Where to show it.
-        plan: What it is about.
+        screen: Shows the progress and the summary.
+        config: Settings of the demo.
 
     Returns:
-        The exit code: failed if the caller got a task in another state than the service gave it.
+        `FAILED` if the state of a task differs from the simulated one.
 
     Raises:
-        CommandError: The simulated service could not be started.
+        CommandError: The simulated service did not start.
     """
-    systems = share_out(plan.tasks)
-    screen.err.print(draw_title(plan.tasks, len(systems), plan.speed), soft_wrap=True)
-    with staged(plan) as handover, hurried(systems, plan.speed):
-        tally = Tally(handover.tasks)
-        elapsed = asyncio.run(follow(screen, handover, tally, plan.speed))
-    screen.out.print(draw_summary(tally, elapsed, plan.speed))
-    return Exit.FAILED if tally.total.wrong else Exit.OK
+    slugs = split_tasks(config.tasks)
+    screen.err.print(render_title(config.tasks, len(slugs), config.speed), soft_wrap=True)
+    with demo_service_process(config) as service, shortened_intervals(slugs, config.speed):
+        stats = DemoStats(service.tasks)
+        elapsed = asyncio.run(await_tasks(screen, service, stats, config.speed))
+    screen.out.print(render_summary(stats, elapsed, config.speed))
+    return ExitCode.FAILED if stats.total.mismatches else ExitCode.OK
 
 
 @contextlib.contextmanager
-def hurried(slugs: Iterable[str], speed: float) -> Iterator[None]:
-    """Let providers be asked as much faster as their tasks run; their rows are put back in the end.
+def shortened_intervals(slugs: Iterable[str], speed: float) -> Iterator[None]:
+    """Divide the poll intervals of providers by the speed until the context exits.
 
     Args:
         slugs: The providers.
-        speed: How many seconds of the real service pass in one of this process.
+        speed: Seconds of the real service per second of this process.
     """
-    rows = [providers.lookup(slug) for slug in slugs]
+    specs = [providers.lookup(slug) for slug in slugs]
     try:
-        for row in rows:
+        for spec in specs:
             fast = msgspec.structs.replace(
-                row, interval=row.poll_interval(None) / speed, min_interval=row.min_interval / speed
+                spec, interval=spec.poll_interval(None) / speed, min_interval=spec.min_interval / speed
             )
             providers.register(fast, replace=True)
         yield
     finally:
-        for row in rows:
-            providers.register(row, replace=True)
+        for spec in specs:
+            providers.register(spec, replace=True)
 
 
-async def follow(screen: Screen, handover: Handover, tally: Tally, speed: float) -> float:
-    """Wait for every task, and show how it goes.
+async def await_tasks(screen: Screen, service: DemoServiceInfo, stats: DemoStats, speed: float) -> float:
+    """Wait for every task and show the progress.
 
     Args:
-        screen: Where to show it.
-        handover: The tasks, and where they are.
-        tally: Takes the figures.
-        speed: How many seconds of the real service pass in one of this process.
+        screen: Shows the progress.
+        service: The simulated service.
+        stats: Receives the requests and results.
+        speed: Seconds of the real service per second of this process.
 
     Returns:
-        The seconds that it took.
+        The elapsed seconds.
 
     Raises:
-        TaskTimeoutError: A task was not seen to end long after it has.
+        TaskTimeoutError: A task was not delivered within 30 seconds of the end of the last one.
     """
     loop = asyncio.get_running_loop()
     start = loop.time()
-    timeout = max(task.finishes_at for task in handover.tasks) - time.time() + _PATIENCE
-    async with contextlib.AsyncExitStack() as stack:
-        client = Client(
-            handover.token,
-            base_url=handover.url,
-            useapi_token=handover.token,
-            useapi_base_url=handover.url,
-            policy=PollPolicy(linger=PollPolicy().linger / speed),
-            observers=[tally],
-        )
-        await stack.enter_async_context(client)
-        if screen.is_live:
-            await stack.enter_async_context(screen.showing(lambda: draw_board(tally, loop.time() - start)))
-        else:
-            await stack.enter_async_context(_telling(screen, tally))
-        targets = [(task.provider, task.id) for task in handover.tasks]
+    timeout = max(task.finishes_at for task in service.tasks) - time.time() + _TIMEOUT_MARGIN
+    client = Client(
+        service.token,
+        base_url=service.url,
+        useapi_token=service.token,
+        useapi_base_url=service.url,
+        policy=PollPolicy(linger=PollPolicy().linger / speed),
+        observers=[stats],
+    )
+    if screen.is_live:
+        display = screen.live_display(lambda: render_progress(stats, loop.time() - start))
+    else:
+        display = _progress_lines(screen, lambda: format_progress(stats, loop.time() - start))
+    async with client, display:
+        targets = [(task.provider, task.id) for task in service.tasks]
         async for task in client.as_completed(targets, timeout=timeout):
-            tally.take(task, time.time())
+            stats.record_end(task, time.time())
         return loop.time() - start
 
 
 @contextlib.asynccontextmanager
-async def _telling(screen: Screen, tally: Tally) -> AsyncIterator[None]:
-    """Say every few seconds how far it is."""
+async def _progress_lines(screen: Screen, render: Callable[[], str]) -> AsyncIterator[None]:
+    """Print a progress line every `LINE_INTERVAL` seconds until the context exits."""
 
-    async def tell() -> None:
+    async def print_lines() -> None:
         while True:
             await asyncio.sleep(LINE_INTERVAL)
-            screen.note(plain_line(tally, loop.time() - start))
+            screen.info(render())
 
-    loop = asyncio.get_running_loop()
-    start = loop.time()
-    telling = asyncio.create_task(tell())
+    printing = asyncio.create_task(print_lines())
     try:
         yield
     finally:
-        telling.cancel()
-        await asyncio.wait([telling])
+        printing.cancel()
+        await asyncio.wait([printing])

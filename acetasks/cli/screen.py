@@ -1,7 +1,7 @@
-"""The two streams of a command: results on stdout; progress, warnings and errors on stderr.
+"""Output streams of a command: results on stdout; progress, warnings and errors on stderr.
 
-Everything for people goes through here, so that a warning in the midst of a live display stands above it and does not
-garble it, and so that nothing is drawn into a pipe.
+All text output goes through `Screen`: a warning during a live display is printed above it, and no live display is
+drawn into a pipe.
 """
 
 from __future__ import annotations
@@ -17,96 +17,95 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from acetasks.cli.words import clean
-from acetasks.errors import AceTasksError
+from acetasks import AceTasksError
+from acetasks.cli.formatting import sanitize
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-#: Columns of a table that is no terminal's: wide enough to cut nothing off.
+#: Columns of a table printed to a pipe: wide enough to avoid truncation.
 _PIPE_WIDTH = 120
-#: A live display is drawn this often a second.
-_FRAMES = 8
+_FRAMES_PER_SECOND = 8
 
 
 class _Console(Console):
-    """A console that tells of a closed pipe, where rich's own would exit with 1: that code means something here."""
+    """Console that raises on a closed pipe; rich would exit with 1, the code of a failed task."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
 class Screen:
-    """The streams of one command.
+    """Output streams of one command.
 
     Attributes:
-        out: For results.
-        err: For everything else.
-        is_live: Whether stderr is a terminal on which a display can be redrawn.
+        out: Console for results.
+        err: Console for everything else.
+        is_live: Whether stderr is a terminal that supports a live display.
     """
 
     def __init__(self) -> None:
-        """Take the streams as they are now."""
+        """Use the current `sys.stdout` and `sys.stderr`."""
         self.out = _Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False, markup=False)
         self.err = _Console(stderr=True, highlight=False, markup=False)
-        # rich itself would draw into a pipe if FORCE_COLOR is set.
+        # rich alone would draw into a pipe if FORCE_COLOR is set.
         self.is_live = sys.stderr.isatty() and not self.err.is_dumb_terminal
         self._shares_terminal = self.is_live and sys.stdout.isatty()
 
-    def write(self, line: Text) -> None:
-        """Write one line of results; it is not wrapped, so that URLs stay whole."""
-        # Within a live display only the console that draws it knows where a line may go.
+    def print_result(self, line: Text) -> None:
+        """Print one line of results, not wrapped, so that URLs stay complete."""
+        # During a live display only the console that draws it can print above it.
         console = self.err if self._shares_terminal else self.out
         console.print(line, soft_wrap=True)
 
-    def write_json(self, line: bytes) -> None:
-        """Write one line of results for a program, in UTF-8 whatever the locale is."""
+    def print_json(self, line: bytes) -> None:
+        """Print one line of JSON, in UTF-8 whatever the locale is."""
         if self._shares_terminal:
             self.err.print(line.decode(), soft_wrap=True)
             return
         sys.stdout.buffer.write(line + b"\n")
         sys.stdout.buffer.flush()
 
-    def note(self, text: str) -> None:
-        """Say something on stderr."""
-        self.err.print(clean(text), soft_wrap=True)
+    def info(self, text: str) -> None:
+        """Print a message on stderr."""
+        self.err.print(sanitize(text), soft_wrap=True)
 
-    def warn(self, text: str) -> None:
-        """Warn on stderr."""
-        self.err.print(Text.assemble(("warning: ", "bold magenta"), clean(text)), soft_wrap=True)
+    def warning(self, text: str) -> None:
+        """Print a warning on stderr."""
+        self.err.print(Text.assemble(("warning: ", "bold magenta"), sanitize(text)), soft_wrap=True)
 
-    def fail(self, text: str) -> None:
-        """Say on stderr what ended the command."""
-        self.err.print(Text.assemble(("error: ", "bold red"), clean(text)), soft_wrap=True)
+    def error(self, text: str) -> None:
+        """Print on stderr the error that ends the command."""
+        self.err.print(Text.assemble(("error: ", "bold red"), sanitize(text)), soft_wrap=True)
 
     @contextlib.asynccontextmanager
-    async def showing(self, draw: Callable[[], RenderableType]) -> AsyncIterator[None]:
-        """Show a live display on stderr, and take it away at the end.
+    async def live_display(self, render: Callable[[], RenderableType]) -> AsyncIterator[None]:
+        """Redraw a display on stderr until the context exits, then erase it.
 
-        It is drawn in the event loop, by no thread of its own: what it shows is never half changed.
+        Redraws run in the event loop, not in a thread: `render` never sees half-changed data.
 
         Args:
-            draw: Gives what it is to show now.
+            render: Returns the current content.
         """
         with Live(
-            get_renderable=draw, console=self.err, auto_refresh=False, transient=True, redirect_stdout=False
+            get_renderable=render, console=self.err, auto_refresh=False, transient=True, redirect_stdout=False
         ) as live:
-            drawing = asyncio.create_task(_redraw(live))
+            refreshing = asyncio.create_task(_refresh(live))
             try:
                 yield
             finally:
-                drawing.cancel()
-                await asyncio.wait([drawing])
+                refreshing.cancel()
+                await asyncio.wait([refreshing])
 
 
-async def _redraw(live: Live) -> None:
+async def _refresh(live: Live) -> None:
     while True:
         live.refresh()
-        await asyncio.sleep(1 / _FRAMES)
+        await asyncio.sleep(1 / _FRAMES_PER_SECOND)
 
 
-class _Handler(logging.Handler):
-    """Passes the library's warnings on to the screen."""
+class _ScreenLogHandler(logging.Handler):
+    """Log handler that prints the library's warnings on the screen."""
 
     def __init__(self, screen: Screen) -> None:
         super().__init__(logging.WARNING)
@@ -115,28 +114,28 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         details = record.args if isinstance(record.args, tuple) else ()
         if any(isinstance(detail, AceTasksError) and not detail.transient for detail in details):
-            # The command tells of it as of its end, or in the line of the task that it concerns.
+            # The command prints a permanent error itself: in the task's line, or as the error that ends it.
             return
         try:
-            self._screen.warn(self.format(record))
-        except Exception:  # noqa: BLE001  # as every handler: a log must not disturb what it tells of
+            self._screen.warning(self.format(record))
+        except Exception:  # noqa: BLE001  # the contract of handlers: logging must not break its caller
             self.handleError(record)
 
 
 @contextlib.contextmanager
-def opened_screen() -> Iterator[Screen]:
-    """Open the screen for one command; meanwhile the library's warnings are shown on it.
+def open_screen() -> Iterator[Screen]:
+    """Return the screen of one command; it prints the library's warnings until the context exits.
 
     Yields:
         The screen.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A service's message may have characters that the terminal's encoding lacks.
+            # A message from a service may contain characters that the terminal's encoding lacks.
             stream.reconfigure(errors="backslashreplace")
     screen = Screen()
     logger = logging.getLogger("acetasks")
-    handler = _Handler(screen)
+    handler = _ScreenLogHandler(screen)
     logger.addHandler(handler)
     try:
         yield screen

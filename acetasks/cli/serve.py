@@ -1,4 +1,4 @@
-"""`acetasks serve`: the simulated service alone, to try a program against without a token and without spending."""
+"""`acetasks serve`: runs the simulated service, to test programs without a real token or cost."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import time
 
 import msgspec
 
-from acetasks.cli.running import CommandError, Exit
-from acetasks.cli.stage import SHARES
+from acetasks.cli.demo_service import TASK_SHARES
+from acetasks.cli.exit_codes import CommandError, ExitCode
 from acetasks.testing.server import AceServer
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What `acetasks serve` was asked for; see its options."""
+    """Options of `acetasks serve`."""
 
     host: str
     port: int
@@ -30,44 +30,37 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tasks: int
 
 
-def loopback(host: str) -> str:
-    """Find the address to listen at.
+def loopback_address(host: str) -> str:
+    """Return the loopback address to listen on.
 
     Args:
         host: `localhost`, or an address.
 
-    Returns:
-        An address that only this machine can reach.
-
     Raises:
-        CommandError: Others could reach it, or it is no address.
+        CommandError: The host is not an address, or other machines could reach it.
     """
     if host == "localhost":
-        # The name may stand for two addresses, and with port 0 each would get a port of its own.
+        # The name may resolve to two addresses; with port 0 each would get a different port.
         return "127.0.0.1"
     try:
         is_loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
         is_loopback = False
     if not is_loopback:
-        raise CommandError(f"the simulated service listens on this machine only: --host 127.0.0.1, not {host!r}")
+        raise CommandError(
+            "--host must be a loopback address such as 127.0.0.1, "
+            f"the simulated service is for this machine only; got {host!r}"
+        )
     return host
 
 
-async def serve(settings: Settings) -> Exit:
+async def run_service(settings: Settings) -> ExitCode:
     """Run the simulated service until Ctrl-C or SIGTERM.
 
-    Args:
-        settings: How to run it.
-
-    Returns:
-        The exit code.
-
     Raises:
-        CommandError: It cannot be run so.
+        CommandError: A setting is invalid, or the service cannot listen at the address.
     """
-    if not settings.token.isascii() or not settings.token.isprintable() or not settings.token or " " in settings.token:
-        raise CommandError("a token is made of ASCII characters without blanks")
+    _check_token(settings.token)
     loop = asyncio.get_running_loop()
     try:
         server = AceServer(
@@ -75,7 +68,7 @@ async def serve(settings: Settings) -> Exit:
             seed=settings.seed,
             # Records carry wall time, as the real service's do.
             epoch=time.time() - loop.time(),
-            host=loopback(settings.host),
+            host=loopback_address(settings.host),
             port=settings.port,
             speed=settings.speed,
             record_requests=False,
@@ -84,24 +77,29 @@ async def serve(settings: Settings) -> Exit:
     except ValueError as error:
         raise CommandError(str(error)) from error
     except OSError as error:
-        raise CommandError(_explain(error, settings)) from error
+        raise CommandError(_listen_error(error, settings)) from error
     try:
-        stopped = _stop_signal(loop)
-        _introduce(server, settings)
+        stopped = _stop_event(loop)
+        _print_instructions(server, settings.token, _add_tasks(server, settings.tasks))
         await stopped.wait()
     finally:
         await server.stop()
-    return Exit.OK
+    return ExitCode.OK
 
 
-def _explain(error: OSError, settings: Settings) -> str:
+def _check_token(token: str) -> None:
+    if not token.isascii() or not token.isprintable() or not token or " " in token:
+        raise CommandError("--token must be non-empty printable ASCII without spaces")
+
+
+def _listen_error(error: OSError, settings: Settings) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {settings.port} is taken: choose another with --port (0 takes a free one)"
-    return f"the simulated service cannot listen at {settings.host} port {settings.port}: {error.strerror}"
+        return f"port {settings.port} is already in use: choose another with --port, or --port 0 for any free port"
+    return f"the simulated service cannot listen on {settings.host} port {settings.port}: {error.strerror}"
 
 
-def _stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
-    """Give an event that Ctrl-C and SIGTERM set; on Windows Ctrl-C ends the loop by itself."""
+def _stop_event(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    """Return an event set by Ctrl-C and SIGTERM; on Windows Ctrl-C ends the loop without it."""
     stopped = asyncio.Event()
     with contextlib.suppress(NotImplementedError):
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -109,24 +107,28 @@ def _stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
     return stopped
 
 
-def _introduce(server: AceServer, settings: Settings) -> None:
-    """Say where the service is, how to use it, and which tasks it holds."""
-    providers = itertools.islice(itertools.cycle(SHARES), settings.tasks)
-    ids = [(provider, server.add(provider)) for provider in providers]
+def _add_tasks(server: AceServer, count: int) -> list[tuple[str, str]]:
+    """Create tasks on the service, and return their providers and ids."""
+    providers = itertools.islice(itertools.cycle(TASK_SHARES), count)
+    return [(provider, server.add(provider)) for provider in providers]
+
+
+def _print_instructions(server: AceServer, token: str, tasks: list[tuple[str, str]]) -> None:
+    """Print the address, the environment variables to set, and the tasks."""
     lines = [
-        f"The simulated service listens at {server.url} with the token {settings.token}. Ctrl-C stops it.",
+        f"The simulated service listens at {server.url} with the token {token}. Press Ctrl-C to stop it.",
         "Paste this into another terminal:",
         "",
         *(
-            f"export {name}_API_{what}={shlex.quote(value)}"
+            f"export {name}_API_{variable}={shlex.quote(value)}"
             for name in ("ACEDATACLOUD", "USEAPI")
-            for what, value in (("BASE_URL", server.url), ("TOKEN", settings.token))
+            for variable, value in (("BASE_URL", server.url), ("TOKEN", token))
         ),
     ]
-    if ids:
-        lines.append("acetasks wait {} {}".format(*ids[0]))
-        lines += ["", "It holds these tasks, and takes new ones:", ""]
-        lines += [f"{provider:<16} {task_id}" for provider, task_id in ids]
+    if tasks:
+        lines.append("acetasks wait {} {}".format(*tasks[0]))
+        lines += ["", "It has these tasks, and accepts new ones:", ""]
+        lines += [f"{provider:<16} {task_id}" for provider, task_id in tasks]
     sys.stdout.write("\n".join([*lines, ""]))
-    # A program that started it waits for the address, which a pipe would keep.
+    # A parent process may be reading the address from a pipe.
     sys.stdout.flush()

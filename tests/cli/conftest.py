@@ -1,4 +1,4 @@
-"""What the tests of the command line share: ways to run it, in this process and in one of its own."""
+"""Fixtures of the command line tests: run a command in this process or in a child process."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
     from acetasks.testing.server import AceServer
 
-#: Terminals of the one who runs the tests must not colour or widen what they look at.
+#: Variables of the developer's terminal that would change colours or widths in the output.
 _TERMINAL_VARIABLES = ("FORCE_COLOR", "NO_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
 
-#: A shell that runs the tests in the background has its children ignore Ctrl-C.
+#: Child processes of a background shell ignore SIGINT, so the handler is restored.
 _MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from acetasks.cli import main; main()"
 
 
 class Terminal(io.TextIOWrapper):
-    """A stream that says that it is a terminal, and keeps what is written to it."""
+    """Text stream that claims to be a terminal and stores its output."""
 
     def __init__(self) -> None:
         super().__init__(io.BytesIO(), encoding="utf-8", write_through=True)
 
     def isatty(self) -> bool:
-        """Say so."""
+        """Return True."""
         return True
 
     @property
     def text(self) -> str:
-        """What was written so far."""
+        """The output so far."""
         return self.buffer.getvalue().decode()
 
 
@@ -56,20 +56,20 @@ def _plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def terminals() -> Callable[[], AbstractContextManager[tuple[Terminal, Terminal]]]:
-    """Puts terminals in the place of stdout and stderr; not by itself, since pytest takes both as the test begins."""
+    """Context manager that replaces stdout and stderr by terminals; pytest captures both before the test starts."""
 
     @contextlib.contextmanager
-    def put() -> Iterator[tuple[Terminal, Terminal]]:
+    def replace() -> Iterator[tuple[Terminal, Terminal]]:
         out, err = Terminal(), Terminal()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             yield out, err
 
-    return put
+    return replace
 
 
 @pytest.fixture
 def environment(server: AceServer) -> dict[str, str]:
-    """The variables that lead a command to the simulated service."""
+    """Environment variables that point a command at the simulated service."""
     return {
         "ACEDATACLOUD_API_BASE_URL": server.url,
         "ACEDATACLOUD_API_TOKEN": server.token,
@@ -80,7 +80,7 @@ def environment(server: AceServer) -> dict[str, str]:
 
 @pytest.fixture
 def invoke(environment: dict[str, str]) -> Callable[..., Awaitable[Result]]:
-    """Runs a command in a thread of this process, while the simulated service answers in the test's loop."""
+    """Runs a command in a thread, while the simulated service runs in the test's event loop."""
 
     async def run(*args: str, stdin: str | None = None, **variables: str | None) -> Result:
         env = environment | variables
@@ -91,7 +91,7 @@ def invoke(environment: dict[str, str]) -> Callable[..., Awaitable[Result]]:
 
 @pytest.fixture
 def spawn() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts a command as a process of its own, which does not outlive the test."""
+    """Starts a command in a child process, killed at the end of the test."""
     started = []
 
     def start(*args: str, **variables: str) -> subprocess.Popen[bytes]:
@@ -112,13 +112,13 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 
 @pytest.fixture
-async def answering() -> AsyncIterator[Callable[..., Awaitable[str]]]:
-    """Starts a service that answers as the test says; gives its address."""
+async def fake_service() -> AsyncIterator[Callable[..., Awaitable[str]]]:
+    """Starts a service that sends the response returned by the test's function; returns its URL."""
     runners = []
 
-    async def start(answer: Callable[[dict[str, object]], tuple[int, object]]) -> str:
+    async def start(respond: Callable[[dict[str, object]], tuple[int, object]]) -> str:
         async def handle(request: aiohttp.web.BaseRequest) -> aiohttp.web.Response:
-            status, body = answer(await request.json())
+            status, body = respond(await request.json())
             return aiohttp.web.json_response(body, status=status)
 
         runner = aiohttp.web.ServerRunner(aiohttp.web.Server(handle))

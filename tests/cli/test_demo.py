@@ -1,4 +1,4 @@
-"""`acetasks demo`: it ends well, counts right, and leaves no process behind."""
+"""`acetasks demo`: output, statistics, exit codes, and the end of the service process."""
 
 from __future__ import annotations
 
@@ -18,16 +18,24 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from acetasks import Task, TaskState, providers
-from acetasks.cli import board, demo
+from acetasks.cli import demo, demo_view
 from acetasks.cli.app import app
-from acetasks.cli.running import CommandError, Exit
+from acetasks.cli.demo_service import (
+    TASK_SHARES,
+    DemoConfig,
+    DemoServiceInfo,
+    DemoTask,
+    demo_service_process,
+    sample_duration,
+    split_tasks,
+)
+from acetasks.cli.demo_stats import DemoStats, ProviderStats
+from acetasks.cli.exit_codes import CommandError, ExitCode
 from acetasks.cli.screen import Screen
-from acetasks.cli.stage import SHARES, Plan, StagedTask, draw_duration, share_out, staged
-from acetasks.cli.tally import Tally
 from acetasks.events import RequestAnswered, RequestSent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from tests.cli.conftest import Terminal
@@ -35,83 +43,84 @@ if TYPE_CHECKING:
     Terminals = Callable[[], AbstractContextManager[tuple[Terminal, Terminal]]]
     Spawn = Callable[..., subprocess.Popen[bytes]]
 
-#: 15 minutes of work take a second.
+#: 15 minutes of the real service take a second.
 FAST = "900"
-PLAN = Plan(tasks=50, seed=0, speed=900.0)
+CONFIG = DemoConfig(tasks=50, seed=0, speed=900.0)
 
 
 def wait_until_refused(url: str) -> None:
-    """Wait until nobody listens at an address any more; the test's own limit ends it otherwise."""
+    """Wait until connections to an address are refused; the timeout of the test is the limit."""
     address = urlsplit(url)
     with contextlib.suppress(OSError):
         while True:
             with socket.create_connection((address.hostname, address.port), timeout=1) as connection:
-                # The service cuts it when it ends; until then there is nothing to read.
+                # Blocks until the service exits and closes the connection.
                 connection.recv(1)
 
 
-def staged_tasks(**outcomes: str) -> list[StagedTask]:
-    """Hold tasks of luma that ended at 100 seconds."""
-    return [StagedTask(provider="luma", id=id_, outcome=end, finishes_at=100.0) for id_, end in outcomes.items()]
+def luma_tasks(**outcomes: str) -> list[DemoTask]:
+    """Return tasks of luma that end at 100 seconds."""
+    return [DemoTask(provider="luma", id=id_, outcome=end, finishes_at=100.0) for id_, end in outcomes.items()]
 
 
-def printed(renderable: object, width: int = 80) -> str:
-    """Print something as on a terminal of a width, without colour."""
+def render(renderable: object, width: int = 80) -> str:
+    """Return the text of a renderable on a terminal of this width, without colours."""
     console = Console(width=width, file=open(os.devnull, "w"), record=True)  # noqa: PTH123, SIM115
     with console.file:
         console.print(renderable)
         return console.export_text()
 
 
-def test_the_real_command_shows_a_summary_and_ends_with_0(spawn: Spawn) -> None:
-    """In pipes: plain lines on stderr, the summary on stdout."""
+def test_pipes_get_progress_lines_and_a_summary(spawn: Spawn) -> None:
+    """Progress lines go to stderr, the summary to stdout, and the exit code is 0."""
     process = spawn("demo", "--tasks", "50", "--speed", FAST)
     out, err = process.communicate()
     text = out.decode()
     assert process.returncode == 0, err.decode()
-    assert re.search(r"[\d,]+ requests instead of [\d,]+ \(one for each task and look\)", text)
-    assert "all 50 states as the service gave them" in text
-    assert all(f" {provider} " in text for provider in SHARES)
-    assert b"50 tasks of 5 systems" in err
+    assert re.search(r"[\d,]+ requests instead of [\d,]+ \(one for each task and poll\)", text)
+    assert "All 50 task states match the service" in text
+    assert all(f" {provider} " in text for provider in TASK_SHARES)
+    assert b"50 tasks of 5 providers" in err
     assert b"Traceback" not in err
 
 
-def test_a_terminal_shows_the_board(terminals: Terminals) -> None:
-    """A row for each system and a line of requests, redrawn in place."""
+def test_a_terminal_shows_live_progress(terminals: Terminals) -> None:
+    """A table and a line of request counts are drawn on stderr, and the provider specs are restored."""
     with terminals() as (out, err):
-        assert demo.show(Screen(), PLAN) == Exit.OK
-    assert "waiting" in err.text
-    assert re.search(r"\d+ requests, [\d,]+ a second, for [\d,]+ ids asked", err.text)
-    assert "as the service gave them" in out.text
-    assert not [row for row in providers.specs() if row.interval]
+        assert demo.run_demo(Screen(), CONFIG) == ExitCode.OK
+    assert "remaining" in err.text
+    assert re.search(r"\d+ requests, [\d,]+ per second, for [\d,]+ polled ids", err.text)
+    assert "task states match the service" in out.text
+    assert not [spec for spec in providers.specs() if spec.interval]
 
 
-def test_plain_lines_say_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every few seconds."""
+def test_progress_lines_have_the_counts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A progress line has the elapsed time, the ended tasks and the request counts."""
     monkeypatch.setattr(demo, "LINE_INTERVAL", 0.1)
-    assert demo.show(Screen(), PLAN) == Exit.OK
+    assert demo.run_demo(Screen(), CONFIG) == ExitCode.OK
     lines = capsys.readouterr().err.splitlines()
     assert re.fullmatch(
-        r"0:00 \d+ of 50 tasks ended \(\d+ failed\); [\d,]+ requests, [\d,]+ a second, for [\d,]+ ids asked", lines[3]
+        r"0:00 \d+ of 50 tasks ended \(\d+ failed\); [\d,]+ requests, [\d,]+ per second, for [\d,]+ polled ids",
+        lines[3],
     )
 
 
-def test_a_wrong_state_makes_it_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """In red, and in so many words."""
+def test_a_wrong_state_exits_with_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The summary has the number of tasks in a state other than the simulated one."""
 
-    async def follow(_screen: Screen, handover: object, tally: Tally, _speed: float) -> float:
-        for task in handover.tasks:
-            wrong = TaskState.PARTIAL if task.provider == "veo" else TaskState(task.outcome)
-            tally.take(Task(provider=task.provider, id=task.id, state=wrong), task.finishes_at)
+    async def end_tasks(_screen: Screen, service: DemoServiceInfo, stats: DemoStats, _speed: float) -> float:
+        for task in service.tasks:
+            state = TaskState.PARTIAL if task.provider == "veo" else TaskState(task.outcome)
+            stats.record_end(Task(provider=task.provider, id=task.id, state=state), task.finishes_at)
         return 1.0
 
-    monkeypatch.setattr(demo, "follow", follow)
-    assert demo.show(Screen(), PLAN) == Exit.FAILED
-    assert "13 of 50 states differ from what the service gave" in capsys.readouterr().out
+    monkeypatch.setattr(demo, "await_tasks", end_tasks)
+    assert demo.run_demo(Screen(), CONFIG) == ExitCode.FAILED
+    assert "13 of 50 task states differ from the service" in capsys.readouterr().out
 
 
-def test_ctrl_c_stops_it(spawn: Spawn) -> None:
-    """With the code that shells have for it."""
+def test_ctrl_c_exits_with_130(spawn: Spawn) -> None:
+    """Ctrl-C ends the demo with one line and no traceback."""
     process = spawn("demo", "--tasks", "50")
     assert b"50 tasks" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
@@ -121,9 +130,9 @@ def test_ctrl_c_stops_it(spawn: Spawn) -> None:
     assert b"Traceback" not in err
 
 
-@pytest.mark.parametrize("patience", [5.0, 0.0])
-def test_the_service_is_gone_in_the_end(patience: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ends by itself, or is killed if it takes too long; after an error too."""
+@pytest.mark.parametrize("shutdown_timeout", [5.0, 0.0])
+def test_the_service_process_exits_with_the_context(shutdown_timeout: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process exits, or is killed after the shutdown timeout, also if the context raises."""
     started = []
 
     def start(*args: object, **options: object) -> subprocess.Popen[bytes]:
@@ -132,20 +141,20 @@ def test_the_service_is_gone_in_the_end(patience: float, monkeypatch: pytest.Mon
 
     popen = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", start)
-    with pytest.raises(ZeroDivisionError), staged(PLAN, patience=patience) as handover:
-        assert len(handover.tasks) == 50
+    with pytest.raises(ZeroDivisionError), demo_service_process(CONFIG, shutdown_timeout=shutdown_timeout) as service:
+        assert len(service.tasks) == 50
         raise ZeroDivisionError
-    assert started[0].returncode == (0 if patience else -signal.SIGKILL)
-    wait_until_refused(handover.url)
+    assert started[0].returncode == (0 if shutdown_timeout else -signal.SIGKILL)
+    wait_until_refused(service.url)
 
 
-def test_the_service_does_not_outlive_a_parent_that_is_killed() -> None:
-    """Its stdin closes, whatever became of the parent."""
+def test_the_service_process_exits_if_its_parent_is_killed() -> None:
+    """The death of the parent closes the stdin of the process, which then exits."""
     code = """if True:
         import sys, time
-        from acetasks.cli.stage import Plan, staged
-        with staged(Plan(tasks=5, seed=0, speed=1.0)) as handover:
-            print(handover.url, flush=True)
+        from acetasks.cli.demo_service import DemoConfig, demo_service_process
+        with demo_service_process(DemoConfig(tasks=5, seed=0, speed=1.0)) as service:
+            print(service.url, flush=True)
             time.sleep(60)
     """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
@@ -154,104 +163,120 @@ def test_the_service_does_not_outlive_a_parent_that_is_killed() -> None:
     wait_until_refused(url)
 
 
-def test_a_service_that_does_not_start_is_explained() -> None:
-    """With the last line of its own complaint."""
+def test_a_failed_start_is_reported() -> None:
+    """The error has the last line of the stderr of the process."""
     with (
         pytest.raises(CommandError, match="did not start: ValueError: speed must be") as caught,
-        staged(Plan(tasks=5, seed=0, speed=0.0)),
+        demo_service_process(DemoConfig(tasks=5, seed=0, speed=0.0)),
     ):
         pass
-    assert caught.value.code == Exit.FAILED
+    assert caught.value.code == ExitCode.FAILED
 
 
 def test_the_same_seed_gives_the_same_tasks() -> None:
-    """All but the time at which they were made."""
-    with staged(PLAN) as first, staged(PLAN) as second:
+    """Ids and outcomes depend only on the seed."""
+    with demo_service_process(CONFIG) as first, demo_service_process(CONFIG) as second:
         assert [(task.id, task.outcome) for task in first.tasks] == [(task.id, task.outcome) for task in second.tasks]
 
 
 @pytest.mark.parametrize("tasks", [5, 6, 17, 50, 1000])
-def test_tasks_are_shared_out_whole(tasks: int) -> None:
-    """Every system has one, and none is lost."""
-    counts = share_out(tasks)
+def test_every_provider_gets_a_task(tasks: int) -> None:
+    """Every provider gets at least one task, and the counts add up to the total."""
+    counts = split_tasks(tasks)
     assert sum(counts.values()) == tasks
     assert min(counts.values()) >= 1
-    assert list(counts) == list(SHARES)
+    assert list(counts) == list(TASK_SHARES)
 
 
-def test_a_thousand_tasks_are_shared_out_as_planned() -> None:
-    """Mostly videos in batches, and some that are asked for one by one."""
-    assert share_out(1000) == {"luma": 270, "veo": 270, "pixverse": 200, "flux": 200, "useapi-pixverse": 60}
+def test_a_thousand_tasks_are_split_by_share() -> None:
+    """A thousand tasks are divided by the percentages."""
+    assert split_tasks(1000) == {"luma": 270, "veo": 270, "pixverse": 200, "flux": 200, "useapi-pixverse": 60}
 
 
-def test_no_duration_is_longer_than_the_demo() -> None:
-    """At its speed, all is over within 25 seconds."""
+def test_durations_are_bounded() -> None:
+    """At the default speed every task ends within 25 seconds."""
     rng = random.Random(1)
-    durations = [draw_duration(provider, rng) for provider in SHARES for _ in range(1000)]
+    durations = [sample_duration(provider, rng) for provider in TASK_SHARES for _ in range(1000)]
     assert 0 < min(durations) < max(durations) < 25 * demo.SPEED
 
 
-def test_rows_are_hurried_and_put_back() -> None:
-    """The documented minimum too, and also after an error."""
+def test_poll_intervals_are_shortened_and_restored() -> None:
+    """Poll intervals and minimum intervals are divided by the speed, and restored if the context raises."""
     before = providers.specs()
-    with pytest.raises(ZeroDivisionError), demo.hurried(["luma", "useapi-pixverse"], 10.0):
+    with pytest.raises(ZeroDivisionError), demo.shortened_intervals(["luma", "useapi-pixverse"], 10.0):
         assert providers.lookup("luma").poll_interval(None) == pytest.approx(154 / 30 / 10)
         assert providers.lookup("useapi-pixverse").poll_interval(0.1) == 1.0
         raise ZeroDivisionError
     assert providers.specs() == before
 
 
-def test_the_tally_counts_requests_and_lateness() -> None:
-    """By system; only what was sent counts."""
-    tally = Tally([*staged_tasks(a="succeeded", b="failed", c="succeeded"), *staged_tasks()])
-    tally.on_event(RequestSent(time=0.0, provider="luma", ids=3))
-    tally.on_event(RequestSent(time=0.0, provider="luma", ids=2))
-    tally.on_event(RequestAnswered(time=0.0, provider="luma", ids=3, status=200, seconds=0.1))
-    tally.take(Task(provider="luma", id="a", state=TaskState.SUCCEEDED), 101.0)
-    tally.take(Task(provider="luma", id="b", state=TaskState.SUCCEEDED), 103.0)
-    figures = tally.total
-    assert (figures.requests, figures.ids) == (2, 5)
-    assert (figures.finished, figures.failed, figures.waiting) == (2, 0, 1)
-    assert figures.late(0.0) == 1.0
-    assert figures.late(0.95) == 3.0
-    assert figures.wrong == ["b"]
+def test_stats_count_requests_and_latencies() -> None:
+    """Only sent requests are counted; latencies run from the simulated end to the delivery."""
+    stats = DemoStats(luma_tasks(a="succeeded", b="failed", c="succeeded"))
+    stats.on_event(RequestSent(time=0.0, provider="luma", ids=3))
+    stats.on_event(RequestSent(time=0.0, provider="luma", ids=2))
+    stats.on_event(RequestAnswered(time=0.0, provider="luma", ids=3, status=200, seconds=0.1))
+    stats.record_end(Task(provider="luma", id="a", state=TaskState.SUCCEEDED), 101.0)
+    stats.record_end(Task(provider="luma", id="b", state=TaskState.SUCCEEDED), 103.0)
+    total = stats.total
+    assert (total.requests, total.polled_ids) == (2, 5)
+    assert (total.succeeded, total.failed, total.remaining) == (2, 0, 1)
+    assert total.latencies == [1.0, 3.0]
+    assert total.mismatches == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("latencies", "percent", "expected"),
+    [
+        ([], 50, 0.0),
+        ([2.0], 95, 2.0),
+        ([3.0, 1.0], 50, 2.0),
+        ([float(number) for number in range(101)], 1, 1.0),
+        ([float(number) for number in range(101)], 95, 95.0),
+    ],
+)
+def test_percentiles_are_interpolated(latencies: list[float], percent: int, expected: float) -> None:
+    """A percentile lies between the nearest latencies; without latencies it is 0."""
+    stats = ProviderStats("luma")
+    stats.latencies += latencies
+    assert stats.latency_percentile(percent) == pytest.approx(expected)
 
 
 @pytest.fixture
-def tally() -> Iterator[Tally]:
-    """The figures of a thousand tasks, all of them ended."""
+def stats() -> DemoStats:
+    """Statistics of a thousand tasks that have all ended."""
     tasks = [
-        StagedTask(provider=provider, id=f"{provider} {number}", outcome="succeeded", finishes_at=0.0)
-        for provider, count in share_out(1000).items()
+        DemoTask(provider=provider, id=f"{provider} {number}", outcome="succeeded", finishes_at=0.0)
+        for provider, count in split_tasks(1000).items()
         for number in range(count)
     ]
-    tally = Tally(tasks)
+    stats = DemoStats(tasks)
     for task in tasks:
-        tally.on_event(RequestSent(time=0.0, provider=task.provider, ids=50))
-        tally.take(Task(provider=task.provider, id=task.id, state=TaskState.SUCCEEDED), 0.1)
-    return tally
+        stats.on_event(RequestSent(time=0.0, provider=task.provider, ids=50))
+        stats.record_end(Task(provider=task.provider, id=task.id, state=TaskState.SUCCEEDED), 0.1)
+    return stats
 
 
-def test_board_and_summary_fit_a_small_terminal(tally: Tally) -> None:
-    """80 columns and 24 lines, with nothing wrapped or cut off."""
-    title = printed(board.draw_title(1000, 5, 60.0))
-    shown = printed(board.draw_board(tally, 20.0))
-    summary = printed(board.draw_summary(tally, 20.0, 60.0))
-    assert (title + shown).count("\n") < 24
+def test_progress_and_summary_fit_a_small_terminal(stats: DemoStats) -> None:
+    """Progress and summary fit into 80 columns and 24 lines, without truncation."""
+    title = render(demo_view.render_title(1000, 5, 60.0))
+    progress = render(demo_view.render_progress(stats, 20.0))
+    summary = render(demo_view.render_summary(stats, 20.0, 60.0))
+    assert (title + progress).count("\n") < 24
     assert (title + summary).count("\n") < 24
-    assert "…" not in shown + summary
+    assert "…" not in progress + summary
     assert summary.splitlines()[-3:] == [
-        "1,000 requests instead of 50,000 (one for each task and look).",
-        "At real speed: 0.8 requests a second, results 6.0 s late (p95 6.0 s).",
-        "all 1,000 states as the service gave them, in 20 s.",
+        "1,000 requests instead of 50,000 (one for each task and poll).",
+        "At real speed: 0.8 requests per second, median latency 6.0 s (p95 6.0 s).",
+        "All 1,000 task states match the service, after 20 s.",
     ]
 
 
-def test_a_board_at_the_start_divides_by_nothing(tally: Tally) -> None:
-    """No time has passed, so there is no rate."""
-    assert "0 a second" in board.plain_line(tally, 0.0)
+def test_the_request_rate_is_0_at_the_start(stats: DemoStats) -> None:
+    """The rate before any time has passed is 0, not a division by zero."""
+    assert " 0 per second" in demo_view.format_progress(stats, 0.0)
 
 
-def test_too_few_tasks_make_it_2() -> None:
-    """Every system is to have one."""
+def test_too_few_tasks_exit_with_2() -> None:
+    """Fewer tasks than providers are a usage error."""
     assert CliRunner().invoke(app, ["demo", "--tasks", "4"]).exit_code == 2

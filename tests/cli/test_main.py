@@ -1,4 +1,4 @@
-"""The command as a whole: its two ways in, its help, and what it says without its extra."""
+"""The command as a whole: entry points, help, missing dependencies, and how errors end it."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from typer.testing import CliRunner
 
 import acetasks
 from acetasks.cli.app import app
-from acetasks.cli.running import CommandError, Exit, run
-from acetasks.cli.screen import Screen, opened_screen
+from acetasks.cli.exit_codes import CommandError, ExitCode
+from acetasks.cli.runner import run_command
+from acetasks.cli.screen import Screen, open_screen
 
 
 def test_the_module_runs_the_command_line() -> None:
-    """`python -m acetasks` is the same as the console script."""
+    """`python -m acetasks` runs the command line."""
     done = subprocess.run([sys.executable, "-m", "acetasks", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"acetasks {acetasks.__version__}\n"
 
 
-def test_the_console_script_is_the_same() -> None:
-    """The installed package names the function; a source tree that is not installed has no script to check."""
+def test_the_console_script_runs_the_command_line() -> None:
+    """The installed console script calls `main`; a source tree that is not installed has no script."""
     scripts = [script for script in metadata.entry_points(group="console_scripts") if script.name == "acetasks"]
     assert [script.value for script in scripts] in ([], ["acetasks.cli:main"])
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
-def test_without_the_extra_it_says_what_to_install(missing: str) -> None:
-    """In one line, without a traceback."""
+def test_a_missing_extra_is_reported_with_the_install_command(missing: str) -> None:
+    """A missing package of the extra prints one line, without a traceback, and exits with 2."""
     code = f"import sys; sys.modules[{missing!r}] = None; from acetasks.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -40,8 +41,8 @@ def test_without_the_extra_it_says_what_to_install(missing: str) -> None:
     assert done.stderr == f"acetasks: {missing} is not installed: python -m pip install 'acetasks[cli]'\n"
 
 
-def test_another_missing_module_is_a_fault_of_ours() -> None:
-    """It is not explained away."""
+def test_any_other_missing_module_raises() -> None:
+    """A missing module outside the extra is shown with its traceback."""
     code = "import sys; sys.modules['acetasks.cli.demo'] = None; from acetasks.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -49,9 +50,9 @@ def test_another_missing_module_is_a_fault_of_ours() -> None:
 
 
 def test_the_library_does_not_import_the_extra() -> None:
-    """Neither at `import acetasks` nor at `import acetasks.cli`, nor does the demo's service need it."""
+    """`acetasks`, `acetasks.cli` and the demo's service import neither typer nor rich."""
     code = """if True:
-        import sys, acetasks, acetasks.cli, acetasks.cli.stage
+        import sys, acetasks, acetasks.cli, acetasks.cli.demo_service
         sys.exit(bool({'typer', 'rich'} & set(sys.modules)))
     """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -59,54 +60,54 @@ def test_the_library_does_not_import_the_extra() -> None:
 
 @pytest.mark.parametrize("command", ["wait", "get", "serve", "providers", "demo"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
-    """The example is of that command."""
+    """The help of each command ends with an example of that command."""
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0
     assert f"Example: acetasks {command}" in result.stdout
 
 
-def test_it_says_its_commands() -> None:
-    """The top help names each."""
+def test_the_help_lists_every_command() -> None:
+    """`acetasks --help` names each command."""
     result = CliRunner().invoke(app, ["--help"])
     assert all(command in result.stdout for command in ("wait", "get", "serve", "providers", "demo"))
 
 
-def interrupted() -> Exit:
-    """Be interrupted, as by Ctrl-C."""
+def interrupted() -> ExitCode:
+    """Raise the exception of Ctrl-C."""
     raise KeyboardInterrupt
 
 
-def piped_away() -> Exit:
-    """Find stdout closed."""
+def pipe_closed() -> ExitCode:
+    """Raise the exception of a closed stdout."""
     raise BrokenPipeError
 
 
-def refused() -> Exit:
-    """Refuse, with an error that a terminal must not be steered by."""
-    raise CommandError("no\x1b[2J\nway", code=Exit.FAILED)
+def failed() -> ExitCode:
+    """Raise an error with control characters in its text."""
+    raise CommandError("no\x1b[2J\nway", code=ExitCode.FAILED)
 
 
 @pytest.mark.parametrize(
     ("action", "code", "text"),
-    [(interrupted, 130, "stopped\n"), (piped_away, 141, ""), (refused, 1, "error: no?[2J way\n")],
+    [(interrupted, 130, "stopped\n"), (pipe_closed, 141, ""), (failed, 1, "error: no?[2J way\n")],
 )
-def test_whatever_ends_a_command_has_its_code(
+def test_errors_are_mapped_to_exit_codes(
     action: object, code: int, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And one line on stderr at most."""
-    assert run(Screen(), action, interrupted="stopped") == code
+    """Each error has its exit code and prints at most one sanitized line on stderr."""
+    assert run_command(Screen(), action, interrupted="stopped") == code
     assert capsys.readouterr().err == text
 
 
-def test_a_warning_that_cannot_be_shown_disturbs_nothing(
+def test_a_failing_log_handler_does_not_raise(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Such as on a stderr that was closed; streams that have no encoding will do too."""
+    """A warning that cannot be printed is reported by logging; streams without an encoding are accepted."""
 
     def fail(_: str) -> None:
-        raise BrokenPipeError("nobody reads this")
+        raise BrokenPipeError("stderr is closed")
 
-    with contextlib.redirect_stdout(io.StringIO()), opened_screen() as screen:
-        monkeypatch.setattr(screen, "warn", fail)
-        logging.getLogger("acetasks").warning("look out")
-    assert "nobody reads this" in capsys.readouterr().err
+    with contextlib.redirect_stdout(io.StringIO()), open_screen() as screen:
+        monkeypatch.setattr(screen, "warning", fail)
+        logging.getLogger("acetasks").warning("a warning")
+    assert "stderr is closed" in capsys.readouterr().err

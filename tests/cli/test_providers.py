@@ -1,4 +1,4 @@
-"""`acetasks providers`: the table, printed."""
+"""`acetasks providers`: prints the provider specs as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_every_row_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With nothing cut off where it is no terminal, and a hint at `register` last."""
+def test_every_provider_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table is not truncated in a pipe, and a hint at `register` follows it."""
     monkeypatch.setenv("COLUMNS", "80")
     result = CliRunner().invoke(app, ["providers"])
     assert result.exit_code == 0
@@ -26,11 +26,11 @@ def test_every_row_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "register" in result.stdout.splitlines()[-1]
 
 
-def test_json_has_one_object_a_line() -> None:
-    """With what a program would ask of a row."""
+def test_json_prints_one_object_per_line() -> None:
+    """Each JSON object has the paths and poll settings of one provider."""
     result = CliRunner().invoke(app, ["providers", "--json"])
-    rows = {row["slug"]: row for row in map(json.loads, result.stdout.splitlines())}
-    assert len(rows) == len(providers.specs())
-    assert rows["maestro"]["has_batch"] is False
-    assert rows["flux"]["tasks_path"] == "/flux/tasks"
-    assert rows["flux"]["interval"] == 2.0
+    objects = {item["slug"]: item for item in map(json.loads, result.stdout.splitlines())}
+    assert len(objects) == len(providers.specs())
+    assert objects["maestro"]["has_batch"] is False
+    assert objects["flux"]["tasks_path"] == "/flux/tasks"
+    assert objects["flux"]["interval"] == 2.0

@@ -1,6 +1,6 @@
-"""How tasks are printed: a line for people, or one JSON object a line for programs.
+"""Formats a task as a line of text for reading, or as a line of JSON for programs.
 
-What services send is foreign text: a line for people has no line ends and no control characters of theirs in it.
+A text line contains no line breaks or control characters from the remote service.
 """
 
 from __future__ import annotations
@@ -8,9 +8,8 @@ from __future__ import annotations
 import msgspec
 from rich.text import Text
 
-from acetasks.cli.words import clean, seconds_in_words
-from acetasks.errors import AceTasksError, APIError
-from acetasks.models import Task, TaskError, TaskState
+from acetasks import AceTasksError, APIError, Task, TaskError, TaskState
+from acetasks.cli.formatting import format_duration, sanitize
 
 _STYLES = {
     TaskState.PENDING: "dim",
@@ -21,12 +20,14 @@ _STYLES = {
     TaskState.NOT_FOUND: "red",
 }
 _STATE_WIDTH = max(len(state) for state in TaskState)
-#: An address that is longer has the file itself in it.
-_URL_LIMIT = 2_000
+#: A longer URL is a data URL, which contains the file itself.
+_MAX_URL_LENGTH = 2_000
+#: Characters shown of such a URL.
+_URL_PREFIX_LENGTH = 40
 
 
 class ArtifactLine(msgspec.Struct, frozen=True, kw_only=True):
-    """An artifact in a line of JSON: all its keys, always."""
+    """JSON object of an artifact; every key is always present."""
 
     url: str
     kind: str
@@ -36,7 +37,7 @@ class ArtifactLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A task in a line of JSON; see `acetasks.Task` for what each key means."""
+    """JSON object of a task; every key is always present and has the meaning it has in `acetasks.Task`."""
 
     provider: str
     id: str
@@ -51,19 +52,19 @@ class TaskLine(msgspec.Struct, frozen=True, kw_only=True):
     trace_id: str | None
 
 
-def encode_line(task: Task, error: AceTasksError | None = None) -> bytes:
-    """Write a task as one JSON object.
+def encode_task_line(task: Task, error: AceTasksError | None = None) -> bytes:
+    """Encode a task as one JSON object.
 
     Args:
-        task: The task.
-        error: Why it could not be asked for, or None: the task is then as it was last seen, and this is its error.
+        task: The task, as last seen if `error` is set.
+        error: The error that prevented polling it, or None. It replaces the task's own error.
 
     Returns:
-        JSON without a line end.
+        JSON without a line break.
     """
-    why = task.error
+    task_error = task.error
     if error is not None:
-        why = TaskError(message=str(error), code=error.code if isinstance(error, APIError) else None)
+        task_error = TaskError(message=str(error), code=error.code if isinstance(error, APIError) else None)
     artifacts = [
         ArtifactLine(url=item.url, kind=item.kind, role=item.role, width=item.width, height=item.height)
         for item in task.artifacts
@@ -73,7 +74,7 @@ def encode_line(task: Task, error: AceTasksError | None = None) -> bytes:
         id=task.id,
         state=task.state,
         artifacts=artifacts,
-        error=why,
+        error=task_error,
         progress=task.progress,
         created_at=task.created_at,
         started_at=task.started_at,
@@ -84,37 +85,37 @@ def encode_line(task: Task, error: AceTasksError | None = None) -> bytes:
     return msgspec.json.encode(line)
 
 
-def format_line(task: Task, error: AceTasksError | None = None) -> Text:
-    """Write a task as a line for people: state, provider, id, and what came of it.
+def format_task_line(task: Task, error: AceTasksError | None = None) -> Text:
+    """Format a task as one line of text: state, provider, id, then its results or errors.
 
     Args:
-        task: The task.
-        error: Why it could not be asked for, or None.
+        task: The task, as last seen if `error` is set.
+        error: The error that prevented polling it, or None.
 
     Returns:
-        One line.
+        One line, not wrapped.
     """
     line = Text(no_wrap=True)
     line.append(f"{task.state.value:<{_STATE_WIDTH}}", _STYLES[task.state])
     line.append(f"  {task.provider}  ")
-    line.append(clean(task.id), "bold")
+    line.append(sanitize(task.id), "bold")
     if task.duration is not None:
-        line.append(f"  {seconds_in_words(task.duration)}")
+        line.append(f"  {format_duration(task.duration)}")
     if task.progress is not None and not task.state.is_terminal:
         line.append(f"  {task.progress:g} %")
     for artifact in task.artifacts:
         if artifact.role == "main":
-            line.append(f"  {_shorten(artifact.url)}")
+            line.append(f"  {_shorten_url(artifact.url)}")
     if task.error is not None:
         code = f"{task.error.code}: " if task.error.code else ""
-        line.append(f"  {clean(code + task.error.message)}", "red")
+        line.append(f"  {sanitize(code + task.error.message)}", "red")
     if error is not None:
-        line.append(f"  {clean(str(error))}", "red")
+        line.append(f"  {sanitize(str(error))}", "red")
     return line
 
 
-def _shorten(url: str) -> str:
-    """Show an address whole, but not a file that stands in the address's place."""
-    if len(url) <= _URL_LIMIT:
-        return clean(url)
-    return f"{clean(url[:40])}... ({len(url):,} characters)"
+def _shorten_url(url: str) -> str:
+    """Return a URL in full, or only the beginning of a data URL."""
+    if len(url) <= _MAX_URL_LENGTH:
+        return sanitize(url)
+    return f"{sanitize(url[:_URL_PREFIX_LENGTH])}... ({len(url):,} characters)"

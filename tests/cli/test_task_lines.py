@@ -1,0 +1,44 @@
+"""Tasks as lines of text and as lines of JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from acetasks import Artifact, ArtifactKind, ServiceError, Task, TaskError, TaskState, TransportError
+from acetasks.cli.task_lines import encode_task_line, format_task_line
+
+
+def test_a_line_lists_only_main_artifacts() -> None:
+    """Cover images are left out, and a data URL is shortened."""
+    artifacts = (
+        Artifact(url="https://files.example/a.mp3", kind=ArtifactKind.AUDIO),
+        Artifact(url="https://files.example/cover.png", kind=ArtifactKind.IMAGE, role="cover"),
+        Artifact(url="data:image/png;base64," + "A" * 5000, kind=ArtifactKind.IMAGE),
+    )
+    line = format_task_line(
+        Task(provider="suno", id="1", state=TaskState.SUCCEEDED, artifacts=artifacts, duration=38.4)
+    )
+    assert line.plain.startswith("succeeded  suno  1  38 s  https://files.example/a.mp3  data:image/png")
+    assert line.plain.endswith("... (5,022 characters)")
+    assert "cover" not in line.plain
+    assert len(line.plain) < 200
+
+
+@pytest.mark.parametrize(("code", "text"), [("used_up", "used_up: no more"), (None, "no more")])
+def test_a_failed_line_has_the_error_of_the_service(code: str | None, text: str) -> None:
+    """The error message follows its code, if there is one."""
+    task = Task(provider="veo", id="1", state=TaskState.FAILED, error=TaskError(message="no\nmore", code=code))
+    assert format_task_line(task).plain == f"failed     veo  1  {text}"
+
+
+def test_a_polling_error_is_the_error_of_the_line() -> None:
+    """The error has the service's code, or None for an error without one."""
+    task = Task(provider="veo", id="1", state=TaskState.PENDING)
+    error = ServiceError("busy now", status=500, code="busy")
+    line = json.loads(encode_task_line(task, error))
+    assert line["state"] == "pending"
+    assert line["error"] == {"message": str(error), "code": "busy"}
+    assert json.loads(encode_task_line(task, TransportError("cut")))["error"] == {"message": "cut", "code": None}
+    assert format_task_line(task, TransportError("cut")).plain == "pending    veo  1  cut"
