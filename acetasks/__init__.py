@@ -1,13 +1,19 @@
-"""Await generation tasks on Ace Data Cloud and useapi.net: thousands at once, none of them lost.
+"""Asyncio client that awaits generation tasks on Ace Data Cloud and useapi.net, thousands at once.
 
-async with acetasks.Client() as client:
-task = await client.wait("luma", task_id, timeout=600)
+Example:
+    Wait for one task, for ten minutes at most::
+
+        async with acetasks.Client() as client:
+            task = await client.wait("luma", task_id, timeout=600)
+
+Times, timeouts and intervals are in seconds. A point in time is a reading of the event loop's clock, `loop.time()`
+("loop time"), unless its description says "since the epoch".
 """
 
 from acetasks import providers
+from acetasks._scheduling import Durations
 from acetasks._version import __version__
 from acetasks.client import Client
-from acetasks.durations import Durations
 from acetasks.errors import (
     AceTasksError,
     APIError,
@@ -39,6 +45,7 @@ from acetasks.events import (
     TaskChanged,
     TaskSettled,
 )
+from acetasks.handles import TaskHandle
 from acetasks.models import Artifact, ArtifactKind, Task, TaskError, TaskState
 from acetasks.policies import PollPolicy, RetryPolicy
 from acetasks.providers import (
@@ -49,7 +56,6 @@ from acetasks.providers import (
     VeoResponse,
     normalize,
 )
-from acetasks.targets import TaskHandle
 
 __all__ = [
     "APIError",

@@ -1,8 +1,8 @@
-"""The loose shape of a task record: what the answers of all services have in common, decoded in one pass.
+"""Task records decoded in one pass, as far as the responses of all services have the same structure.
 
-Records are decoded into these Structs before any decision is taken. Every field takes any JSON, because providers
-differ and one odd field must never cost a record; what a field means is decided in `acetasks.providers.normalize`.
-The long parts (the request, the response of a finished task) are skipped here and decoded only when asked for.
+Every field accepts any JSON, because providers differ and one unusual field must not make a record unreadable; the
+fields are interpreted in `acetasks.providers.normalize`. The long parts (the request, the response of a finished task)
+are skipped here and decoded only on demand.
 """
 
 from __future__ import annotations
@@ -14,44 +14,44 @@ import msgspec
 
 T = TypeVar("T")
 
-#: How much of a foreign text an error repeats, in characters: enough to recognise it, too little to flood a log.
+#: Maximum length of received text quoted in an error, in characters: enough to recognise it without flooding a log.
 ECHO_LIMIT = 256
 
-#: What a malformed body can make msgspec raise: bad JSON, bad UTF-8, numbers out of range, nesting without end.
+#: Exceptions that msgspec raises for a malformed body: bad JSON, bad UTF-8, numbers out of range, too deep nesting.
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-#: An escape of a JSON string: a pair that makes one character, half of such a pair, or any other.
+#: An escape in a JSON string: a surrogate pair, a lone surrogate, or any other.
 _ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
 )
 
-#: The name of a model or an action is shorter, in characters; what is longer must not be kept for each sort of task.
-_LONGEST_KIND = 64
+#: Maximum length of a model or action name, in characters: the names are kept for the life of a client.
+_NAME_LIMIT = 64
 
-#: What may stand where an object is usual.
-Loose = list[msgspec.Raw] | str | float | bool | None
-#: An error: an object with a code and a message in one of their spellings, or a bare text.
-LooseError = dict[str, object] | list[msgspec.Raw] | str | float | bool | None
+#: Values other than the usual object.
+NonObject = list[msgspec.Raw] | str | float | bool | None
+#: An error: an object with a code and a message under any of their keys, a plain text, or any other value.
+ErrorValue = dict[str, object] | list[msgspec.Raw] | str | float | bool | None
 
 
 class ItemHead(msgspec.Struct, gc=False):
-    """One of the things that a task makes: an entry of `response.data`, or that object itself."""
+    """The state fields of one item of a task: `response.data`, or an entry of it."""
 
     state: object = None
     status: object = None
 
 
-#: What a task made: one thing, several, or anything else that a service thinks fit to send.
-Items = ItemHead | list[ItemHead | Loose] | str | float | bool | None
+#: The items of a task: one, several, or any other value.
+Items = ItemHead | list[ItemHead | NonObject] | str | float | bool | None
 
 
 class ResponseHead(msgspec.Struct, gc=False):
-    """What a `response` says of the state; its artifacts are decoded later."""
+    """The state fields of a `response`; its artifacts are decoded later."""
 
     state: object = None
     status: object = None
     success: object = None
-    error: LooseError = None
+    error: ErrorValue = None
     message: object = None
     data: Items = None
     progress: object = None
@@ -61,7 +61,7 @@ class ResponseHead(msgspec.Struct, gc=False):
 
 
 class RecordHead(msgspec.Struct, gc=False):
-    """One task record, or a flat one in which the response's fields stand at the top."""
+    """The short fields of one task record; in a flat record, the response's fields are at the top level."""
 
     id: object = None
     task_id: object = None
@@ -71,7 +71,7 @@ class RecordHead(msgspec.Struct, gc=False):
     state: object = None
     status: object = None
     success: object = msgspec.UNSET
-    error: LooseError = None
+    error: ErrorValue = None
     error_details: object = msgspec.field(default=None, name="errorDetails")
     detail: object = None
     message: object = None
@@ -85,15 +85,15 @@ class RecordHead(msgspec.Struct, gc=False):
     elapsed: object = None
     duration: object = None
     request: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    response: ResponseHead | Loose | msgspec.UnsetType = msgspec.UNSET
+    response: ResponseHead | NonObject | msgspec.UnsetType = msgspec.UNSET
     task: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     items: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def is_flat(self) -> bool:
-        """Whether the record is its own response, as callbacks and answers to submissions are.
+        """Whether the record is its own response, as in callbacks and responses to submissions.
 
-        It has no response, but fields of one at the top; or it has nothing that a record has.
+        A flat record has no response, and either has a response's fields at the top or lacks a record's fields.
         """
         if self.response is not msgspec.UNSET:
             return False
@@ -108,15 +108,13 @@ class RecordHead(msgspec.Struct, gc=False):
 
 
 class _RequestHead(msgspec.Struct, gc=False):
-    """What a request says of the sort of task that it asked for."""
+    """The fields of a request that affect the duration of the task."""
 
     model: object = None
     action: object = None
 
 
 class _WholeResponse(msgspec.Struct, gc=False):
-    """The response of a record, decoded as it is."""
-
     response: object = None
 
 
@@ -134,83 +132,50 @@ _sections_decoder = msgspec.json.Decoder(_Sections)
 
 
 def decode(decoder: msgspec.json.Decoder[T], raw: bytes | msgspec.Raw) -> tuple[T, bytes | msgspec.Raw]:
-    """Decode JSON, mended if half a character stands in it.
+    """Decode JSON, replacing lone surrogates if there are any.
 
-    An echoed prompt that was cut inside an emoji ends in half of a surrogate pair. That is well-formed JSON, but
-    no text, and msgspec refuses the whole body for it.
-
-    Args:
-        decoder: Of the type that is wanted.
-        raw: The JSON.
+    An echoed prompt that was truncated inside an emoji ends in a lone surrogate. That is well-formed JSON, but msgspec
+    rejects the whole body. Like all readers here, this raises one of `DECODE_ERRORS`.
 
     Returns:
-        What was decoded, and the JSON it was decoded from, in which each such half is a replacement character.
-
-    Raises:
-        Exception: One of `DECODE_ERRORS`.
+        The decoded value, and the JSON it was decoded from, with each lone surrogate replaced by U+FFFD.
     """
     try:
         return decoder.decode(raw), raw
     except msgspec.DecodeError:
-        mended = _ESCAPE.sub(_mend, bytes(raw))
-        if mended == bytes(raw):
+        repaired = _ESCAPE.sub(_replace_lone, bytes(raw))
+        if repaired == bytes(raw):
             raise
-        return decoder.decode(mended), mended
+        return decoder.decode(repaired), repaired
 
 
-def _mend(escape: re.Match[bytes]) -> bytes:
-    return rb"\ufffd" if escape["half"] else escape[0]
+def _replace_lone(escape: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if escape["lone"] else escape[0]
 
 
 def read_sections(raw: bytes) -> tuple[bytes | None, bytes | None]:
-    """Split a record into the JSON of its request and of its response.
+    """Return the JSON of a record's request and response, each None if there is none.
 
-    Args:
-        raw: One JSON object, as `read_head` returns it.
-
-    Returns:
-        The request and the response, None where the record has none. A flat record is its own response.
-
-    Raises:
-        Exception: One of `DECODE_ERRORS`.
+    A flat record is its own response.
     """
     sections = _sections_decoder.decode(raw)
-    request = _section(sections.request)
+    request = _read_section(sections.request)
     if sections.response is not msgspec.UNSET:
-        return request, _section(sections.response)
-    return request, raw if record_decoder.decode(raw).is_flat and not is_empty(raw) else None
+        return request, _read_section(sections.response)
+    return request, raw if record_decoder.decode(raw).is_flat and not is_empty_object(raw) else None
 
 
-def _section(raw: msgspec.Raw | msgspec.UnsetType) -> bytes | None:
+def _read_section(raw: msgspec.Raw | msgspec.UnsetType) -> bytes | None:
     return None if raw is msgspec.UNSET or (found := bytes(raw)) == b"null" else found
 
 
 def read_response(raw: bytes, *, is_flat: bool) -> object:
-    """Decode the response of a record, of which nothing but JSON is known.
-
-    Args:
-        raw: One JSON object, as `read_head` returns it.
-        is_flat: Whether the record is its own response.
-
-    Returns:
-        The response, None where the record has none.
-
-    Raises:
-        Exception: One of `DECODE_ERRORS`.
-    """
+    """Decode the complete response of a record; None if it has none."""
     return msgspec.json.decode(raw) if is_flat else _response_decoder.decode(raw).response
 
 
 def read_kind(head: RecordHead) -> tuple[str, str]:
-    """Read what sort of task was asked for.
-
-    Args:
-        head: The record's.
-
-    Returns:
-        The model and the action that its request names, at most 64 characters of each; an empty text where it names
-        none, or nothing that can be read.
-    """
+    """Return the model and the action of a record's request, each empty if there is none or it is unreadable."""
     if head.request is msgspec.UNSET:
         return "", ""
     try:
@@ -219,21 +184,21 @@ def read_kind(head: RecordHead) -> tuple[str, str]:
         return "", ""
     model, action = request.model, request.action
     return (
-        model[:_LONGEST_KIND] if isinstance(model, str) else "",
-        action[:_LONGEST_KIND] if isinstance(action, str) else "",
+        model[:_NAME_LIMIT] if isinstance(model, str) else "",
+        action[:_NAME_LIMIT] if isinstance(action, str) else "",
     )
 
 
-def is_empty(raw: bytes) -> bool:
-    """Tell whether JSON is an empty object, which is sent for "no such task"."""
+def is_empty_object(raw: bytes) -> bool:
+    """Return whether JSON is an empty object, which services send for "no such task"."""
     return not raw.strip(b"{} \t\r\n")
 
 
 def shorten(error: Exception) -> str:
-    """Tell an error of msgspec's, cut: it repeats a text that is in no enum, and the path to a place thousands deep."""
+    """Return the truncated message of a decode error, which can quote received text or a very deep path."""
     return str(error)[:ECHO_LIMIT]
 
 
 def excerpt(raw: bytes | msgspec.Raw) -> str:
-    """Show the beginning of a foreign text, for an error."""
+    """Return the beginning of a received text, for an error."""
     return bytes(memoryview(raw)[: ECHO_LIMIT * 4]).decode("utf-8", "replace")[:ECHO_LIMIT]

@@ -13,15 +13,7 @@ if TYPE_CHECKING:
 
 
 class Runtime(NamedTuple):
-    """Settings and dependencies of one open client.
-
-    Attributes:
-        policy: How tasks are polled.
-        retry: How failed requests are retried.
-        observers: Receive the client's events.
-        rng: The source of jitter.
-        clock: Returns the loop time, in seconds.
-    """
+    """Settings and dependencies of one open client; `clock` returns the loop time."""
 
     policy: PollPolicy
     retry: RetryPolicy

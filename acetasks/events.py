@@ -1,7 +1,7 @@
-"""What a client tells its observers: frozen records of what it did and saw, and the observer that logs.
+"""Events that a client emits, and the observers that receive them.
 
-Events carry no token and no signed URL beyond the tasks themselves. Observers are called synchronously, in the event
-loop, and should return quickly; one that fails is logged and does not disturb the client.
+Events are immutable. They carry no token, and no signed URL except those in a task. Observers are called synchronously
+in the event loop, so they must return quickly. An exception in an observer is logged and does not affect the client.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _logger = logging.getLogger("acetasks")
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Anything that a client tells.
+    """Base class of all events.
 
     Attributes:
-        time: When it happened, in seconds of the event loop's clock.
+        time: When the event happened (loop time).
         provider: The provider's slug.
     """
 
@@ -33,22 +33,22 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestSent(Event, frozen=True, kw_only=True):
-    """A request leaves; once for each attempt.
+    """A request is being sent; once per attempt.
 
     Attributes:
-        ids: How many tasks it asks for; 0 for a submission.
+        ids: Number of tasks requested; 0 for a submission.
     """
 
     ids: int
 
 
 class RequestAnswered(Event, frozen=True, kw_only=True):
-    """A request got an answer that could be used.
+    """A request got a usable response.
 
     Attributes:
-        ids: How many tasks it asked for; 0 for a submission.
+        ids: Number of tasks requested; 0 for a submission.
         status: The HTTP status.
-        seconds: From sending to the last byte.
+        seconds: Time from sending to the last byte of the response.
     """
 
     ids: int
@@ -57,11 +57,11 @@ class RequestAnswered(Event, frozen=True, kw_only=True):
 
 
 class RequestFailed(Event, frozen=True, kw_only=True):
-    """A request got no answer that could be used; once for each attempt.
+    """A request got no usable response; once per attempt.
 
     Attributes:
-        ids: How many tasks it asked for; 0 for a submission.
-        error: What went wrong.
+        ids: Number of tasks requested; 0 for a submission.
+        error: Reason of the failure.
     """
 
     ids: int
@@ -69,11 +69,11 @@ class RequestFailed(Event, frozen=True, kw_only=True):
 
 
 class TaskChanged(Event, frozen=True, kw_only=True):
-    """A task was seen for the first time, or its state or progress has changed, its last state included.
+    """A task was polled for the first time, or its state or progress changed (the final state included).
 
     Attributes:
-        task: As it was seen.
-        unknown_word: The state word that nobody has documented, if it has one.
+        task: The task after the change.
+        unknown_word: The undocumented state word in its record, or None.
     """
 
     task: Task
@@ -81,11 +81,11 @@ class TaskChanged(Event, frozen=True, kw_only=True):
 
 
 class TaskSettled(Event, frozen=True, kw_only=True):
-    """Everybody who waited for a task was given its end.
+    """The final task was delivered to all its waiters.
 
     Attributes:
-        task: In its terminal state.
-        waiters: How many waited.
+        task: The task, in a terminal state.
+        waiters: Number of waiters.
     """
 
     task: Task
@@ -93,7 +93,7 @@ class TaskSettled(Event, frozen=True, kw_only=True):
 
 
 class OutageBegan(Event, frozen=True, kw_only=True):
-    """A provider has failed several times in a row: from now on it is probed by one request at a time.
+    """A provider counts as down after several failures in a row; it is now probed by one request at a time.
 
     Attributes:
         error: The last failure.
@@ -103,21 +103,21 @@ class OutageBegan(Event, frozen=True, kw_only=True):
 
 
 class OutageEnded(Event, frozen=True, kw_only=True):
-    """A provider that was down has answered.
+    """A provider that was down has responded.
 
     Attributes:
-        seconds: From its first failure to the answer.
+        seconds: Time from the first failure to the response.
     """
 
     seconds: float
 
 
 class RateCut(Event, frozen=True, kw_only=True):
-    """A service was asked too much, and its usual rate is cut; told once until the rate is back.
+    """The request rate is cut because the service reported too many requests; once until the rate is restored.
 
     Attributes:
-        rate: Requests a second under this token from now on.
-        error: The service's answer.
+        rate: The new limit, in requests a second under this token.
+        error: The service's response.
     """
 
     rate: float
@@ -125,26 +125,26 @@ class RateCut(Event, frozen=True, kw_only=True):
 
 
 class RateRestored(Event, frozen=True, kw_only=True):
-    """A rate that was cut has climbed back to where it was.
+    """The request rate is back at its value before the cut.
 
     Attributes:
-        rate: Requests a second under this token.
+        rate: The limit, in requests a second under this token.
     """
 
     rate: float
 
 
 class Observer(Protocol):
-    """Whoever wants to know: a progress display, metrics, a log."""
+    """Receives client events, for example for metrics or a progress display."""
 
     def on_event(self, event: Event) -> None:
-        """Take note of one event."""
+        """Handle one event."""
 
 
 class LoggingObserver:
-    """Logs trouble once when it begins and once when it ends, and each undocumented state word once.
+    """Logs the start and end of each outage and rate cut, and each undocumented state word once per provider.
 
-    Every client has one, on the logger `acetasks`. Single failures, which are sent again, are logged as `DEBUG`.
+    Every client has one, with the logger `acetasks`. Single transient failures are logged at `DEBUG`.
     """
 
     def __init__(self, logger: logging.Logger = _logger) -> None:
@@ -152,62 +152,57 @@ class LoggingObserver:
         self._known_words: set[tuple[str, str]] = set()
 
     def on_event(self, event: Event) -> None:
-        """Log the event if it is news."""
+        """Log the event if it is notable."""
         match event:
-            # A final error is its caller's to see.
+            # A final error is raised to its caller, so only transient ones are logged.
             case RequestFailed(error=error) if error.transient:
-                self._logger.debug("%s: a request failed: %s", event.provider, error)
+                self._logger.debug("%s: request failed: %s", event.provider, error)
             case OutageBegan(error=error):
                 self._logger.warning(
-                    "%s: requests keep failing, so it is only probed until it answers: %s", event.provider, error
+                    "%s: requests keep failing; sending one probe at a time until one succeeds: %s",
+                    event.provider,
+                    error,
                 )
             case OutageEnded(seconds=seconds):
-                self._logger.info("%s: requests succeed again, after %.1f s", event.provider, seconds)
+                self._logger.info("%s: requests succeed again after %.1f s", event.provider, seconds)
             case RateCut(rate=rate, error=error):
-                self._logger.warning(
-                    "%s: too many requests; at most %.3g a second are sent now: %s", event.provider, rate, error
-                )
+                self._logger.warning("%s: rate limited; cut to %.3g requests/s: %s", event.provider, rate, error)
             case RateRestored(rate=rate):
-                self._logger.info("%s: up to %.3g requests a second are sent again", event.provider, rate)
+                self._logger.info("%s: rate restored to %.3g requests/s", event.provider, rate)
             case TaskChanged(unknown_word=str(word)) if (event.provider, word) not in self._known_words:
                 self._known_words.add((event.provider, word))
                 self._logger.warning(
-                    "%s: task %s is in a state that is not documented, %r; it is waited for as unfinished",
+                    "%s: task %s has the undocumented state %r; treating it as unfinished",
                     event.provider,
                     event.task.id,
                     word,
                 )
 
 
-#: Events that the log uses, whatever is in them.
-_RARE_EVENTS = frozenset({RequestFailed, OutageBegan, OutageEnded, RateCut, RateRestored})
+#: Events that the log uses whatever their content.
+_LOGGED_EVENTS = frozenset({RequestFailed, OutageBegan, OutageEnded, RateCut, RateRestored})
 
 
 class Observers:
-    """The observers of one client, called in turn for each event."""
+    """Calls each observer of one client for each event: the log, then the user's observers."""
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
-        """Add the log to some observers.
-
-        Args:
-            observers: The user's own observers.
-        """
         own = tuple(observers)
         self._has_own = bool(own)
         self._observers = (LoggingObserver(), *own)
 
     def __call__(self, event: Event) -> None:
-        """Pass an event to every observer; one that fails is logged, with its traceback."""
+        """Pass an event to every observer; an exception in one is logged with its traceback."""
         for observer in self._observers:
             try:
                 observer.on_event(event)
             except Exception:
                 _logger.exception("observer %r failed on %s", observer, type(event).__name__)
 
-    def wants(self, kind: type[Event]) -> bool:
-        """Return whether any observer uses every event of a kind, so that frequent ones are built only if needed.
+    def wants(self, event_type: type[Event]) -> bool:
+        """Return whether any observer uses all events of a type, so that frequent events are built only if needed.
 
-        The log uses no `RequestSent`, `RequestAnswered` or `TaskSettled`, and of `TaskChanged` only the ones with an
+        The log ignores `RequestSent`, `RequestAnswered` and `TaskSettled`, and each `TaskChanged` without an
         undocumented state word.
         """
-        return self._has_own or kind in _RARE_EVENTS
+        return self._has_own or event_type in _LOGGED_EVENTS

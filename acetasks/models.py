@@ -1,9 +1,9 @@
-"""What users hold: tasks, their states and artifacts, and the policies that steer a client.
+"""Immutable task, artifact and state types, and the two errors that decoding a task can raise.
 
-All of it is frozen, and nothing of it can be part of a cycle, so that tens of thousands of tasks are nothing for the
-garbage collector to go through. A `Task` is one look at one remote task; it keeps the record it was read from, copied
-out of the answer it came in, and decodes the long parts only when asked. This room knows nothing of providers: what a
-record means is decided in `acetasks.providers`.
+The types know nothing of providers: `acetasks.providers` decides what a record means. They cannot be part of a
+reference cycle, so `gc=False` keeps them out of garbage collections, which tens of thousands of tasks would slow down.
+
+`AceTasksError` and `ProtocolError` are here because `Task` raises them; import them from `acetasks.errors`.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ T = TypeVar("T")
 
 
 class TaskState(enum.StrEnum):
-    """Where a remote task stands."""
+    """State of a remote task."""
 
     PENDING = "pending"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
-    #: Part of what was asked for was made, and is paid for; the rest failed.
+    #: Some of the results were made, and are charged for; the others failed.
     PARTIAL = "partial"
     FAILED = "failed"
-    #: The service knows no task of this id.
+    #: The service has no task with this id.
     NOT_FOUND = "not_found"
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the state is the last one, so that asking again tells nothing new."""
+        """Whether the state is final."""
         return self is not _PENDING and self is not _RUNNING
 
 
-#: Looking a member up in its class takes longer than all else in a question that is asked at every look.
+#: Module globals: `is_terminal` runs at every poll, and looking up the enum members would be most of its cost.
 _PENDING, _RUNNING = TaskState.PENDING, TaskState.RUNNING
 
 
 class ArtifactKind(enum.StrEnum):
-    """What sort of file an artifact is."""
+    """Media type of an artifact."""
 
     VIDEO = "video"
     IMAGE = "image"
@@ -50,15 +50,15 @@ class ArtifactKind(enum.StrEnum):
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A file that a task has made.
+    """A file made by a task.
 
     Attributes:
-        url: Where to download it, for a limited time (24 hours to 90 days, by provider). A `data:` URL where the
-            service sent the bytes themselves.
-        kind: What sort of file it is.
-        role: `main` for what was asked for; `thumbnail`, `frame`, `cover`, `raw` and the like for what came with it.
-        width: In pixels, where the service says so.
-        height: In pixels, where the service says so.
+        url: Download URL, valid for a limited time (24 hours to 90 days, by provider). A `data:` URL where the service
+            sent the content itself.
+        kind: Media type.
+        role: `main` for a requested result; `thumbnail`, `frame`, `cover`, `raw` and the like for an extra file.
+        width: Width in pixels, or None if not reported.
+        height: Height in pixels, or None if not reported.
     """
 
     url: str
@@ -69,11 +69,11 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
 
 class TaskError(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Why a task failed, in the service's own words.
+    """Reason of a task's failure, as reported by the service.
 
     Attributes:
-        message: The service's message, or a sentence that says that it gave none.
-        code: The service's error code, or None where it gave none.
+        message: The service's message, or a sentence that says that there is none.
+        code: The service's error code, or None if there is none.
     """
 
     message: str
@@ -81,21 +81,21 @@ class TaskError(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One look at one remote task.
+    """A remote task, as of one poll.
 
     Attributes:
         provider: The provider's slug, such as `luma`.
-        id: The task's id; empty where a payload without one was normalised.
-        state: Where the task stands.
-        artifacts: What it made; empty until the task is terminal, because services hand out preview URLs before.
-        error: Why it failed, on a failed or partial task; else None.
-        progress: In percent from 0 to 100, where the service says so.
-        created_at: When it was submitted, in seconds since the epoch, where the service says so.
-        started_at: When work on it began, likewise.
-        finished_at: When it ended, likewise.
-        duration: Seconds of work, once it has ended and where the service says so. Not the length of the media.
-        trace_id: The service's id to quote to its support, or None.
-        raw: The record as the service sent it, as JSON.
+        id: The task's id; empty if normalised from a payload without one.
+        state: State of the task.
+        artifacts: Files made; empty until the state is terminal, because services list preview URLs before that.
+        error: Reason of the failure of a failed or partial task; otherwise None.
+        progress: Percentage from 0 to 100, or None if not reported.
+        created_at: Time of submission, in seconds since the epoch, or None if not reported.
+        started_at: Time at which work began, in seconds since the epoch, or None if not reported.
+        finished_at: Time at which the task ended, in seconds since the epoch, or None if not reported.
+        duration: Seconds of work, or None before the end or if not reported. Not the length of the media.
+        trace_id: The service's id for support requests, or None.
+        raw: The record as received, as JSON.
     """
 
     provider: str
@@ -113,42 +113,39 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def request(self) -> dict[str, object] | None:
-        """What was submitted, decoded at each call; None where the record does not repeat it.
+        """The submitted parameters, decoded at each access; None if the record does not repeat them.
 
         Raises:
-            ProtocolError: It is malformed.
+            ProtocolError: The record's request is malformed.
         """
-        return self._decode_section(self._sections()[0])
+        return self._decode_section("request", self._sections()[0])
 
     @property
     def response(self) -> dict[str, object] | None:
-        """The service's response object, decoded at each call; None while there is none.
+        """The service's response object, decoded at each access; None if there is none yet.
 
         Raises:
-            ProtocolError: It is malformed.
+            ProtocolError: The record's response is malformed.
         """
-        return self._decode_section(self._sections()[1])
+        return self._decode_section("response", self._sections()[1])
 
     def decode(self, response_type: type[T]) -> T:
-        """Decode the response into a type, such as `acetasks.LumaResponse` or a msgspec Struct of your own.
+        """Decode the response into a type, such as `acetasks.LumaResponse` or your own msgspec Struct.
 
         Args:
             response_type: Any type that msgspec can decode.
 
-        Returns:
-            The response, typed.
-
         Raises:
-            ProtocolError: The task has no response yet, or it does not fit the type.
+            ProtocolError: The task has no response yet, or its response does not fit the type.
         """
         response = self._sections()[1]
         if response is None:
             raise ProtocolError(f"{self._name} has no response yet: it is {self.state.value}")
-        return self._decode(response, response_type)
+        return self._decode("response", response, response_type)
 
     @property
     def _name(self) -> str:
-        """Name the task in an error, in which the id that a service sent may not fill pages."""
+        """Name of the task in error messages."""
         return f"{self.provider} task {self.id[:ECHO_LIMIT]}"
 
     def _sections(self) -> tuple[bytes | None, bytes | None]:
@@ -157,49 +154,48 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         except DECODE_ERRORS as error:
             raise build_decode_error(f"the record of {self._name}", self.raw, error) from error
 
-    def _decode_section(self, raw: bytes | None) -> dict[str, object] | None:
-        return None if raw is None else self._decode(raw, dict[str, object])
+    def _decode_section(self, section: str, raw: bytes | None) -> dict[str, object] | None:
+        return None if raw is None else self._decode(section, raw, dict[str, object])
 
-    def _decode(self, raw: bytes, target: type[T]) -> T:
-        decoder = msgspec.json.Decoder(target)  # out here, a TypeError is about the type, which is the caller's
+    def _decode(self, section: str, raw: bytes, target: type[T]) -> T:
+        decoder = msgspec.json.Decoder(target)  # outside the try: a TypeError here is the caller's fault
         try:
             return decoder.decode(raw)
-        except (*DECODE_ERRORS, TypeError) as error:  # in here, about the response: no list goes into a set
-            message = f"a part of {self._name} does not fit {getattr(target, '__name__', target)}"
+        except (*DECODE_ERRORS, TypeError) as error:  # a TypeError here is the data's, such as a list in a set
+            message = f"the {section} of {self._name} does not fit {getattr(target, '__name__', target)}"
             raise ProtocolError(f"{message} ({shorten(error)})", excerpt=excerpt(raw), transient=False) from error
 
 
-def _rebuild(kind: type[AceTasksError], message: str, data: dict[str, object]) -> AceTasksError:
-    """Make an error again from its message and attributes, as `copy` and `pickle` ask for it."""
-    error = kind.__new__(kind, message)
+def _rebuild(error_type: type[AceTasksError], message: str, data: dict[str, object]) -> AceTasksError:
+    """Rebuild an error from its message and attributes, for `copy` and `pickle`."""
+    error = error_type.__new__(error_type, message)
     Exception.__init__(error, message)
     error.__dict__.update(data)
     return error
 
 
 class AceTasksError(Exception):
-    """The base of every error that acetasks raises on purpose.
+    """Base class of all errors raised by acetasks.
 
     Attributes:
-        transient: Whether the same request may succeed when it is sent again later.
-        tasks: Where the error ended a wait for several tasks: each of them as it was last seen, those that had ended
-            before included, in the order given. Else empty.
+        transient: Whether the same request may succeed later.
+        tasks: Snapshot of every task of the wait that this error ended, in the order given and including the tasks
+            that had finished; empty if the error did not end a wait for several tasks.
     """
 
     transient: bool = False
     tasks: tuple[Task, ...] = ()
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Carry the message and the attributes through `copy.copy` and `pickle`."""
         return _rebuild, (type(self), str(self), dict(self.__dict__))
 
 
 class ProtocolError(AceTasksError):
-    """Raised when an answer came but cannot be read as what the service documents.
+    """Raised when a response or a stored record cannot be read as the service documents it.
 
     Attributes:
-        excerpt: At most 256 characters of what came.
-        transient: Whether asking again may help: false where the answer is whole and well-formed, only not readable.
+        excerpt: The first 256 characters of the content.
+        transient: Whether a retry may help: false if the content is complete and well-formed.
     """
 
     def __init__(self, message: str, *, excerpt: str = "", transient: bool = True) -> None:
@@ -208,11 +204,8 @@ class ProtocolError(AceTasksError):
         super().__init__(f"{message}: {self.excerpt!r}" if self.excerpt else message)
 
 
-def build_decode_error(what: str, raw: bytes | msgspec.Raw, error: Exception) -> ProtocolError:
-    """Make the error for JSON that cannot be decoded.
-
-    What is whole but unreadable (a number out of range, nesting without end) stays so; anything else may have been cut
-    short, and asking again may help.
-    """
+def build_decode_error(content: str, raw: bytes | msgspec.Raw, error: Exception) -> ProtocolError:
+    """Build the error for JSON that msgspec cannot decode; `content` describes it, such as "a task record"."""
+    # A value out of range or too deep nesting means that the JSON is complete; other JSON may have been truncated.
     is_whole = isinstance(error, msgspec.ValidationError | RecursionError)
-    return ProtocolError(f"{what} cannot be read ({shorten(error)})", excerpt=excerpt(raw), transient=not is_whole)
+    return ProtocolError(f"{content} cannot be read ({shorten(error)})", excerpt=excerpt(raw), transient=not is_whole)

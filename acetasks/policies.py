@@ -1,48 +1,47 @@
-"""The policies that steer a client: how tasks are polled, and how failed requests are retried."""
+"""Settings of a client: polling, and retries of failed requests."""
 
 from __future__ import annotations
 
 import math
 import sys
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
-#: The ways to choose when a task is asked again; see `PollPolicy.schedule`.
-SCHEDULES = ("fixed", "proportional", "learned")
+_Schedule = Literal["fixed", "proportional", "learned"]
 
 
 class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How a client asks. Times are in seconds of the event loop's clock.
+    """Settings for polling.
 
     Attributes:
-        interval: From one look at a task to the next; None takes each provider's own. A provider's documented
-            minimum is kept either way.
-        schedule: When a task is asked again. `fixed`: after the interval. `proportional`: after a part of its age, such
-            that it is the interval when it is as old as usual tasks of its provider are at their ends; half of it at
-            first, and up to four times as long. `learned`: no more often than `fixed` all in all, but when tasks of its
-            kind are known to end, see `Durations`.
-        jitter: The interval is stretched by a random part of this fraction of itself, never shortened, so that many
-            clients do not ask in step.
-        batch_size: Ids in one `retrieve_batch` request, at most. The service recommends no more than 50.
-        linger: How long a new waiter's first look is held back so that others can share its request.
-        max_in_flight: Requests under way at once, across all providers.
-        start_rate: Looks a second under one token, to begin with. It is halved when the service says that it is too
-            much (429), and climbs back as long as it does not. The service's documents allow 60. A second's worth may
-            leave at once; what it holds up leaves a few at a time, up to a tenth of the interval late, unless the rate
-            is cut.
-        max_rate: Looks a second over all providers, at most; None leaves it to the service. Where that is less than
-            the intervals would take, the next look is the one that it is worth most to make: at the ids for which the
-            most waiting in vain has built up. Submissions are not held back by it.
-        missing_polls: An id is not found after this many looks without a trace of it, and not before
-            `missing_grace` either: services show a new task late.
-        missing_grace: Seconds from the first look without a trace to not found, at least.
-        unconfirmed_polls: A record that says neither done nor failed for sure (`success: false` alone) counts as
-            failed once it has said so this many times in a row.
+        interval: Seconds between two polls of a task; None uses each provider's default. The minimum that a provider
+            documents applies in either case.
+        schedule: Rule for the next poll time of a task. `fixed`: one interval after the last poll. `proportional`: a
+            fraction of the task's age, equal to the interval at the age at which tasks of the provider usually end;
+            half the interval at least, four times the interval at most. `learned`: in total no more polls than
+            `fixed`, placed at the ages at which tasks of the same kind have ended; see `Durations`.
+        jitter: Random extension of each interval, as a maximum fraction of it, so that many clients do not poll in
+            step. An interval is never shortened.
+        batch_size: Maximum number of ids in one `retrieve_batch` request. The service recommends at most 50.
+        linger: Seconds by which the first poll of a new task is delayed, so that tasks added meanwhile share its
+            request.
+        max_in_flight: Maximum number of poll requests in flight, over all providers.
+        start_rate: Initial limit of poll requests a second under one token; the service documents 60. The limit is
+            halved at each HTTP 429 and then recovers slowly. Bursts may use one second's worth at once. Polls that
+            the limit delays are sent a few at a time, at most a tenth of the interval late unless the rate is cut.
+        max_rate: Maximum number of poll requests a second over all providers; None sets no maximum. If it is below
+            the rate that the intervals need, tasks with the highest expected delay are polled first. Submissions do
+            not count.
+        missing_polls: Minimum number of polls in a row without a record before a task counts as not found.
+        missing_grace: Minimum seconds since the first of these polls before a task counts as not found. Services
+            list a new task with a delay.
+        unconfirmed_polls: Number of polls in a row with an unconfirmed failure (`success: false` and no final state)
+            after which a task counts as failed.
     """
 
     interval: float | None = None
-    schedule: Literal["fixed", "proportional", "learned"] = "learned"
+    schedule: _Schedule = "learned"
     jitter: float = 0.2
     batch_size: int = 50
     linger: float = 0.05
@@ -54,11 +53,11 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
     unconfirmed_polls: int = 5
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no client could keep."""
         if self.interval is not None:
             _check("PollPolicy.interval", self.interval, above=0)
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"PollPolicy.schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}")
+        if self.schedule not in get_args(_Schedule):
+            choices = ", ".join(get_args(_Schedule))
+            raise ValueError(f"PollPolicy.schedule must be one of {choices}, got {self.schedule!r}")
         _check("PollPolicy.jitter", self.jitter, least=0)
         _check_count("PollPolicy.batch_size", self.batch_size)
         _check("PollPolicy.linger", self.linger, least=0)
@@ -72,22 +71,22 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How a request that failed for a passing reason is sent again. Submissions never are, unless surely not sent.
+    """Settings for retries after transient failures, and request timeouts.
 
-    The delay after the n-th failure in a row is a random time between 0 and `base * 2 ** (n - 1)` seconds, at most
-    `cap` (full jitter), and never less than a `Retry-After` the service gave. The service's documents advise 1, 2, 4,
-    8, 16 s.
+    The delay after the n-th failure in a row is random between 0 and `base * 2 ** (n - 1)` seconds, at most `cap`
+    (exponential backoff with full jitter), and at least the service's `Retry-After`. The service's documentation
+    advises 1, 2, 4, 8, 16 s.
 
-    While tasks are waited for there is no last attempt: they stay pending until the limit of each wait.
+    Waits retry until their timeout. A submission is retried only if it certainly did not reach the service.
 
     Attributes:
-        attempts: Failures in a row after which a provider counts as down: from then on one request at a time probes
-            it, and the others wait. Also how often a single look, or a submission that surely did not arrive, is sent
-            before its error is raised.
-        base: Seconds.
-        cap: Seconds.
-        timeout: Seconds for one look to be answered, from its sending to the last byte.
-        submit_timeout: Seconds for a submission; one without `async` is answered only when the task is done.
+        attempts: Number of failures in a row after which a provider counts as down; it is then polled by one probe
+            request at a time until one succeeds. Also the maximum number of attempts of a `retrieve`, and of a
+            submission that did not reach the service.
+        base: Backoff after the first failure, in seconds.
+        cap: Maximum backoff, in seconds.
+        timeout: Seconds from sending a poll to the last byte of its response.
+        submit_timeout: Seconds for a submission; with `async: false` the service responds when the task is done.
     """
 
     attempts: int = 4
@@ -97,7 +96,6 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     submit_timeout: float = 600.0
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no client could keep."""
         _check_count("RetryPolicy.attempts", self.attempts)
         _check("RetryPolicy.base", self.base, least=0)
         _check("RetryPolicy.cap", self.cap, least=0)
@@ -106,32 +104,26 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _check(name: str, value: float, *, least: float | None = None, above: float | None = None) -> None:
-    """Refuse a number that is none, or out of its range.
-
-    Raises:
-        ValueError: With the name, the value and the range.
-        TypeError: The value is no number.
-    """
+    """Check that a setting is a finite number in its range."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number, not {value!r}")
+        raise TypeError(f"{name} must be a number, got {value!r}")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
-    is_in_range = (least is None or number >= least) and (above is None or number > above)
-    if not math.isfinite(number) or not is_in_range:
-        bound = f"at least {least:g}" if least is not None else f"more than {above:g}"
-        raise ValueError(f"{name} must be {bound}, not {value!r}")
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    if least is not None and number < least:
+        raise ValueError(f"{name} must be at least {least:g}, got {value!r}")
+    if above is not None and number <= above:
+        raise ValueError(f"{name} must be more than {above:g}, got {value!r}")
 
 
 def _check_count(name: str, value: int) -> None:
-    """Refuse what is no whole number of at least 1.
-
-    Raises:
-        ValueError: It is less.
-        TypeError: It is no whole number.
-    """
+    """Check that a setting is an integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number, not {value!r}")
-    if not 1 <= value <= sys.maxsize:  # more is no number that anybody meant
-        raise ValueError(f"{name} must be at least 1, not {value!r}")
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value!r}")
+    if value > sys.maxsize:
+        raise ValueError(f"{name} must be at most {sys.maxsize}, got {value!r}")

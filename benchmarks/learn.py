@@ -19,8 +19,8 @@ from laws import LAWS, LEARNED, NOT_WORSE, Law, lognormal, lognormal_mean
 from play import Arrivals, Planned, Simulation, add_provider, plan_tasks, simulate
 
 from acetasks import PollPolicy
-from acetasks.durations import Durations
-from acetasks.worth import Worth
+from acetasks._scheduling import Durations
+from acetasks._scheduling.tasks import PollPriority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -306,10 +306,11 @@ def _compare_orders(share: float, seed: int) -> BudgetComparison:
 def _oldest_first() -> Iterator[None]:
     """Give all tasks the same hazard, so that the longest-waiting tasks are polled first."""
 
-    def at(worth: Worth, now: float) -> float:
-        return (now - worth.seen_at) ** 2 / 2.0
+    def score(priority: PollPriority, now: float) -> float:
+        return (now - priority.last_polled_at) ** 2 / 2.0
 
-    with mock.patch.object(Worth, "at", at), mock.patch.object(Worth, "urgency", property(lambda _: 0)):
+    urgency = property(lambda _: 0)
+    with mock.patch.object(PollPriority, "score", score), mock.patch.object(PollPriority, "urgency", urgency):
         yield
 
 

@@ -18,19 +18,21 @@ import msgspec
 from records import PENDING, PROCESSING, write_end, write_head
 
 from acetasks import PollPolicy, RetryPolicy
-from acetasks.durations import Durations
-from acetasks.poller import Poller
+from acetasks._http import Response
+from acetasks._polling.poller import Poller
+from acetasks._polling.waiting import wait_one
+from acetasks._runtime import Runtime
+from acetasks._scheduling import Durations
+from acetasks.events import Observers
 from acetasks.providers import lookup, register
 from acetasks.testing.clock import run
-from acetasks.waiting import wait_for
-from acetasks.wire import Response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from laws import Law
 
-    from acetasks.wire import Request
+    from acetasks._http import Request
 
 T = TypeVar("T")
 
@@ -129,12 +131,12 @@ class Service:
         request: Request,
         read: Callable[[Response], T],
         *,
-        admit: Callable[[], Awaitable[None]] | None = None,
+        acquire_slot: Callable[[], Awaitable[None]] | None = None,
         attempts: int = 1,  # noqa: ARG002  # no request fails
     ) -> T:
         """Respond with the records of the requested tasks."""
-        if admit is not None:
-            await admit()
+        if acquire_slot is not None:
+            await acquire_slot()
         now = self._clock()
         self.requests += 1
         self.ids += len(request.ids)
@@ -142,7 +144,7 @@ class Service:
         body = records[0] if len(records) == 1 else b'{"items":[%s],"count":%d}' % (b",".join(records), len(records))
         return read(Response(status=200, headers={"date": _write_date(int(_EPOCH + now))}, body=body))
 
-    async def rest(self) -> None:
+    async def close_idle(self) -> None:
         """Do nothing; there are no connections."""
 
 
@@ -185,21 +187,13 @@ async def _simulate(
 ) -> Simulation:
     clock = asyncio.get_running_loop().time
     service = Service(tasks, clock)
-    poller = Poller(
-        service,
-        policy=policy,
-        retry=RetryPolicy(),
-        durations=durations,
-        rng=rng,
-        clock=clock,
-        emit=lambda _: None,
-        is_watched=False,
-    )
+    runtime = Runtime(policy, RetryPolicy(), Observers(), rng, clock)
+    poller = Poller(service, runtime=runtime, durations=durations)
     lateness = 0.0
 
     async def await_end(task: Planned) -> None:
         nonlocal lateness
-        await wait_for(poller, (slug, task.id), None)
+        await wait_one(poller, (slug, task.id), None)
         lateness += clock() - task.end
 
     async with asyncio.TaskGroup() as group:

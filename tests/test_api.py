@@ -1,10 +1,13 @@
-"""The public surface: complete, documented, and usable from async fixtures."""
+"""Tests of the public interface as a whole: exports, docstrings, and use in async fixtures."""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
+import re
+import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("module", [acetasks, acetasks.providers, acetasks.testing], ids=lambda module: module.__name__)
 def test_all_is_complete_and_sorted(module: types.ModuleType):
-    """`__all__` names every public object of a public module, in order, and nothing else."""
+    """`__all__` lists exactly the public names of a public module, in order."""
     public = {
         name
         for name, value in vars(module).items()
@@ -29,8 +32,8 @@ def test_all_is_complete_and_sorted(module: types.ModuleType):
 
 
 @pytest.mark.parametrize("name", [name for name in acetasks.__all__ if name not in {"__version__", "providers"}])
-def test_every_public_name_is_documented(name: str):
-    """Every public class and function has a docstring, and so has each of its public methods."""
+def test_every_public_name_has_a_docstring(name: str):
+    """Every public class, function and method has a docstring."""
     thing = getattr(acetasks, name)
     assert inspect.getdoc(thing)
     if inspect.isclass(thing):
@@ -39,24 +42,36 @@ def test_every_public_name_is_documented(name: str):
                 assert inspect.getdoc(method), method_name
 
 
-def test_every_module_says_why_it_exists():
-    """Every module has a docstring."""
+def test_every_module_has_a_docstring():
+    """Every module of the package has a docstring."""
     for info in pkgutil.walk_packages(acetasks.__path__, "acetasks."):
         if not info.name.endswith("__main__"):
             assert importlib.import_module(info.name).__doc__, info.name
 
 
+async def test_the_sample_in_the_package_docstring_runs(server, monkeypatch):
+    """The indented block of the docstring is valid Python and does what its description says."""
+    monkeypatch.setenv("ACEDATACLOUD_API_TOKEN", server.token)
+    monkeypatch.setenv("ACEDATACLOUD_API_BASE_URL", server.url)
+    (block,) = re.findall(r"::\n\n((?: {8}.*\n)+)", acetasks.__doc__)
+    sample = compile(textwrap.dedent(block), "docstring", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    names = {"acetasks": acetasks, "task_id": server.add("luma", after=30)}
+    await eval(sample, names)  # noqa: S307  # the package's own sample
+    assert names["task"].id == names["task_id"]
+    assert names["task"].state is acetasks.TaskState.SUCCEEDED
+
+
 class TestInAsyncFixtures:
-    """The client is opened in one task of pytest's and closed in another."""
+    """A fixture opens the client in one asyncio task and closes it in another."""
 
     @pytest.fixture
     async def opened(self, server):
-        """A client that is opened and closed around a yield."""
+        """An open client, closed after the test."""
         async with acetasks.Client(server.token, base_url=server.url) as client:
             yield client
 
-    async def test_a_client_that_a_fixture_yields_works(self, server, opened):
-        """Waiting, submitting, looking and following all work on a fixture's client."""
+    async def test_client_of_a_fixture_works(self, server, opened):
+        """Submissions, waits, retrievals and updates work on a fixture's client."""
         server.script("luma", after=30)
         handle = await opened.submit("luma", {"prompt": "a cat"})
         assert [task.state.value async for task in handle.updates()][-1] == "succeeded"

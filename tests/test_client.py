@@ -1,4 +1,4 @@
-"""The facade, over HTTP against the simulated service, on the virtual clock."""
+"""The client, over HTTP against the simulated service, on the virtual clock."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import aiohttp
 import anyio
 import pytest
 from aiohttp import web
+from support import now
 
 import acetasks
 from acetasks import TaskState
@@ -23,38 +24,33 @@ from acetasks.testing import AceServer, run
 FIVE = ("pixverse", "veo", "luma", "flux", "useapi-pixverse")
 
 
-def now() -> float:
-    """Tell the loop's time."""
-    return asyncio.get_running_loop().time()
-
-
 class TestWait:
-    """`wait`: one task to its end."""
+    """`wait`."""
 
     @pytest.mark.parametrize("provider", FIVE)
     async def test_returns_the_finished_task(self, server, client, provider):
-        """A finished task comes back with its state, artifacts and id, whichever system it is on."""
+        """The finished task has its state, artifacts and id, for each kind of service."""
         task_id = server.add(provider, after=100)
         task = await client.wait(provider, task_id)
         assert (task.provider, task.id, task.state) == (provider, task_id, TaskState.SUCCEEDED)
         assert task.artifacts
 
-    async def test_a_ten_minute_wait_ends_soon_after_the_task_does(self, server, client):
-        """A task of ten minutes is noticed within one stretched interval, and no sooner."""
+    async def test_the_end_of_a_long_task_is_noticed_within_an_interval(self, server, client):
+        """A task of ten minutes is returned at most one interval and its jitter after its end."""
         task_id = server.add("luma", after=600)
         await client.wait("luma", task_id)
         interval = acetasks.providers.lookup("luma").poll_interval(None)
         assert 600 <= now() <= 600 + interval * 1.2 + 0.1
 
-    async def test_a_finished_task_is_returned_after_the_coalescing_window(self, server, client):
-        """The first look comes after the linger, not an interval later."""
+    async def test_a_finished_task_is_returned_after_the_linger(self, server, client):
+        """The first poll is sent after the linger, not after an interval."""
         task_id = server.add("flux", after=0)
         await client.wait("flux", task_id)
         assert now() == pytest.approx(0.05)
         assert server.request_count == 1
 
     async def test_raises_for_a_failed_task(self, server, client):
-        """A failed task is raised, with the task and the service's own reason."""
+        """The error has the failed task and the reason given by the service."""
         task_id = server.add("veo", after=10, outcome="failed", error=("CONTENT_REJECTED", "no"))
         with pytest.raises(
             acetasks.TaskFailedError, match=f"veo task {task_id} failed: CONTENT_REJECTED: no"
@@ -64,7 +60,7 @@ class TestWait:
         assert caught.value.task.error == acetasks.TaskError(code="CONTENT_REJECTED", message="no")
 
     async def test_returns_a_partial_task(self, server, client):
-        """What was made and paid for reaches the caller, though the rest failed."""
+        """A partial task has both artifacts and an error."""
         task_id = server.add("suno", after=10, outcome="partial")
         task = await client.wait("suno", task_id)
         assert task.state is TaskState.PARTIAL
@@ -72,20 +68,20 @@ class TestWait:
         assert task.error is not None
 
     @pytest.mark.parametrize("provider", ["luma", "maestro", "digital-human", "captcha", "useapi-pixverse"])
-    async def test_an_unknown_id_is_not_found_after_the_grace(self, client, provider):
-        """An id that the service never shows is not found after both the polls and the seconds of grace."""
+    async def test_an_unknown_id_is_not_found_after_the_grace_period(self, client, provider):
+        """Both the polls and the seconds of the grace period have to pass."""
         with pytest.raises(acetasks.TaskNotFoundError, match=provider) as caught:
             await client.wait(provider, "8b2e1f0c-0000-4000-8000-000000000000")
         assert caught.value.task.state is TaskState.NOT_FOUND
         assert now() >= 10
 
-    async def test_a_task_that_shows_late_is_not_lost(self, server, client):
-        """A task that the service shows only after some seconds is waited for."""
+    async def test_a_task_without_a_record_at_first_is_found_later(self, server, client):
+        """A task may have no record during the grace period."""
         task_id = server.add("luma", after=60, visible_after=8)
         assert (await client.wait("luma", task_id)).state is TaskState.SUCCEEDED
 
-    async def test_times_out_with_the_task_last_seen(self, server, client):
-        """The limit ends the waiting at its very moment, and the error has the task as it was last seen."""
+    async def test_a_timeout_error_has_the_task_as_last_seen(self, server, client):
+        """The timeout is exact, and its error has the task as last seen."""
         task_id = server.add("wan", outcome="forever", queued_for=0)
         with pytest.raises(TimeoutError) as caught:
             await client.wait("wan", task_id, timeout=60)
@@ -95,8 +91,8 @@ class TestWait:
         assert caught.value.task.state is TaskState.RUNNING
         assert "60 s" in str(caught.value)
 
-    async def test_the_limit_holds_while_the_service_hangs_in_mid_answer(self):
-        """An answer that stops half-way does not keep a wait past its limit."""
+    async def test_the_timeout_holds_while_a_response_hangs(self):
+        """A response that stops in its body does not delay the timeout."""
 
         async def hang(request: web.Request) -> web.StreamResponse:
             response = web.StreamResponse()
@@ -116,15 +112,15 @@ class TestWait:
             assert now() == 2
         await runner.cleanup()
 
-    async def test_times_out_before_the_first_look(self, client):
-        """A task that was never seen is pending in the error, with its id."""
+    async def test_a_timeout_may_come_before_the_first_poll(self, client):
+        """A task that was never seen is pending in the error."""
         with pytest.raises(acetasks.TaskTimeoutError) as caught:
             await client.wait("luma", "some-id", timeout=0)
         assert caught.value.task == acetasks.Task(provider="luma", id="some-id", state=TaskState.PENDING)
         assert now() == 0
 
-    async def test_five_waiters_of_one_id_cost_what_one_costs(self, server, new_client):
-        """Waiters of one id share its polling."""
+    async def test_waiters_of_one_task_share_its_polls(self, server, new_client):
+        """Five waiters of a task cost as many requests as one."""
         spent = []
         for waiters in (1, 5):
             async with new_client(rng=random.Random(7)) as client:
@@ -135,22 +131,22 @@ class TestWait:
                 spent.append(server.request_count)
         assert spent[0] == spent[1] > 10
 
-    async def test_a_provider_that_shows_nothing_until_the_end_is_waited_for(self, server, client):
-        """Dreamina answers as for an unknown id until its first result, which is past the usual grace."""
+    async def test_a_provider_may_have_a_longer_grace_period(self, server, client):
+        """Dreamina responds as for an unknown id until the first result, after the usual grace period."""
         task_id = server.add("dreamina", after=90, queued_for=90)
         assert (await client.wait("dreamina", task_id)).state is TaskState.SUCCEEDED
 
 
-class TestManyWaiters:
-    """A thousand tasks, and what they cost."""
+class TestManyTasks:
+    """A thousand tasks, and the number of their requests."""
 
-    async def test_a_thousand_waiters_over_five_systems_get_the_states_that_the_server_gave(self, server, new_client):
-        """Every one of a thousand waiters is given exactly the state that the service ended its task with."""
-        draw = random.Random(3)
+    async def test_every_waiter_receives_the_state_of_its_own_task(self, server, new_client):
+        """Each of a thousand waiters receives exactly the state in which the service ended its task."""
+        rng = random.Random(3)
         given = {}
         for index in range(1000):
             provider = FIVE[index % 5]
-            outcome = "failed" if draw.random() < 0.1 else "succeeded"
+            outcome = "failed" if rng.random() < 0.1 else "succeeded"
             given[provider, server.add(provider, outcome=outcome)] = TaskState(outcome)
         async with new_client(policy=acetasks.PollPolicy(interval=30)) as client:
             tasks = await client.wait_all(list(given), return_failed=True)
@@ -158,51 +154,51 @@ class TestManyWaiters:
         assert Counter(given.values())[TaskState.FAILED] > 50
 
     @pytest.mark.parametrize("count", [1, 49, 50, 51, 100, 101, 1000])
-    async def test_a_poll_of_n_due_ids_costs_full_batches(self, server, new_client, count):
-        """A look at n due ids of one provider costs ceil(n / 50) requests."""
+    async def test_first_polls_are_full_batches(self, server, new_client, count):
+        """A poll of n due tasks of one provider takes ceil(n / 50) requests."""
         ids = [server.add("veo", after=0) for _ in range(count)]
         async with new_client() as client:
             await client.wait_all("veo", ids)
         assert server.request_count == math.ceil(count / 50)
         assert server.ids_asked == count
 
-    async def test_later_looks_are_full_batches_too(self, server, new_client):
-        """While n ids are pending, each interval costs about n / 50 requests, however their times are jittered."""
+    async def test_later_polls_are_full_batches(self, server, new_client):
+        """While n tasks are pending, each interval takes about n / 50 requests, in spite of the jitter."""
         ids = [server.add("luma", outcome="forever") for _ in range(500)]
         async with new_client(policy=acetasks.PollPolicy(interval=10, jitter=0.2)) as client:
             with pytest.raises(acetasks.TaskTimeoutError):
                 await client.wait_all("luma", ids, timeout=1000)
-        # At most one look an interval, and every request full.
+        # At most one poll in each interval, and every request is full.
         assert server.request_count <= 10 * (1000 / 10 + 1)
         assert {len(request.ids) for request in server.requests} == {50}
 
-    async def test_spare_room_takes_the_ids_that_are_due_next(self, server, client):
-        """Ids that are not due yet ride along in a batch that has room, so thirty ids need one request a look."""
+    async def test_free_places_are_filled_with_tasks_that_are_due_later(self, server, client):
+        """Thirty tasks with different due times take one request for each poll."""
         early = [server.add("luma", outcome="forever") for _ in range(15)]
         late = [server.add("luma", outcome="forever") for _ in range(15)]
 
-        async def follow_late() -> None:
+        async def wait_late() -> None:
             await asyncio.sleep(2)
             await client.wait_all("luma", late, timeout=100)
 
         with pytest.raises(acetasks.TaskTimeoutError):
-            await asyncio.gather(follow_late(), client.wait_all("luma", early, timeout=100))
+            await asyncio.gather(wait_late(), client.wait_all("luma", early, timeout=100))
         assert {len(request.ids) for request in server.requests[1:]} <= {30}
 
-    async def test_nobody_starves_when_more_is_due_than_may_be_asked(self, server, new_client):
-        """With one request at a time, every id is asked as often as every other, give or take one look."""
+    async def test_no_task_starves_if_more_are_due_than_can_be_polled(self, server, new_client):
+        """With one request at a time, the numbers of polls of any two tasks differ by one at most."""
         ids = {provider: [server.add(provider, outcome="forever") for _ in range(300)] for provider in ("luma", "veo")}
         policy = acetasks.PollPolicy(max_in_flight=1, interval=0.001, jitter=0)
         async with new_client(policy=policy) as client:
             with pytest.raises(acetasks.TaskTimeoutError):
                 await client.wait_all([(p, i) for p, many in ids.items() for i in many], timeout=0.06)
-        asked = Counter(task_id for request in server.requests for task_id in request.ids)
-        assert set(asked) == {i for many in ids.values() for i in many}
-        assert max(asked.values()) - min(asked.values()) <= 1
+        polls = Counter(task_id for request in server.requests for task_id in request.ids)
+        assert set(polls) == {i for many in ids.values() for i in many}
+        assert max(polls.values()) - min(polls.values()) <= 1
         assert server.max_concurrent == 1
 
-    async def test_useapi_jobs_are_asked_one_by_one_and_never_sooner_than_its_minimum(self, server, new_client):
-        """A useapi.net job is asked alone, and no sooner than 10 s after the last time, whatever the policy says."""
+    async def test_useapi_jobs_are_polled_singly_at_the_minimum_interval(self, server, new_client):
+        """A useapi.net job is polled alone and at most every 10 s, whatever the policy says."""
         ids = [server.add("useapi-pixverse", after=300) for _ in range(20)]
         async with new_client(policy=acetasks.PollPolicy(interval=0.5)) as client:
             await client.wait_all("useapi-pixverse", ids)
@@ -210,12 +206,12 @@ class TestManyWaiters:
         for request in server.requests:
             (task_id,) = request.ids
             times.setdefault(task_id, []).append(request.time)
-        gaps = [b - a for asked in times.values() for a, b in itertools.pairwise(asked)]
+        gaps = [b - a for polled in times.values() for a, b in itertools.pairwise(polled)]
         assert min(gaps) >= 10
         assert len(times) == 20
 
-    async def test_the_interval_is_stretched_and_never_shortened(self, server, new_client):
-        """Looks at one task are an interval apart at least, and an interval and its jitter at most."""
+    async def test_intervals_are_lengthened_by_the_jitter(self, server, new_client):
+        """The polls of a task are one interval apart at least, and one interval and its jitter at most."""
         task_id = server.add("luma", after=500)
         async with new_client(policy=acetasks.PollPolicy(interval=4, jitter=0.5)) as client:
             await client.wait("luma", task_id)
@@ -241,10 +237,10 @@ class TestManyWaiters:
 
 
 class TestAsCompleted:
-    """`as_completed`: tasks in the order of their ends."""
+    """`as_completed`."""
 
-    async def test_yields_tasks_as_they_finish_failed_ones_too(self, server, client):
-        """Tasks come in the order in which they end, and failed and unknown ones come too."""
+    async def test_yields_tasks_in_the_order_of_their_ends(self, server, client):
+        """Failed tasks and tasks that are not found are yielded too."""
         slow, failed, quick = (
             server.add("flux", after=60),
             server.add("flux", after=30, outcome="failed"),
@@ -255,20 +251,20 @@ class TestAsCompleted:
         ]
         assert seen == [(quick, "succeeded"), ("none", "not_found"), (failed, "failed"), (slow, "succeeded")]
 
-    async def test_takes_pairs_and_handles(self, server, client):
+    async def test_accepts_pairs_and_handles(self, server, client):
         """Pairs of several providers and handles can be mixed."""
         luma, veo = server.add("luma", after=9), server.add("veo", after=3)
         targets = [("luma", luma), client.handle("veo", veo)]
         assert [task.id async for task in client.as_completed(targets)] == [veo, luma]
 
-    async def test_yields_an_id_that_is_given_twice_once(self, server, client):
-        """A duplicate is one task, asked for once and yielded once."""
+    async def test_yields_duplicates_once(self, server, client):
+        """An id that is given several times is polled once and yielded once."""
         task_id = server.add("luma", after=0)
         assert [task.id async for task in client.as_completed("luma", [task_id] * 3)] == [task_id]
         assert server.ids_asked == 1
 
-    async def test_leaving_the_loop_early_ends_the_polling_of_the_rest(self, server, client):
-        """After a break nobody waits, and nothing is asked any more."""
+    async def test_closing_the_iterator_stops_the_polling(self, server, client):
+        """After a `break` the other tasks are not polled any more."""
         ids = [server.add("luma", after=1), server.add("luma", after=100)]
         async for task in client.as_completed("luma", ids):
             assert task.id == ids[0]
@@ -278,8 +274,8 @@ class TestAsCompleted:
         await asyncio.sleep(1000)
         assert server.request_count == 0
 
-    async def test_times_out_with_all_tasks_as_last_seen(self, server, client):
-        """The error has the tasks that ended as well as those that did not."""
+    async def test_a_timeout_error_has_all_tasks_as_last_seen(self, server, client):
+        """The error has the ended tasks as well as the unfinished ones."""
         done, open_ = server.add("luma", after=1), server.add("luma", outcome="forever")
         seen = []
         with pytest.raises(acetasks.TaskTimeoutError) as caught:
@@ -292,29 +288,29 @@ class TestAsCompleted:
 
 
 class TestWaitAll:
-    """`wait_all`: tasks in the order given."""
+    """`wait_all`."""
 
     async def test_returns_tasks_in_the_order_given(self, server, client):
-        """The order is the caller's, not that of finishing, and a duplicate stands at both places."""
+        """A duplicate is returned at both places."""
         pairs = [("luma", server.add("luma", after=50)), ("veo", server.add("veo", after=5))]
         tasks = await client.wait_all([*pairs, pairs[0]])
         assert [(task.provider, task.id) for task in tasks] == [*pairs, pairs[0]]
 
     async def test_raises_the_first_failure_at_once(self, server, client):
-        """A failure is raised when it happens, not when everything has ended."""
+        """A failure is raised when it occurs, not when all tasks have ended."""
         ids = [server.add("luma", after=1000), server.add("luma", after=20, outcome="failed")]
         with pytest.raises(acetasks.TaskFailedError):
             await client.wait_all("luma", ids)
         assert 20 <= now() < 30
 
-    async def test_keeps_failures_as_values_when_asked_to(self, server, client):
-        """With return_failed, failed and unknown tasks stand among the others."""
+    async def test_returns_failures_with_return_failed(self, server, client):
+        """Failed tasks and tasks that are not found are returned among the others."""
         ids = [server.add("luma", after=5), server.add("luma", after=5, outcome="failed"), "unknown-id"]
         tasks = await client.wait_all("luma", ids, return_failed=True)
         assert [task.state.value for task in tasks] == ["succeeded", "failed", "not_found"]
 
-    async def test_times_out_for_all_together(self, server, client):
-        """One limit holds for all, and the error tells the finished from the unfinished."""
+    async def test_the_timeout_holds_for_all_tasks(self, server, client):
+        """The error has the finished and the unfinished tasks."""
         ids = [server.add("luma", after=1), server.add("luma", after=100), server.add("luma", after=200)]
         with pytest.raises(acetasks.TaskTimeoutError, match=r"\(and 1 more\)") as caught:
             await client.wait_all("luma", ids, timeout=50)
@@ -326,8 +322,8 @@ class TestSubmit:
     """`submit`, `run` and handles."""
 
     @pytest.mark.parametrize("provider", FIVE)
-    async def test_runs_a_task_from_submission_to_end(self, server, client, provider):
-        """A submission is acknowledged with an id, and its handle waits for the end."""
+    async def test_a_submitted_task_can_be_awaited(self, server, client, provider):
+        """The handle of a submission has the id of the new task, and waits for its end."""
         server.script(provider, after=77)
         handle = await client.submit(provider, {"prompt": "a cat"})
         assert handle.finished is None
@@ -336,8 +332,8 @@ class TestSubmit:
         assert (task.state, task.id) == (TaskState.SUCCEEDED, handle.id)
         assert now() >= 77
 
-    async def test_a_synchronous_answer_is_a_finished_task_with_no_poll(self, server, client):
-        """With async: false the service answers with the result, and nothing is asked afterwards."""
+    async def test_a_synchronous_submission_is_not_polled(self, server, client):
+        """With `async: false` the response is the result."""
         server.script("veo", after=90)
         task = await client.run("veo", {"prompt": "a cat", "async": False})
         assert task.state is TaskState.SUCCEEDED
@@ -345,14 +341,14 @@ class TestSubmit:
         assert now() == pytest.approx(90)
         assert [request.path for request in server.requests] == ["/veo/videos"]
 
-    async def test_a_synchronous_answer_without_files_is_a_finished_task(self, client):
-        """Webextrator makes no files: its data is the result."""
+    async def test_a_synchronous_result_may_have_no_artifacts(self, client):
+        """The result of webextrator is data."""
         task = await client.run("webextrator", {"url": "https://example.com", "async": False})
         assert task.state is TaskState.SUCCEEDED
         assert task.response is not None
 
-    async def test_a_finished_handle_answers_every_way_without_asking(self, server, client):
-        """A finished handle can be waited for, followed, and mixed with others, at no request."""
+    async def test_a_finished_handle_sends_no_requests(self, server, client):
+        """A finished handle can be used in every way to wait."""
         server.script("flux", after=3)
         handle = await client.submit("flux", {"prompt": "a cat", "async": False})
         server.clear_requests()
@@ -363,22 +359,22 @@ class TestSubmit:
         assert [task async for task in client.as_completed([handle])] == [handle.finished]
         assert server.request_count == 0
 
-    async def test_results_without_an_id_are_told_apart(self, client):
-        """Answers that name no task are as many tasks as there are answers."""
+    async def test_results_without_an_id_are_distinct(self, client):
+        """Each finished handle without an id is a task of its own."""
         results = [acetasks.normalize("fish", {"audio_url": f"https://files.example/{name}.mp3"}) for name in "ab"]
         handles = [acetasks.TaskHandle("fish", "", result) for result in results]
         assert await client.wait_all(handles) == results
         assert [task async for task in client.as_completed(handles)] == results
 
     async def test_a_synchronous_failure_is_raised_by_wait(self, server, client):
-        """A result that says failed is a failed task, raised when waited for."""
+        """A synchronous result in the failed state is a failed task."""
         server.script("luma", after=3, outcome="failed")
         with pytest.raises(acetasks.TaskFailedError):
             await client.run("luma", {"prompt": "a cat", "async": False})
 
     @pytest.mark.parametrize("body", [b"{}", b'{"success": true}', b"<html>", b'{"task_id": "a'])
-    async def test_an_answer_that_names_no_task_leaves_the_submission_uncertain(self, body):
-        """The service took it, and nobody can say as what: the error has what was sent."""
+    async def test_a_submission_without_an_id_in_its_response_is_uncertain(self, body):
+        """The error has the payload that was sent."""
 
         async def handler(_: web.Request) -> web.Response:
             return web.Response(body=body)
@@ -394,48 +390,48 @@ class TestSubmit:
         await runner.cleanup()
         assert caught.value.payload == b'{"prompt":"a cat","async":true}'
 
-    async def test_a_callback_url_makes_the_service_answer_at_once(self, server, client):
-        """With a callback_url the answer is an acknowledgement, and the handle is waited for as any."""
+    async def test_a_submission_with_a_callback_url_is_acknowledged(self, server, client):
+        """The service responds at once, and the task is polled as usual."""
         server.script("luma", after=30)
         payload = {"prompt": "a cat", "callback_url": f"{server.url}/nowhere"}
         handle = await client.submit("luma", payload)
         assert handle.finished is None
         assert (await handle.wait()).state is TaskState.SUCCEEDED
 
-    async def test_posts_to_another_path_when_told(self, server, client):
-        """`path` chooses among a provider's submissions."""
+    async def test_submits_to_another_path(self, server, client):
+        """`path` selects one of the provider's submission paths."""
         await client.submit("suno", {"prompt": "a song"}, path="/suno/lyrics")
         assert server.requests[-1].path == "/suno/lyrics"
 
     async def test_updates_yields_each_change_once(self, server, client):
-        """A follower sees every state once, in order, and the last is terminal."""
+        """Every state is yielded once and in order, and the last is terminal."""
         task_id = server.add("wan", after=100, queued_for=40)
         states = [task.state.value async for task in client.handle("wan", task_id).updates()]
         assert states == ["pending", "running", "succeeded"]
 
     async def test_updates_yields_changes_of_progress(self, server, client):
-        """A change of progress alone is an update too; no look without a change is."""
+        """A change of progress alone is yielded, a poll without a change is not."""
         task_id = server.add("midjourney", after=60, queued_for=0)
         seen = [(task.state, task.progress) async for task in client.handle("midjourney", task_id).updates()]
         assert len(seen) == len(set(seen))
         assert len([progress for state, progress in seen if state is TaskState.RUNNING]) >= 1
         assert seen[-1][0] is TaskState.SUCCEEDED
 
-    async def test_updates_yields_a_failed_and_an_unknown_task(self, server, client):
-        """Followers are given failures as values."""
+    async def test_updates_yields_tasks_that_failed_or_are_not_found(self, server, client):
+        """They are yielded, not raised."""
         failed = client.handle("luma", server.add("luma", after=1, outcome="failed"))
         assert [task.state async for task in failed.updates()][-1] is TaskState.FAILED
         assert [task.state async for task in client.handle("luma", "none").updates()] == [TaskState.NOT_FOUND]
 
-    async def test_a_handle_polls_nothing_while_nobody_waits(self, server, client):
-        """Having a handle costs nothing."""
+    async def test_an_unused_handle_sends_no_requests(self, server, client):
+        """A handle polls only while it is awaited."""
         await client.submit("luma", {"prompt": "a cat"})
         server.clear_requests()
         await asyncio.sleep(10_000)
         assert server.request_count == 0
 
-    async def test_a_pickled_handle_is_waited_for_by_another_client(self, server, new_client):
-        """A handle survives a process as provider and id."""
+    async def test_a_pickled_handle_can_be_used_with_another_client(self, server, new_client):
+        """A pickled handle keeps its provider and id."""
         async with new_client() as client:
             server.script("luma", after=20)
             pickled = pickle.dumps(await client.submit("luma", {"prompt": "a cat"}))
@@ -446,21 +442,21 @@ class TestSubmit:
 
 
 class TestRetrieve:
-    """`retrieve` and `retrieve_batch`: one look."""
+    """`retrieve` and `retrieve_batch`."""
 
-    async def test_looks_once_without_waiting(self, server, client):
+    async def test_polls_once_without_waiting(self, server, client):
         """An unfinished task is returned as it is."""
         task_id = server.add("luma", after=100)
         assert not (await client.retrieve("luma", task_id)).state.is_terminal
         assert (server.request_count, now()) == (1, 0)
 
-    async def test_an_unknown_task_is_a_value(self, client):
-        """One look at an unknown id is a NOT_FOUND task with that id, with no grace."""
+    async def test_an_unknown_task_is_returned(self, client):
+        """Its state is `NOT_FOUND`, without a grace period."""
         task = await client.retrieve("luma", "unknown-id")
         assert (task.id, task.state) == ("unknown-id", TaskState.NOT_FOUND)
 
-    async def test_looks_at_many_in_full_batches(self, server, client):
-        """120 ids cost three requests, come back in the order given, and unknown and repeated ones are there too."""
+    async def test_retrieves_many_in_full_batches(self, server, client):
+        """119 ids take three requests, and are returned in the order given, duplicates and unknown ids included."""
         ids = [server.add("kling", after=0) for _ in range(119)]
         tasks = await client.retrieve_batch("kling", [*ids, ids[0]])
         assert [task.id for task in tasks] == [*ids, ids[0]]
@@ -469,22 +465,22 @@ class TestRetrieve:
         assert [task.state.value for task in tasks] == ["succeeded", "not_found"]
 
     @pytest.mark.parametrize("provider", ["captcha", "maestro", "useapi-pixverse"])
-    async def test_looks_one_by_one_where_there_is_no_batch_call(self, server, client, provider):
-        """A provider without a batch call is asked one id a request."""
+    async def test_retrieves_singly_without_a_batch_call(self, server, client, provider):
+        """A provider without a batch call gets one request for each id."""
         ids = [server.add(provider, after=0) for _ in range(3)]
         tasks = await client.retrieve_batch(provider, ids)
         assert [task.state for task in tasks] == [TaskState.SUCCEEDED] * 3
         assert server.request_count == 3
 
-    async def test_raises_what_the_service_answers(self, server, new_client):
-        """An error answer to a look is raised."""
+    async def test_raises_an_error_response(self, server, new_client):
+        """An error of the request is raised."""
         async with new_client(token="wrong") as client:
             with pytest.raises(acetasks.AuthenticationError):
                 await client.retrieve("luma", server.add("luma"))
 
 
-class TestBadInput:
-    """What callers get wrong is refused, clearly, and before anything is sent."""
+class TestInvalidArguments:
+    """Invalid arguments raise before anything is sent."""
 
     @pytest.mark.parametrize(
         ("arguments", "error", "message"),
@@ -500,8 +496,8 @@ class TestBadInput:
             ((None, "x"), acetasks.UnknownProviderError, "None"),
         ],
     )
-    async def test_wait_refuses_bad_names(self, server, client, arguments, error, message):
-        """A provider or id that can be none is refused, naming it."""
+    async def test_wait_rejects_invalid_providers_and_ids(self, server, client, arguments, error, message):
+        """The error names the value."""
         with pytest.raises(error, match=re.escape(message)):
             await client.wait(*arguments)
         assert server.request_count == 0
@@ -509,8 +505,8 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("timeout", "error"), [(-1, ValueError), (math.nan, ValueError), ("5", TypeError), (True, TypeError)]
     )
-    async def test_refuses_a_timeout_that_can_be_none(self, server, client, timeout, error):
-        """A negative limit, or one that is no number, is refused by every way to wait."""
+    async def test_rejects_invalid_timeouts(self, server, client, timeout, error):
+        """Every way to wait rejects a timeout that is negative or not a number."""
         with pytest.raises(error, match="timeout"):
             await client.wait("luma", "x", timeout=timeout)
         with pytest.raises(error, match="timeout"):
@@ -534,16 +530,16 @@ class TestBadInput:
             (([7],), TypeError, "7"),
         ],
     )
-    async def test_refuses_lists_of_nothing_or_of_no_tasks(self, server, client, arguments, error, message):
-        """An empty list of ids, or one of something else, is refused by every way to wait for several."""
+    async def test_rejects_invalid_targets(self, server, client, arguments, error, message):
+        """Every way to wait for several tasks rejects an empty list, and items other than ids, pairs and handles."""
         with pytest.raises(error, match=re.escape(message)):
             await client.wait_all(*arguments)
         with pytest.raises(error, match=re.escape(message)):
             client.as_completed(*arguments)
         assert server.request_count == 0
 
-    async def test_a_wrong_token_fails_every_waiter_at_once(self, server, new_client):
-        """A 401 ends every wait under that token, after the first answer."""
+    async def test_a_wrong_token_ends_every_wait_at_once(self, server, new_client):
+        """The first 401 ends every wait under that token, and no error shows the token."""
         async with new_client(token="wrong-token") as client:
             with pytest.raises(acetasks.AuthenticationError, match="invalid_token") as caught:
                 await client.wait_all([("luma", server.add("luma")), ("veo", server.add("veo"))])
@@ -554,8 +550,8 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("provider", "variable"), [("luma", "ACEDATACLOUD_API_TOKEN"), ("useapi-pixverse", "USEAPI_API_TOKEN")]
     )
-    async def test_no_token_is_an_error_before_any_request(self, server, provider, variable):
-        """Without a token the error says where to get one and where to put it, and nothing is sent."""
+    async def test_a_missing_token_raises_before_any_request(self, server, provider, variable):
+        """The error says which variable to set, and where to get a token."""
         async with acetasks.Client(base_url=server.url, useapi_base_url=server.url) as client:
             for attempt in (
                 client.wait(provider, "x"),
@@ -568,8 +564,8 @@ class TestBadInput:
                 assert caught.value.status is None
         assert server.request_count == 0
 
-    async def test_takes_tokens_and_base_urls_from_the_environment(self, server, monkeypatch):
-        """The official tools' environment variables are used, a slash at the end of a base URL or not."""
+    async def test_reads_tokens_and_base_urls_from_the_environment(self, server, monkeypatch):
+        """The variables are those of the official tools; a base URL may end with a slash."""
         monkeypatch.setenv("ACEDATACLOUD_API_TOKEN", server.token)
         monkeypatch.setenv("ACEDATACLOUD_API_BASE_URL", f"{server.url}/")
         monkeypatch.setenv("USEAPI_API_TOKEN", server.token)
@@ -579,20 +575,20 @@ class TestBadInput:
         assert {task.state for task in tasks} == {TaskState.SUCCEEDED}
 
     @pytest.mark.parametrize("url", ["api.acedata.cloud", "ftp://x.y", "http://", "https://x.y?a=b", "//x.y"])
-    def test_refuses_a_base_url_that_can_be_none(self, url):
-        """A base URL without a scheme, or with more than a path, is refused when the client is made."""
+    def test_rejects_invalid_base_urls(self, url):
+        """A base URL needs a scheme and a host, and has nothing after its path."""
         with pytest.raises(ValueError, match=re.escape(repr(url))):
             acetasks.Client("token", base_url=url)
 
     @pytest.mark.parametrize("token", ["a b", "a\r\nb", "tökén", "\x00"])
-    def test_refuses_a_token_that_can_be_none_without_repeating_it(self, token):
-        """A token with line ends or blanks is refused, and is not in the message."""
+    def test_rejects_invalid_tokens_without_showing_them(self, token):
+        """A token with whitespace or non-ASCII characters is rejected, and is not part of the message."""
         with pytest.raises(ValueError, match="token") as caught:
             acetasks.Client(token)
         assert token not in str(caught.value)
 
-    async def test_refuses_a_payload_that_is_none(self, server, client):
-        """A payload that is no mapping or no JSON is refused, and so is a path that is none."""
+    async def test_rejects_invalid_payloads_and_paths(self, server, client):
+        """A payload must be a mapping that can be encoded as JSON, and a path must begin with one slash."""
         for payload in (["a"], {"a": object()}, {"a": math.inf and {1, object()}}):
             with pytest.raises(TypeError):
                 await client.submit("luma", payload)
@@ -603,32 +599,31 @@ class TestBadInput:
             await client.submit("brand-new", {})
         assert server.request_count == 0
 
-    async def test_an_unknown_provider_works_in_the_standard_way_and_is_logged_once(self, server, client, caplog):
-        """A slug without a row is asked as most providers are, with one line in the log."""
+    async def test_an_unknown_provider_is_polled_in_the_standard_way(self, server, client, caplog):
+        """A provider without a spec is logged once."""
         task_id = server.add("seldom-heard-of", after=5)
         with caplog.at_level(logging.WARNING, "acetasks"):
             task = await client.wait("seldom-heard-of", task_id)
             await client.wait("seldom-heard-of", task_id)
         assert task.state is TaskState.SUCCEEDED
-        assert [record.getMessage() for record in caplog.records if "seldom-heard-of" in record.getMessage()] == [
-            "provider 'seldom-heard-of' has no row: it is asked in the standard way at /seldom-heard-of/tasks"
-        ]
+        messages = [record.getMessage() for record in caplog.records]
+        assert ["/seldom-heard-of/tasks" in message for message in messages if "seldom-heard-of" in message] == [True]
 
 
 class TestLifetime:
-    """Opening, closing, leaving."""
+    """Opening and closing, and the end of waits."""
 
     async def test_is_opened_once(self, new_client):
-        """A client that is opened again, while open or after, raises."""
+        """A client cannot be opened again, while it is open or afterwards."""
         client = new_client()
         async with client:
-            with pytest.raises(acetasks.ClientClosedError, match="opened before"):
+            with pytest.raises(acetasks.ClientClosedError, match="already opened"):
                 await client.__aenter__()
-        with pytest.raises(acetasks.ClientClosedError, match="opened before"):
+        with pytest.raises(acetasks.ClientClosedError, match="already opened"):
             await client.__aenter__()
 
     async def test_is_used_only_while_open(self, server, new_client):
-        """Before it is opened and after it is closed, every way to use it raises."""
+        """Every use raises before the client is opened and after it is closed."""
         client = new_client()
         with pytest.raises(acetasks.ClientClosedError, match="async with"):
             await client.wait("luma", "x")
@@ -642,8 +637,8 @@ class TestLifetime:
             client.as_completed("luma", ["x"])
         assert server.request_count == 0
 
-    async def test_closing_gives_those_who_wait_an_error(self, server, client):
-        """Whoever waits when the client is closed gets a ClientClosedError, even with a request under way."""
+    async def test_close_ends_every_wait(self, server, client):
+        """Every wait raises `ClientClosedError`, even with a request in flight."""
         waits = [asyncio.create_task(client.wait("luma", server.add("luma"))) for _ in range(3)]
         await asyncio.sleep(20)
         await client.close()
@@ -651,8 +646,8 @@ class TestLifetime:
             assert isinstance(outcome, acetasks.ClientClosedError)
         assert now() == 20
 
-    async def test_leaves_the_callers_own_session_open(self, server):
-        """A session that was passed in is used, and stays the caller's."""
+    async def test_does_not_close_the_callers_session(self, server):
+        """A session that was passed in is used and left open."""
         async with aiohttp.ClientSession() as http:
             async with acetasks.Client(server.token, base_url=server.url, http=http) as client:
                 assert (await client.wait("luma", server.add("luma", after=0))).state is TaskState.SUCCEEDED
@@ -661,8 +656,8 @@ class TestLifetime:
             with pytest.raises(acetasks.ClientClosedError, match="http="):
                 await client.wait("luma", "x")
 
-    async def test_cancelling_one_of_two_waiters_leaves_the_other(self, server, client):
-        """The other waiter of the same id goes on."""
+    async def test_cancelling_one_wait_does_not_affect_another(self, server, client):
+        """The other waiter of the same task receives its outcome."""
         task_id = server.add("luma", after=100)
         first, second = (asyncio.create_task(client.wait("luma", task_id)) for _ in range(2))
         await asyncio.sleep(10)
@@ -671,8 +666,8 @@ class TestLifetime:
         assert first.cancelled()
 
     @pytest.mark.parametrize("after", [0.0, 0.01, 0.05, 1.0, 30.0])
-    async def test_cancelling_all_waiters_leaves_nothing(self, server, client, after):
-        """When the last waiter has left there is no id, no task of ours, and no request ever after."""
+    async def test_cancelling_all_waits_leaves_nothing_behind(self, server, client, after):
+        """No task, no background task and no connection is left, and no request is sent any more."""
         ids = [server.add("luma", outcome="forever") for _ in range(60)]
         before = asyncio.all_tasks()
         waits = [asyncio.create_task(client.wait("luma", task_id)) for task_id in ids for _ in range(2)]
@@ -681,9 +676,9 @@ class TestLifetime:
             wait.cancel()
         await asyncio.wait(waits)
         await asyncio.sleep(0.01)
-        assert "0 ids, 0 waiters" in repr(client)
-        assert "Agenda empty" in repr(client)
-        assert "0 requests under way" in repr(client)
+        assert "0 tasks, 0 waiters" in repr(client)
+        assert "PollQueue empty" in repr(client)
+        assert "0 polls in flight" in repr(client)
         assert not [task for task in asyncio.all_tasks() - before if "acetasks" in task.get_name()]
         server.clear_requests()
         await asyncio.sleep(1000)
@@ -691,17 +686,17 @@ class TestLifetime:
         assert server.open_connections == 0
 
     @pytest.mark.parametrize("limit", [asyncio.timeout, anyio.fail_after])
-    async def test_the_callers_own_limits_work(self, server, client, limit):
-        """asyncio.timeout and anyio.fail_after end a wait at their moment, and the id is dropped."""
+    async def test_the_callers_timeouts_work(self, server, client, limit):
+        """`asyncio.timeout` and `anyio.fail_after` end a wait on time, and remove its waiter."""
         with pytest.raises(TimeoutError) as caught:
             async with _entered(limit(7)):
                 await client.wait("luma", server.add("luma"))
         assert not isinstance(caught.value, acetasks.TaskTimeoutError)
         assert now() == pytest.approx(7)
-        assert "0 ids, 0 waiters" in repr(client)
+        assert "0 tasks, 0 waiters" in repr(client)
 
     async def test_repr_shows_no_token(self, new_client):
-        """A client's repr tells where it asks and what it follows, never the token."""
+        """The repr shows the base URL and the state, never the token."""
         client = new_client(token="sesame-0123")
         assert "sesame" not in repr(client)
         assert "not opened" in repr(client)
@@ -710,8 +705,8 @@ class TestLifetime:
             assert "sesame" not in repr(client)
         assert "closed" in repr(client)
 
-    async def test_observers_are_told(self, server, new_client):
-        """An observer is told of requests, changes and ends, with the loop's time."""
+    async def test_observers_receive_events(self, server, new_client):
+        """They receive requests, changes and ends, with the loop time."""
         seen: list[acetasks.Event] = []
 
         class Recorder:
@@ -730,7 +725,7 @@ class TestLifetime:
 
 
 class _entered:  # noqa: N801  # reads as a phrase
-    """Enters a context manager of either kind in an `async with`."""
+    """Enters a synchronous or asynchronous context manager in an `async with`."""
 
     def __init__(self, manager: object) -> None:
         self._manager = manager

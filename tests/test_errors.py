@@ -1,4 +1,4 @@
-"""The error tree: its shape, what each error says and carries, and that it survives copying and pickling."""
+"""Tests of the exception classes: hierarchy, messages, attributes, copying and pickling."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ API = {
     "hint": "; slow down",
 }
 
-#: One of each, with every attribute set.
+#: One instance of each class, with every attribute set.
 ERRORS: dict[type[AceTasksError], AceTasksError] = {
     AceTasksError: AceTasksError("anything"),
     TaskFailedError: TaskFailedError(FAILED),
@@ -59,7 +59,7 @@ ERRORS: dict[type[AceTasksError], AceTasksError] = {
     ClientClosedError: ClientClosedError("the client is closed"),
     UnknownProviderError: UnknownProviderError("lumma", suggestion="luma"),
     **{
-        kind: kind("too fast", **API)  # type: ignore[arg-type]  # each takes the same
+        kind: kind("too fast", **API)  # type: ignore[arg-type]  # all have the same arguments
         for kind in (
             *(APIError, AuthenticationError, PermissionDeniedError, BadRequestError, RateLimitError, ServiceError),
         )
@@ -69,28 +69,28 @@ EACH = pytest.mark.parametrize("error", ERRORS.values(), ids=lambda error: type(
 
 
 def descendants(kind: type) -> set[type]:
-    """List a class's subclasses, and theirs."""
+    """Return a class and all its direct and indirect subclasses."""
     return {kind}.union(*map(descendants, kind.__subclasses__()))
 
 
 # ----------------------------------------------------------------------------------------------------------- shape
 
 
-def test_every_error_of_the_library_is_looked_at_here() -> None:
-    """A new error that is not added above would not be tested for anything."""
+def test_errors_above_include_every_class() -> None:
+    """A class missing from ERRORS would not be tested."""
     assert {kind for kind in descendants(AceTasksError) if kind.__module__.startswith("acetasks.")} == set(ERRORS)
 
 
 @pytest.mark.parametrize("kind", ERRORS)
 def test_every_error_is_public(kind: type[AceTasksError]) -> None:
-    """Whatever can be raised can be caught by a name from `acetasks` itself, and says when it is raised."""
+    """Every class is exported from `acetasks`, and its docstring says when it is raised."""
     assert getattr(acetasks, kind.__name__) is kind
     assert kind.__name__ in acetasks.__all__
     assert kind is AceTasksError or (inspect.getdoc(kind) or "").startswith("Raised when ")
 
 
-def test_the_shape_of_the_tree() -> None:
-    """A caller who catches a base catches what is below it, and nothing else."""
+def test_base_classes() -> None:
+    """Every class derives from the documented base class."""
     bases = {kind: kind.__bases__ for kind in ERRORS}
 
     assert bases.pop(AceTasksError) == (Exception,)
@@ -100,22 +100,22 @@ def test_the_shape_of_the_tree() -> None:
     assert set(bases.values()) == {(AceTasksError,)}
 
 
-def test_a_wait_that_takes_too_long_is_a_timeout_like_any_other() -> None:
-    """Code that catches the builtin TimeoutError goes on working."""
+def test_task_timeout_is_a_timeout_error() -> None:
+    """`except TimeoutError` catches it."""
     with pytest.raises(TimeoutError):
         raise TaskTimeoutError((RUNNING,), 1.0)
 
 
 @EACH
-def test_only_what_may_pass_is_transient(error: AceTasksError) -> None:
-    """The same request, sent later, may succeed after trouble on the way or at the service; else it never does."""
+def test_only_rate_limit_service_and_transport_errors_are_transient(error: AceTasksError) -> None:
+    """Repeating the request cannot help after any other error."""
     expected = isinstance(error, RateLimitError | ServiceError | TransportError)
 
     assert error.transient is expected
 
 
-def test_an_unreadable_answer_is_transient_unless_it_was_whole() -> None:
-    """A body that was cut short may come whole the next time."""
+def test_protocol_error_is_transient_by_default() -> None:
+    """A truncated response may be complete at the next attempt."""
     assert ProtocolError("unreadable").transient is True
     assert ProtocolError("unreadable", transient=False).transient is False
 
@@ -123,29 +123,29 @@ def test_an_unreadable_answer_is_transient_unless_it_was_whole() -> None:
 # -------------------------------------------------------------------------------------------- copying and pickling
 
 
-def everything(error: AceTasksError) -> tuple[object, ...]:
-    """List what an error consists of."""
+def parts_of(error: AceTasksError) -> tuple[object, ...]:
+    """Return all parts of an error."""
     return type(error), str(error), error.args, vars(error)
 
 
 @EACH
-def test_an_error_survives_copying(error: AceTasksError) -> None:
-    """Each of many waiters is given an error of its own: the same class, message and attributes."""
+def test_copies_have_the_same_parts(error: AceTasksError) -> None:
+    """A copy has the same class, message and attributes."""
     for copied in (copy.copy(error), copy.deepcopy(error)):
         assert copied is not error
-        assert everything(copied) == everything(error)
+        assert parts_of(copied) == parts_of(error)
 
 
 @EACH
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_an_error_survives_pickling(error: AceTasksError, protocol: int) -> None:
-    """Errors cross process pools, whole, with every protocol."""
-    assert everything(pickle.loads(pickle.dumps(error, protocol))) == everything(error)
+def test_pickled_errors_have_the_same_parts(error: AceTasksError, protocol: int) -> None:
+    """Every pickle protocol keeps the class, message and attributes."""
+    assert parts_of(pickle.loads(pickle.dumps(error, protocol))) == parts_of(error)
 
 
 @EACH
-def test_an_error_keeps_notes_through_a_copy(error: AceTasksError) -> None:
-    """What a caller added is part of it, and what is added to a copy is not."""
+def test_copies_keep_notes(error: AceTasksError) -> None:
+    """A copy has the notes of the original; notes added to the copy do not change the original."""
     noted = copy.copy(error)
     noted.add_note("while testing")
 
@@ -154,29 +154,29 @@ def test_an_error_keeps_notes_through_a_copy(error: AceTasksError) -> None:
     assert not hasattr(error, "__notes__")
 
 
-def test_a_fresh_copy_keeps_its_cause_and_not_its_traceback() -> None:
-    """Each raise adds to an error's traceback: a thousand waiters of one error would make it endless."""
+def test_fresh_copy_keeps_the_cause_and_drops_the_traceback() -> None:
+    """The traceback would grow with each waiter that the error is raised to."""
     cause = OSError("reset")
     with pytest.raises(TransportError) as caught:
         raise TransportError("lost") from cause
     copied = fresh_copy(caught.value)
 
-    assert everything(copied) == everything(caught.value)
+    assert parts_of(copied) == parts_of(caught.value)
     assert copied.__cause__ is cause
     assert caught.value.__traceback__ is not None
     assert copied.__traceback__ is None
 
 
-def test_an_error_of_ones_own_below_the_tree_survives_too() -> None:
-    """A subclass with arguments of its own is rebuilt from its attributes, not by calling it."""
+def test_user_defined_subclasses_can_be_copied_and_pickled() -> None:
+    """A subclass is rebuilt from its attributes, without a call of its `__init__`."""
     copied = copy.copy(DerivedError("luma", 5))
 
     assert (type(copied), str(copied), copied.count) == (DerivedError, "luma has 5", 5)
-    assert everything(pickle.loads(pickle.dumps(DerivedError("luma", 5)))) == everything(copied)
+    assert parts_of(pickle.loads(pickle.dumps(DerivedError("luma", 5)))) == parts_of(copied)
 
 
 class DerivedError(AceTasksError):
-    """An error of a user's own."""
+    """An error class of a user."""
 
     def __init__(self, provider: str, count: int) -> None:
         super().__init__(f"{provider} has {count}")
@@ -186,8 +186,8 @@ class DerivedError(AceTasksError):
 # -------------------------------------------------------------------------------------------- messages and attributes
 
 
-def test_a_failed_task_says_why() -> None:
-    """The message has the provider, the id and the service's own words; the task is there for the rest."""
+def test_task_failed_message() -> None:
+    """The message has the provider, the id, and the service's code and message."""
     error = TaskFailedError(FAILED)
 
     assert str(error) == "luma task a-task failed: nsfw: refused"
@@ -197,56 +197,56 @@ def test_a_failed_task_says_why() -> None:
 
 
 def with_error(error: TaskError | None) -> Task:
-    """Make a failed task of luma's."""
+    """Return a failed luma task."""
     return Task(provider="luma", id="a-task", state=TaskState.FAILED, error=error)
 
 
-def test_a_missing_task_says_what_to_check() -> None:
-    """The likely reasons are a wrong id, another provider's, or another token's."""
+def test_task_not_found_message() -> None:
+    """The message names the likely causes: a wrong id, provider or token."""
     error = TaskNotFoundError(MISSING)
 
-    assert str(error).startswith("flux knows no task 'c-task': check the id")
+    assert str(error).startswith("flux task 'c-task' not found: check the id, the provider")
     assert error.task is MISSING
 
 
-def test_a_timeout_says_what_was_seen_last() -> None:
-    """The remote task goes on: the message says so, and the error has all that the wait has seen."""
+def test_task_timeout_message() -> None:
+    """The message has the last state, and says that the remote task continues; the attributes have all tasks."""
     error = TaskTimeoutError((FAILED, RUNNING), 1.5)
 
-    assert str(error).startswith("veo task b-task was still running after 1.5 s; the remote task goes on")
+    assert str(error).startswith("veo task b-task was still running after 1.5 s; the remote task continues")
     assert (error.task, error.tasks, error.timeout) == (RUNNING, (FAILED, RUNNING), 1.5)
     assert "(and 2 more) was still running" in str(TaskTimeoutError((RUNNING, RUNNING, FAILED, RUNNING), 600))
     assert TaskTimeoutError((FAILED, MISSING), 1).task is FAILED
 
 
-def test_a_timeout_says_why_nothing_better_is_known() -> None:
-    """Where the last look failed, that is in the message, and its error is the cause; else there is none."""
+def test_task_timeout_after_a_failed_poll_has_its_error() -> None:
+    """The error of a failed last poll is in the message and is the cause."""
     fault = ServiceError("busy", status=500)
     error = TaskTimeoutError((RUNNING,), 600.0, fault)
 
     assert str(error) == (
-        "veo task b-task was still running after 600 s (the last look failed: HTTP 500: busy);"
-        " the remote task goes on and can be waited for again"
+        "veo task b-task was still running after 600 s (the last poll failed: HTTP 500: busy);"
+        " the remote task continues and can be awaited again"
     )
     assert error.__cause__ is fault
     assert TaskTimeoutError((RUNNING,), 600.0).__cause__ is None
     assert "failed" not in str(TaskTimeoutError((RUNNING,), 600.0))
 
 
-def test_a_timeout_keeps_its_cause_in_a_fresh_copy_only() -> None:
-    """As with every exception, `copy` and `pickle` leave the cause behind; what it says is in the message."""
+def test_only_a_fresh_copy_keeps_the_cause_of_a_timeout() -> None:
+    """`copy` and `pickle` drop the cause, as for every exception; the message keeps its text."""
     error = TaskTimeoutError((RUNNING, FAILED), 600.0, ServiceError("busy", status=500))
     assert fresh_copy(error).__cause__ is error.__cause__
 
     for copied in (copy.copy(error), pickle.loads(pickle.dumps(error))):
-        assert everything(copied) == everything(error)
+        assert parts_of(copied) == parts_of(error)
         assert (copied.task, copied.tasks, copied.timeout) == (RUNNING, (RUNNING, FAILED), 600.0)
         assert copied.__cause__ is None
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ERRORS if kind is not TaskTimeoutError])
-def test_an_error_may_have_the_tasks_of_a_wait(kind: type[AceTasksError]) -> None:
-    """Where it ended a wait for several tasks it has all of them, through copies too; else none."""
+def test_tasks_attribute_survives_copies(kind: type[AceTasksError]) -> None:
+    """`tasks` is empty unless set, and copies keep it."""
     error = fresh_copy(ERRORS[kind])
     assert error.tasks == ()
     error.tasks = (FAILED, RUNNING)
@@ -260,8 +260,8 @@ def test_an_error_may_have_the_tasks_of_a_wait(kind: type[AceTasksError]) -> Non
     ("status", "expected"),
     [(None, False), (200, False), (300, True), (301, True), (399, True), (400, False), (413, False)],
 )
-def test_a_redirect_is_known_by_its_status(status: int | None, *, expected: bool) -> None:
-    """It concerns the base URL and no task, unlike other bad requests."""
+def test_is_redirect_for_status_3xx(status: int | None, *, expected: bool) -> None:
+    """A redirect is an error of the base URL, not of a task."""
     assert BadRequestError("elsewhere", status=status).is_redirect is expected
 
 
@@ -279,54 +279,55 @@ def test_a_redirect_is_known_by_its_status(status: int | None, *, expected: bool
     ],
     ids=str,
 )
-def test_an_answered_error_says_what_the_service_said(options: dict[str, object], expected: str) -> None:
-    """The provider, status, code, message, the id to quote to the support, and what to do."""
-    assert str(APIError("too fast", **options)) == expected  # type: ignore[arg-type]  # some of its arguments
+def test_api_error_message(options: dict[str, object], expected: str) -> None:
+    """The message has the provider, status, code, service message, trace id and hint that are set."""
+    assert str(APIError("too fast", **options)) == expected  # type: ignore[arg-type]  # keyword arguments of APIError
 
 
-def test_an_answered_error_carries_each_part() -> None:
-    """A caller decides by the parts, not by the message."""
-    error = RateLimitError("too fast", **API)  # type: ignore[arg-type]  # all of its arguments
+def test_api_error_attributes() -> None:
+    """Every part of the message is an attribute too; attributes that are not set are None."""
+    error = RateLimitError("too fast", **API)  # type: ignore[arg-type]  # keyword arguments of APIError
 
     assert (error.message, error.status, error.code) == ("too fast", 429, "too_many")
     assert (error.trace_id, error.retry_after, error.provider) == ("t-1", 2.5, "veo")
     assert {value for name, value in vars(APIError("m")).items() if name != "message"} == {None}
 
 
-def test_an_unreadable_answer_shows_its_beginning() -> None:
-    """The first characters tell a login page from half a JSON."""
+def test_protocol_error_shows_an_excerpt() -> None:
+    """The excerpt of the response is in the message and an attribute."""
     error = ProtocolError("unreadable", excerpt="<html>")
 
     assert (str(error), error.excerpt) == ("unreadable: '<html>'", "<html>")
     assert (str(ProtocolError("unreadable")), ProtocolError("unreadable").excerpt) == ("unreadable", "")
 
 
-def test_an_uncertain_submission_says_that_it_may_be_paid_for() -> None:
-    """It was not sent again: what to look for, and what was sent, is in the error."""
+def test_submission_uncertain_message_and_attributes() -> None:
+    """The message says what to check before another submission; the attributes have the request."""
     error = ERRORS[SubmissionUncertainError]
 
-    assert "a submission to /suno/audios may or may not have been accepted (reset)" in str(error)
-    assert "it was not sent again" in str(error)
+    assert str(error).startswith("suno: the submission to /suno/audios may or may not have been accepted (reset);")
+    assert "it was not retried" in str(error)
+    assert str(error).endswith("check the provider's task history before submitting again")
     assert (vars(error)["provider"], vars(error)["path"]) == ("suno", "/suno/audios")
     assert (vars(error)["payload"], vars(error)["sent_at"]) == (b'{"prompt":"x"}', 12.5)
 
 
-def test_an_unknown_provider_is_named_with_its_likely_meaning() -> None:
-    """The message says what was given, what may have been meant, and where the known ones are listed."""
+def test_unknown_provider_message() -> None:
+    """The message has the name, a suggestion, and where the known names are listed."""
     error = UnknownProviderError("lumma", suggestion="luma")
 
-    assert str(error).startswith("unknown provider 'lumma'; did you mean 'luma'? (`acetasks providers` lists them")
+    assert str(error).startswith("unknown provider 'lumma'; did you mean 'luma'? (`acetasks providers` lists the known")
     assert (error.provider, error.suggestion) == ("lumma", "luma")
     assert "did you mean" not in str(UnknownProviderError(None))
 
 
-def test_a_lost_request_says_whether_it_may_have_arrived() -> None:
-    """A submission is sent again only if it surely did not."""
+def test_transport_error_reached_is_true_by_default() -> None:
+    """A submission is retried only if `reached` is false."""
     assert TransportError("reset").reached is True
     assert TransportError("refused", reached=False).reached is False
 
 
-# ------------------------------------------------------------------------------------------------- foreign texts
+# ------------------------------------------------------------------------------------------------- text from services
 
 LONG = "x" * 100_000
 
@@ -343,12 +344,12 @@ LONG = "x" * 100_000
     ],
     ids=["task's message", "task's code", "API message", "API code", "trace id", "excerpt"],
 )
-def test_no_more_than_so_much_of_a_foreign_text_is_repeated(error: AceTasksError) -> None:
-    """A service that answers with a whole page must not flood the logs of a thousand waiters."""
+def test_messages_are_cut_at_256_characters_of_text_from_the_service(error: AceTasksError) -> None:
+    """A response of any length cannot flood the log."""
     assert str(error).count("x") <= ECHO_LIMIT == 256
 
 
-def test_what_is_kept_of_an_answer_is_cut_too() -> None:
-    """Attributes go into logs as well."""
+def test_attributes_are_cut_at_256_characters_of_text_from_the_service() -> None:
+    """Attributes are logged too."""
     assert len(APIError(LONG).message) == 256
     assert len(ProtocolError("unreadable", excerpt=LONG).excerpt) == 256

@@ -1,4 +1,4 @@
-"""Observers are told of everything and disturb nothing; the log gets only what is news."""
+"""Tests of the events, the observers and the log."""
 
 from __future__ import annotations
 
@@ -31,62 +31,62 @@ SENT = RequestSent(time=1.0, provider="luma", ids=3)
 
 
 def task(provider: str = "luma", task_id: str = "t-1", state: TaskState = TaskState.RUNNING) -> Task:
-    """Make a task."""
+    """Return a task."""
     return Task(provider=provider, id=task_id, state=state)
 
 
 def failed(time: float, provider: str = "luma", reason: str = "HTTP 500: busy") -> RequestFailed:
-    """Make the event of a request that failed."""
+    """Return the event of a failed request."""
     return RequestFailed(time=time, provider=provider, ids=3, error=TransportError(reason))
 
 
 def answered(time: float, provider: str = "luma") -> RequestAnswered:
-    """Make the event of a request that was answered."""
+    """Return the event of a successful request."""
     return RequestAnswered(time=time, provider=provider, ids=3, status=200, seconds=0.2)
 
 
 def began(time: float, provider: str = "luma", reason: str = "HTTP 500: busy") -> OutageBegan:
-    """Make the event of an outage that begins."""
+    """Return the event of the start of an outage."""
     return OutageBegan(time=time, provider=provider, error=TransportError(reason))
 
 
 def ended(time: float, provider: str = "luma", seconds: float = 12.5) -> OutageEnded:
-    """Make the event of an outage that has ended."""
+    """Return the event of the end of an outage."""
     return OutageEnded(time=time, provider=provider, seconds=seconds)
 
 
 def changed(word: str | None, provider: str = "luma", task_id: str = "t-1") -> TaskChanged:
-    """Make the event of a task that has changed."""
+    """Return the event of a changed task."""
     return TaskChanged(time=1.0, provider=provider, task=task(provider, task_id), unknown_word=word)
 
 
 class Recorder:
-    """Keeps what it is told."""
+    """Observer that records all events."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
 
     def on_event(self, event: Event) -> None:
-        """Keep an event."""
+        """Record the event."""
         self.events.append(event)
 
 
 class Broken:
-    """Fails at every event."""
+    """Observer that raises at every event."""
 
     def __repr__(self) -> str:
         return "<a broken observer>"
 
     def on_event(self, event: Event) -> None:
-        """Fail."""
+        """Raise."""
         raise LookupError(f"cannot take {type(event).__name__}")
 
 
 class TestObservers:
-    """`Observers`: each event to each observer, in turn."""
+    """`Observers` passes each event to each observer."""
 
-    def test_tells_every_observer_in_order(self) -> None:
-        """All observers are told each event, the same object, in the order in which they were given."""
+    def test_calls_every_observer_in_order(self) -> None:
+        """Each event is passed, as the same object, to the observers in the order given."""
         order: list[tuple[str, Event]] = []
 
         class Named(Recorder):
@@ -109,8 +109,8 @@ class TestObservers:
         ]
         assert order[0][1] is order[1][1] is SENT
 
-    def test_a_failing_observer_keeps_nothing_from_the_others(self, caplog: pytest.LogCaptureFixture) -> None:
-        """One that fails is logged with its traceback at each event, and those before and after it are told."""
+    def test_exception_in_an_observer_does_not_affect_the_others(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Each exception is logged with its traceback; the observers before and after get every event."""
         before, after = Recorder(), Recorder()
         emit = Observers([before, Broken(), after])
 
@@ -123,8 +123,8 @@ class TestObservers:
         assert "LookupError: cannot take RequestSent" in caplog.text
 
     @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
-    def test_an_interruption_is_not_swallowed(self, interruption: type[BaseException]) -> None:
-        """What is meant to end the program ends it."""
+    def test_keyboard_interrupt_and_system_exit_propagate(self, interruption: type[BaseException]) -> None:
+        """Exceptions that end the program are not caught."""
 
         class Interrupting:
             def on_event(self, event: Event) -> None:
@@ -134,25 +134,36 @@ class TestObservers:
         with pytest.raises(interruption):
             Observers([Interrupting()])(SENT)
 
-    def test_no_observers_are_no_trouble(self, caplog: pytest.LogCaptureFixture) -> None:
-        """Without observers an event goes nowhere."""
+    def test_works_without_observers(self, caplog: pytest.LogCaptureFixture) -> None:
+        """An event without observers is discarded."""
         Observers([])(SENT)
 
         assert not caplog.records
 
+    @pytest.mark.parametrize("kind", [RequestFailed, OutageBegan, OutageEnded, RateCut, RateRestored])
+    def test_wants_logged_events_without_observers(self, kind: type[Event]) -> None:
+        """The log uses all events of these types."""
+        assert Observers().wants(kind)
+
+    @pytest.mark.parametrize("kind", [RequestSent, RequestAnswered, TaskChanged, TaskSettled])
+    def test_wants_frequent_events_only_with_an_observer(self, kind: type[Event]) -> None:
+        """Without a user's observer, frequent events need not be built."""
+        assert not Observers().wants(kind)
+        assert Observers([Recorder()]).wants(kind)
+
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """The log, from its lowest level on."""
+    """The log at level DEBUG."""
     caplog.set_level(logging.DEBUG)
     return caplog
 
 
 class TestLoggingObserver:
-    """`LoggingObserver`: trouble once when it begins and once when it ends."""
+    """`LoggingObserver` logs notable events only."""
 
-    def test_logs_the_beginning_and_the_end_of_an_outage(self, log: pytest.LogCaptureFixture) -> None:
-        """An outage is one warning with its reason, and its end one line that says how long it lasted."""
+    def test_logs_start_and_end_of_an_outage(self, log: pytest.LogCaptureFixture) -> None:
+        """The start is a warning with the error, the end an INFO line with the duration."""
         observer = LoggingObserver()
         for event in (answered(5.0), began(10.0), ended(22.5), answered(30.0)):
             observer.on_event(event)
@@ -161,52 +172,52 @@ class TestLoggingObserver:
             (
                 "acetasks",
                 logging.WARNING,
-                "luma: requests keep failing, so it is only probed until it answers: HTTP 500: busy",
+                "luma: requests keep failing; sending one probe at a time until one succeeds: HTTP 500: busy",
             ),
-            ("acetasks", logging.INFO, "luma: requests succeed again, after 12.5 s"),
+            ("acetasks", logging.INFO, "luma: requests succeed again after 12.5 s"),
         ]
 
     def test_logs_every_outage_of_every_provider(self, log: pytest.LogCaptureFixture) -> None:
-        """Each is news, whatever was logged before."""
+        """Outages of other providers, and later outages, are logged too."""
         observer = LoggingObserver()
         for event in (began(1.0), began(1.5, "flux", "reset"), ended(3.5, "flux", 2.0), began(5.0, "flux", "refused")):
             observer.on_event(event)
 
-        text = "{}: requests keep failing, so it is only probed until it answers: {}"
+        text = "{}: requests keep failing; sending one probe at a time until one succeeds: {}"
         assert log.messages == [
             text.format("luma", "HTTP 500: busy"),
             text.format("flux", "reset"),
-            "flux: requests succeed again, after 2.0 s",
+            "flux: requests succeed again after 2.0 s",
             text.format("flux", "refused"),
         ]
 
-    def test_logs_a_cut_of_the_rate_and_the_recovery(self, log: pytest.LogCaptureFixture) -> None:
-        """What is sent from now on is told with the service's own words, and that it is as before, too."""
+    def test_logs_rate_cut_and_recovery(self, log: pytest.LogCaptureFixture) -> None:
+        """The cut is a warning with the new rate and the error, the recovery an INFO line."""
         observer = LoggingObserver()
         error = RateLimitError("slow down", status=429)
         observer.on_event(RateCut(time=1.0, provider="luma", rate=3.14159, error=error))
         observer.on_event(RateRestored(time=60.0, provider="flux", rate=60.25))
 
         assert [(record.levelno, record.getMessage()) for record in log.records] == [
-            (logging.WARNING, "luma: too many requests; at most 3.14 a second are sent now: HTTP 429: slow down"),
-            (logging.INFO, "flux: up to 60.2 requests a second are sent again"),
+            (logging.WARNING, "luma: rate limited; cut to 3.14 requests/s: HTTP 429: slow down"),
+            (logging.INFO, "flux: rate restored to 60.2 requests/s"),
         ]
 
-    def test_single_failures_are_for_debugging(self, log: pytest.LogCaptureFixture) -> None:
-        """Requests that are sent again are no trouble yet, however many fail; answers are not logged at all."""
+    def test_logs_single_transient_failures_at_debug(self, log: pytest.LogCaptureFixture) -> None:
+        """Every transient failure is a DEBUG line; successful requests are not logged."""
         observer = LoggingObserver()
         for event in (failed(1.0), answered(2.0), failed(3.0, "flux", "reset"), failed(4.0)):
             observer.on_event(event)
 
         assert {record.levelno for record in log.records} == {logging.DEBUG}
         assert log.messages == [
-            "luma: a request failed: HTTP 500: busy",
-            "flux: a request failed: reset",
-            "luma: a request failed: HTTP 500: busy",
+            "luma: request failed: HTTP 500: busy",
+            "flux: request failed: reset",
+            "luma: request failed: HTTP 500: busy",
         ]
 
-    def test_logs_an_undocumented_word_once_for_each_provider(self, log: pytest.LogCaptureFixture) -> None:
-        """A word is logged with the first task that has it, and not again for that provider."""
+    def test_logs_undocumented_state_once_per_provider(self, log: pytest.LogCaptureFixture) -> None:
+        """Only the first task of a provider with the state is logged."""
         observer = LoggingObserver()
         for event in (
             changed("warming_up"),
@@ -217,7 +228,7 @@ class TestLoggingObserver:
         ):
             observer.on_event(event)
 
-        text = "{}: task {} is in a state that is not documented, '{}'; it is waited for as unfinished"
+        text = "{}: task {} has the undocumented state '{}'; treating it as unfinished"
         assert {record.levelno for record in log.records} == {logging.WARNING}
         assert log.messages == [
             text.format("luma", "t-1", "warming_up"),
@@ -238,19 +249,19 @@ class TestLoggingObserver:
         ids=lambda event: type(event).__name__,
     )
     def test_logs_nothing_else(self, log: pytest.LogCaptureFixture, event: Event) -> None:
-        """What goes as it should is not logged, and neither is what is final: whoever waits for it is told."""
+        """Normal events are not logged, nor are final errors, which are raised to their callers."""
         LoggingObserver().on_event(event)
 
         assert not log.records
 
-    def test_writes_to_the_logger_it_is_given(self, log: pytest.LogCaptureFixture) -> None:
-        """A logger of the user's own takes the place of the library's."""
+    def test_uses_the_given_logger(self, log: pytest.LogCaptureFixture) -> None:
+        """A user's logger replaces the default one."""
         LoggingObserver(logging.getLogger("mine")).on_event(began(1.0))
 
         assert [record.name for record in log.records] == ["mine"]
 
-    def test_a_word_with_a_percent_sign_is_logged_as_it_is(self, log: pytest.LogCaptureFixture) -> None:
-        """Foreign texts are arguments of the log, never its format."""
+    def test_percent_signs_in_service_text_are_logged_verbatim(self, log: pytest.LogCaptureFixture) -> None:
+        """Text from a service is never a format string."""
         observer = LoggingObserver()
         observer.on_event(changed("100%s"))
         error = ServiceError("%d of %s", status=500)
@@ -261,7 +272,7 @@ class TestLoggingObserver:
         assert [message.endswith(": HTTP 500: %d of %s") for message in log.messages[1:]] == [True, True]
 
 
-def test_events_are_frozen() -> None:
-    """An observer cannot change what the next one is told."""
+def test_events_are_immutable() -> None:
+    """An observer cannot change an event for the next observer."""
     with pytest.raises(AttributeError):
         SENT.ids = 4

@@ -1,9 +1,8 @@
-"""What users hold: a task and what it decodes on demand, its states, and the policies with their limits."""
+"""Tests of tasks, their states and artifacts, and of decoding a task's record."""
 
 from __future__ import annotations
 
 import pickle
-from typing import Any
 
 import msgspec
 import pytest
@@ -11,9 +10,7 @@ import pytest
 from acetasks import (
     Artifact,
     ArtifactKind,
-    PollPolicy,
     ProtocolError,
-    RetryPolicy,
     Task,
     TaskError,
     TaskState,
@@ -42,14 +39,14 @@ TASK = normalize("luma", RECORD)
         (TaskState.NOT_FOUND, "not_found", True),
     ],
 )
-def test_each_state_has_its_word_and_is_the_last_or_not(state: TaskState, value: str, *, is_terminal: bool) -> None:
-    """Asking again tells nothing new of any task but a pending or a running one."""
+def test_state_has_a_value_and_is_terminal_or_not(state: TaskState, value: str, *, is_terminal: bool) -> None:
+    """Only pending and running tasks are not terminal."""
     assert (state.value, str(state), state == value) == (value, value, True)
     assert state.is_terminal is is_terminal
 
 
-def test_there_are_no_other_states() -> None:
-    """The list above leaves none out."""
+def test_there_are_six_states() -> None:
+    """The parameters above include every state."""
     assert len(TaskState) == 6
 
 
@@ -62,19 +59,17 @@ def test_there_are_no_other_states() -> None:
         (TASK, "state"),
         (TASK.artifacts[0], "url"),
         (TaskError(message="m"), "message"),
-        (PollPolicy(), "jitter"),
-        (RetryPolicy(), "base"),
     ],
     ids=lambda it: it if isinstance(it, str) else type(it).__name__,
 )
-def test_what_users_hold_cannot_be_changed(thing: object, field: str) -> None:
-    """One task is given to every waiter of its id, and one policy to many clients."""
+def test_tasks_artifacts_and_errors_are_immutable(thing: object, field: str) -> None:
+    """All waiters of an id share one task object."""
     with pytest.raises(AttributeError):
         setattr(thing, field, "changed")
 
 
-def test_a_task_has_defaults_for_all_that_a_record_may_lack() -> None:
-    """Only who is asked, for what and how it stands is always known."""
+def test_task_fields_that_a_record_may_lack_have_defaults() -> None:
+    """Only the provider, the id and the state are required."""
     task = Task(provider="luma", id="a", state=TaskState.PENDING)
 
     assert (task.artifacts, task.error, task.progress, task.trace_id, task.raw) == ((), None, None, None, b"{}")
@@ -82,8 +77,8 @@ def test_a_task_has_defaults_for_all_that_a_record_may_lack() -> None:
     assert (task.request, task.response) == (None, None)
 
 
-def test_tasks_are_values() -> None:
-    """Two looks that saw the same are equal, can stand in a set, and go through a pickle."""
+def test_equal_tasks_compare_hash_and_pickle_equal() -> None:
+    """Two tasks read from the same record are equal, have one hash, and survive pickling."""
     again = normalize("luma", RECORD)
 
     assert again == TASK
@@ -92,23 +87,23 @@ def test_tasks_are_values() -> None:
     assert normalize("veo", RECORD) != TASK
 
 
-def test_a_task_is_written_as_json() -> None:
-    """States and kinds are words, and what is absent of an artifact is left out."""
+def test_task_encodes_to_json() -> None:
+    """States and kinds are encoded as strings, and unset fields of an artifact are omitted."""
     written = msgspec.json.decode(msgspec.json.encode(TASK))
 
     assert (written["state"], written["provider"], written["id"]) == ("succeeded", "luma", "a-task")
     assert written["artifacts"] == [{"url": "https://cdn.example.com/a.mp4", "kind": "video"}]
 
 
-def test_an_artifact_is_a_main_file_unless_it_says_otherwise() -> None:
-    """What a provider without a row makes is at least a file."""
+def test_artifact_defaults_to_a_main_file() -> None:
+    """Artifacts of an unknown provider have no better kind."""
     artifact = Artifact(url="u")
 
     assert (artifact.kind, artifact.role, artifact.width, artifact.height) == (ArtifactKind.FILE, "main", None, None)
 
 
-def test_the_request_and_the_response_are_decoded_on_demand() -> None:
-    """They are the record's own, and each look at them is a new object: changing one changes nothing else."""
+def test_request_and_response_are_decoded_at_each_access() -> None:
+    """Each access returns a new object, so changing one does not affect the task."""
     assert TASK.request == RECORD["request"]
     assert TASK.response == RECORD["response"]
 
@@ -119,15 +114,15 @@ def test_the_request_and_the_response_are_decoded_on_demand() -> None:
 
 
 @pytest.mark.parametrize("record", [{"id": "a"}, {"id": "a", "request": None, "response": None}])
-def test_a_request_or_response_that_is_not_there_is_none(record: dict[str, object]) -> None:
-    """An absent one and a null one are the same to a caller."""
+def test_missing_request_and_response_are_none(record: dict[str, object]) -> None:
+    """An absent section and a null section both decode to None."""
     task = normalize("luma", record)
 
     assert (task.request, task.response) == (None, None)
 
 
-def test_a_flat_record_is_its_own_response() -> None:
-    """Callbacks and digital-human's answers have no `response` of their own."""
+def test_flat_record_is_its_own_response() -> None:
+    """Callbacks and the records of digital-human have no `response` field."""
     record = {"task_id": "a", "state": "completed", "video_url": "u", "request": {"prompt": "p"}}
     task = normalize("luma", record)
 
@@ -138,28 +133,28 @@ def test_a_flat_record_is_its_own_response() -> None:
 
 @pytest.mark.parametrize("section", ["request", "response"])
 @pytest.mark.parametrize("value", ["text", ["a"], 5, True])
-def test_a_section_that_is_no_object_is_a_protocol_error(section: str, value: object) -> None:
-    """It is told of when it is asked for, with the task that it belongs to."""
+def test_section_that_is_not_an_object_raises_on_access(section: str, value: object) -> None:
+    """The error names the section and the task."""
     task = normalize("luma", {"id": "a-task", section: value})
 
-    with pytest.raises(ProtocolError, match="luma task a-task"):
+    with pytest.raises(ProtocolError, match=f"the {section} of luma task a-task does not fit"):
         getattr(task, section)
 
 
-@pytest.mark.parametrize("look", ["request", "response"])
+@pytest.mark.parametrize("section", ["request", "response"])
 @pytest.mark.parametrize("raw", [b"", b"no JSON", b"[]", b'{"request": {"a"', b"\xff"])
-def test_a_stored_record_that_was_spoilt_is_a_protocol_error(look: str, raw: bytes) -> None:
-    """Tasks are stored and built anew: a record that was cut short raises the one error that is documented."""
+def test_corrupt_stored_record_raises_protocol_error(section: str, raw: bytes) -> None:
+    """A stored task whose record was truncated raises only the documented error."""
     task = Task(provider="luma", id="a-task", state=TaskState.SUCCEEDED, raw=raw)
 
     with pytest.raises(ProtocolError):
-        getattr(task, look)
+        getattr(task, section)
     with pytest.raises(ProtocolError):
         task.decode(dict[str, object])
 
 
-def test_decoding_gives_any_type() -> None:
-    """The type is the caller's: a dict, a Struct, or one part of the response."""
+def test_decode_returns_the_requested_type() -> None:
+    """The type may be a dict or a Struct with some of the response's fields."""
 
     class Mine(msgspec.Struct):
         video_url: str
@@ -168,17 +163,19 @@ def test_decoding_gives_any_type() -> None:
     assert TASK.decode(dict[str, str]) == RECORD["response"]
 
 
-def test_a_misfit_names_the_task_the_type_and_the_place() -> None:
-    """The error is enough to mend the type by."""
-    with pytest.raises(ProtocolError, match=r"luma task a-task does not fit dict.*Expected `int`, got `str`") as caught:
+def test_decode_error_names_the_task_the_type_and_the_cause() -> None:
+    """The error says which value has an unexpected type."""
+    with pytest.raises(
+        ProtocolError, match=r"the response of luma task a-task does not fit dict.*Expected `int`, got `str`"
+    ) as caught:
         TASK.decode(dict[str, int])
 
     assert caught.value.excerpt.startswith('{"state":"completed"')
     assert isinstance(caught.value.__cause__, msgspec.ValidationError)
 
 
-def test_a_response_that_cannot_be_made_into_the_type_is_a_misfit_too() -> None:
-    """No list goes into a set, which is the response's fault; a type that nothing can be made into is the caller's."""
+def test_unhashable_data_and_unsupported_types_raise_different_errors() -> None:
+    """A list as a set's item is an error in the data; a type that msgspec does not support is the caller's error."""
     task = normalize("luma", {"id": "a-task", "response": {"state": "completed", "sizes": [[1, 2]]}})
 
     with pytest.raises(ProtocolError, match="luma task a-task does not fit"):
@@ -187,135 +184,9 @@ def test_a_response_that_cannot_be_made_into_the_type_is_a_misfit_too() -> None:
         task.decode(dict[str, "Unknown"])  # type: ignore[name-defined]  # noqa: F821  # the point of the test
 
 
-def test_a_task_without_a_response_cannot_be_decoded() -> None:
-    """The error says which task it is and how it stands; of an id that a service sent it repeats only so much."""
+def test_decode_without_a_response_raises() -> None:
+    """The error has the state and the id, the id cut to 256 characters."""
     task = normalize("luma", {"id": "x" * 1000, "response": None})
 
     with pytest.raises(ProtocolError, match=r"luma task x{256} has no response yet: it is pending"):
         task.decode(dict[str, object])
-
-
-# ------------------------------------------------------------------------------------------------------- policies
-
-#: These may be None.
-OPTIONAL = [(PollPolicy, "interval"), (PollPolicy, "max_rate")]
-POSITIVE = [*OPTIONAL, (PollPolicy, "start_rate"), (RetryPolicy, "timeout"), (RetryPolicy, "submit_timeout")]
-NOT_NEGATIVE = [
-    *((PollPolicy, name) for name in ("jitter", "linger", "missing_grace")),
-    *((RetryPolicy, name) for name in ("base", "cap")),
-]
-COUNTS = [
-    *((PollPolicy, name) for name in ("batch_size", "max_in_flight", "missing_polls", "unconfirmed_polls")),
-    (RetryPolicy, "attempts"),
-]
-Policy = type[PollPolicy | RetryPolicy]
-
-
-def test_the_limits_below_cover_every_number() -> None:
-    """A number of a policy that no limit is tested for would be a hole."""
-    fields = {(policy, field.name) for policy in (PollPolicy, RetryPolicy) for field in msgspec.structs.fields(policy)}
-
-    assert {*POSITIVE, *NOT_NEGATIVE, *COUNTS} == fields - {(PollPolicy, "schedule")}
-
-
-@pytest.mark.parametrize("schedule", ["fixed", "proportional", "learned"])
-def test_a_schedule_is_one_of_those_documented(schedule: str) -> None:
-    """Each is taken by its name."""
-    assert PollPolicy(schedule=schedule).schedule == schedule  # type: ignore[arg-type]  # it is one of them
-
-
-@pytest.mark.parametrize("schedule", ["Learned", "", "often", None, 7, ["fixed"]])
-def test_another_schedule_is_refused(schedule: Any) -> None:  # the point of the test
-    """The message says which there are, and shows the value."""
-    with pytest.raises(
-        ValueError, match=r"PollPolicy\.schedule must be one of fixed, proportional, learned, not "
-    ) as caught:
-        PollPolicy(schedule=schedule)
-
-    assert repr(schedule) in str(caught.value)
-
-
-@pytest.mark.parametrize(("policy", "name"), POSITIVE)
-@pytest.mark.parametrize("value", [0, 0.0, -1, -0.001])
-def test_a_time_or_rate_cannot_be_zero(policy: Policy, name: str, value: float) -> None:
-    """An interval of nothing would be a busy loop, a time-out of nothing no request, and so would a rate of none."""
-    with pytest.raises(ValueError, match=rf"{policy.__name__}\.{name} must be more than 0, not {value!r}"):
-        policy(**{name: value})
-
-
-@pytest.mark.parametrize(("policy", "name"), NOT_NEGATIVE)
-def test_a_time_or_share_cannot_be_negative(policy: Policy, name: str) -> None:
-    """Zero turns it off; less than that means nothing."""
-    with pytest.raises(ValueError, match=rf"{policy.__name__}\.{name} must be at least 0, not -0\.5"):
-        policy(**{name: -0.5})
-
-    assert getattr(policy(**{name: 0}), name) == 0
-
-
-@pytest.mark.parametrize(("policy", "name"), COUNTS)
-@pytest.mark.parametrize("value", [0, -1])
-def test_a_count_is_at_least_one(policy: Policy, name: str, value: int) -> None:
-    """With none at a time nothing would ever be asked."""
-    with pytest.raises(ValueError, match=rf"{policy.__name__}\.{name} must be at least 1, not {value}"):
-        policy(**{name: value})
-
-    assert getattr(policy(**{name: 1}), name) == 1
-
-
-@pytest.mark.parametrize(("policy", "name"), COUNTS)
-@pytest.mark.parametrize("value", [1.5, 2.0])
-def test_a_count_is_a_whole_number(policy: Policy, name: str, value: float) -> None:
-    """A batch of 1.5 ids would fail much later, in the middle of polling."""
-    with pytest.raises((TypeError, ValueError), match=rf"{policy.__name__}\.{name} must be"):
-        policy(**{name: value})
-
-
-@pytest.mark.parametrize(("policy", "name"), [*POSITIVE, *NOT_NEGATIVE, *COUNTS])
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 10**400], ids=lambda it: str(it)[:5])
-def test_a_number_is_finite(policy: Policy, name: str, value: float) -> None:
-    """No clock reaches it, and NaN would slip through every comparison."""
-    with pytest.raises((TypeError, ValueError), match=rf"{policy.__name__}\.{name} must be"):
-        policy(**{name: value})
-
-
-@pytest.mark.parametrize(("policy", "name"), [*POSITIVE, *NOT_NEGATIVE, *COUNTS])
-@pytest.mark.parametrize("value", ["3", b"3", True, False, [3], None, {}], ids=repr)
-def test_what_is_no_number_is_refused(policy: Policy, name: str, value: Any) -> None:  # the point of the test
-    """A text from a configuration file is refused where it is given, with the number that it was meant for."""
-    if value is None and (policy, name) in OPTIONAL:
-        assert getattr(policy(**{name: value}), name) is None
-        return
-    with pytest.raises(TypeError, match=rf"{policy.__name__}\.{name} must be a .*number, not"):
-        policy(**{name: value})
-
-
-def test_the_policies_defaults_are_the_documented_ones() -> None:
-    """Fifty ids a batch is what the service recommends; the rest is chosen to ask few and full requests."""
-    assert msgspec.structs.asdict(PollPolicy()) == {
-        "interval": None,
-        "schedule": "learned",
-        "jitter": 0.2,
-        "batch_size": 50,
-        "linger": 0.05,
-        "max_in_flight": 8,
-        "start_rate": 60.0,
-        "max_rate": None,
-        "missing_polls": 3,
-        "missing_grace": 10.0,
-        "unconfirmed_polls": 5,
-    }
-    assert msgspec.structs.asdict(RetryPolicy()) == {
-        "attempts": 4,
-        "base": 1.0,
-        "cap": 16.0,
-        "timeout": 30.0,
-        "submit_timeout": 600.0,
-    }
-
-
-def test_a_policy_takes_names_only() -> None:
-    """A number without a name could be any of ten."""
-    with pytest.raises(TypeError):
-        PollPolicy(5.0)  # type: ignore[misc]  # the point of the test
-    with pytest.raises(TypeError):
-        RetryPolicy(retries=5)  # type: ignore[call-arg]  # likewise

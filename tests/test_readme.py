@@ -75,7 +75,7 @@ async def test_durations_sample_runs(server, tmp_path, monkeypatch):
     for runs in (1, 2):
         await values["keep"]()
         durations = acetasks.Durations.from_json((tmp_path / "durations.json").read_bytes())
-        assert durations.law("luma").evidence == runs
+        assert durations.hazard("luma").evidence == runs
 
 
 async def test_failed_video_sample_runs():

@@ -1,4 +1,4 @@
-"""The loose shape of a record: read in one pass, whatever its fields hold, and split without decoding."""
+"""Tests of record decoding: heads, sections and excerpts."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from hypothesis import strategies as st
 
 from acetasks import ProtocolError
 from acetasks._records import ItemHead, RecordHead, ResponseHead, excerpt, read_sections
-from acetasks.providers.heads import read_head
+from acetasks.providers import read_head
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9) | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=4,
 )
-#: Every field of a record, as it is spelt in JSON.
+#: Every key of a record.
 KEYS = [field.encode_name for field in msgspec.structs.fields(RecordHead)]
 RESPONSE_KEYS = [field.encode_name for field in msgspec.structs.fields(ResponseHead)]
 
 
 def head_of(record: object) -> RecordHead:
-    """Read the head of a record that stands in no wrapper."""
+    """Return the head of a record without a wrapper."""
     return read_head(msgspec.json.encode(record))[0]
 
 
-# ----------------------------------------------------------------------------------------------------------- heads
+# ------------------------------------------------------------------------------------------------------------ heads
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES), st.dictionaries(st.sampled_from(RESPONSE_KEYS), VALUES))
-def test_any_value_may_stand_in_any_field(record: dict[str, object], response: dict[str, object]) -> None:
-    """One odd field must never cost a record."""
+def test_any_field_accepts_any_value(record: dict[str, object], response: dict[str, object]) -> None:
+    """One unusual field does not make a record unreadable."""
     head, raw = read_head(json.dumps(record).encode())
     assert isinstance(head, RecordHead)
     assert json.loads(bytes(raw)) == (
@@ -44,12 +44,12 @@ def test_any_value_may_stand_in_any_field(record: dict[str, object], response: d
 
 
 def is_object(record: dict[str, object], key: str) -> bool:
-    """Tell whether an object stands at a key."""
+    """Return whether the value at a key is an object."""
     return isinstance(record.get(key), dict)
 
 
-def test_a_head_has_what_the_record_says() -> None:
-    """Fields that are not there are None, or unset where it matters that they are not."""
+def test_a_head_contains_the_fields_of_the_record() -> None:
+    """Missing fields are None, or unset if the difference matters."""
     head = head_of({"id": "a", "errorDetails": "d", "response": {"state": "s", "data": [{"status": 1}, 2, "x", [3]]}})
 
     assert (head.id, head.error_details, head.task_id, head.state) == ("a", "d", None, None)
@@ -60,8 +60,8 @@ def test_a_head_has_what_the_record_says() -> None:
     assert head.response.data[:3] == [ItemHead(status=1), 2, "x"]
 
 
-def test_data_may_be_one_object() -> None:
-    """Seedance and dreamina make one thing and send no list."""
+def test_data_can_be_one_object() -> None:
+    """Seedance and dreamina send one object instead of a list."""
     head = head_of({"response": {"data": {"status": "done", "state": None}}})
 
     assert isinstance(head.response, ResponseHead)
@@ -69,9 +69,9 @@ def test_data_may_be_one_object() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b'"a"', b"5", b'{"id"', b"{} {}", b'{"id": "\xff"}', b"<html>"])
-def test_what_is_no_object_is_a_protocol_error(body: bytes) -> None:
-    """The error shows the beginning of what came."""
-    with pytest.raises(ProtocolError, match="a task record cannot be read") as caught:
+def test_a_body_that_is_not_an_object_is_a_protocol_error(body: bytes) -> None:
+    """The error contains the beginning of the body."""
+    with pytest.raises(ProtocolError, match="a task record") as caught:
         read_head(body)
 
     assert caught.value.excerpt == body.decode("utf-8", "replace")
@@ -79,8 +79,8 @@ def test_what_is_no_object_is_a_protocol_error(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"id": "a"', b'{"id": "a", "resp', b"<html>", b"", b'{"id": "\xff'])
-def test_what_may_have_been_cut_short_is_transient(body: bytes) -> None:
-    """Half a body may come whole the next time."""
+def test_the_error_of_a_truncated_body_is_transient(body: bytes) -> None:
+    """The next response may be complete."""
     with pytest.raises(ProtocolError) as caught:
         read_head(body)
 
@@ -88,16 +88,16 @@ def test_what_may_have_been_cut_short_is_transient(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b'{"id": 1e999}', b'{"id": ' + b"[" * 9999 + b"]" * 9999 + b"}"])
-def test_what_came_whole_and_cannot_be_read_is_not_transient(body: bytes) -> None:
-    """Asking again would bring the same, for ever."""
+def test_the_error_of_a_complete_body_is_not_transient(body: bytes) -> None:
+    """The next response would be the same."""
     with pytest.raises(ProtocolError) as caught:
         read_head(body)
 
     assert caught.value.transient is False
 
 
-def test_a_wrapper_is_taken_off() -> None:
-    """Minimax wraps its record; the JSON of the record itself is given with the head."""
+def test_a_wrapper_is_removed() -> None:
+    """Minimax wraps its records; the JSON of the record itself is returned with the head."""
     head, raw = read_head(b'{"task": {"id": "a", "n": [1, 2]}}')
 
     assert head.id == "a"
@@ -106,12 +106,12 @@ def test_a_wrapper_is_taken_off() -> None:
 
 @pytest.mark.parametrize("task", ["text", None, 5, [{"id": "a"}]])
 def test_only_an_object_is_a_wrapped_record(task: object) -> None:
-    """A field that happens to have the name is left alone."""
+    """A `task` of any other type is an ordinary field."""
     assert head_of({"id": "b", "task": task}).id == "b"
 
 
-def test_a_task_beside_a_response_is_no_wrapper() -> None:
-    """A record with a response is whole."""
+def test_a_task_beside_a_response_is_not_a_wrapped_record() -> None:
+    """A record with a response is not a wrapper."""
     assert head_of({"id": "b", "task": {"id": "a"}, "response": None}).id == "b"
 
 
@@ -127,15 +127,15 @@ def test_a_task_beside_a_response_is_no_wrapper() -> None:
     ],
     ids=str,
 )
-def test_a_record_is_flat_if_it_has_a_responses_fields_and_no_response(
+def test_is_flat(
     record: dict[str, object],
     expected: bool,  # noqa: FBT001  # a parameter of the test
 ) -> None:
-    """A flat record is its own response, told by a response's fields or by the lack of a record's."""
+    """A flat record has no response, and has the fields of one or lacks those of a record."""
     assert head_of(record).is_flat is expected
 
 
-# -------------------------------------------------------------------------------------------------------- sections
+# --------------------------------------------------------------------------------------------------------- sections
 
 
 @pytest.mark.parametrize(
@@ -150,12 +150,12 @@ def test_a_record_is_flat_if_it_has_a_responses_fields_and_no_response(
         (b'{"request": {"response": 1}, "id": "a"}', (b'{"response": 1}', None)),
     ],
 )
-def test_a_record_is_split_without_being_decoded(body: bytes, expected: tuple[bytes | None, bytes | None]) -> None:
-    """Each section is the JSON that was sent, byte for byte; a flat record is its own response."""
+def test_sections_are_returned_unchanged(body: bytes, expected: tuple[bytes | None, bytes | None]) -> None:
+    """Each section is the JSON as sent; a flat record is its own response."""
     assert read_sections(body) == expected
 
 
-# -------------------------------------------------------------------------------------------------------- excerpts
+# --------------------------------------------------------------------------------------------------------- excerpts
 
 
 @pytest.mark.parametrize(
@@ -169,8 +169,8 @@ def test_a_record_is_split_without_being_decoded(body: bytes, expected: tuple[by
         (b"\xff\xfe<html>", "\ufffd\ufffd<html>"),
         (msgspec.Raw(b'{"a": 1}'), '{"a": 1}'),
     ],
-    ids=["empty", "short", "long", "two bytes", "four bytes", "no text", "raw"],
+    ids=["empty", "short", "long", "two bytes", "four bytes", "not text", "raw"],
 )
-def test_an_excerpt_is_a_text_of_256_characters_at_most(raw: bytes | msgspec.Raw, expected: str) -> None:
-    """It is cut by characters, so that none of them is cut in two."""
+def test_an_excerpt_has_at_most_256_characters(raw: bytes | msgspec.Raw, expected: str) -> None:
+    """It is truncated between characters, not bytes."""
     assert excerpt(raw) == expected

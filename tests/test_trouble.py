@@ -1,4 +1,4 @@
-"""Trouble as a whole client meets it: whom it concerns, how fast is asked, and who owns the loop."""
+"""Failures and limits of a whole client over HTTP: scope of errors, rates, tokens, and ownership."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 
 import aiohttp
 import pytest
+from support import now
 
 import acetasks
 from acetasks import PollPolicy, RetryPolicy, TaskState
@@ -17,21 +18,16 @@ from acetasks.providers import lookup
 from acetasks.testing.server import AceServer
 
 
-def now() -> float:
-    """Tell the loop's time."""
-    return asyncio.get_running_loop().time()
-
-
 async def gather(*waits) -> list[object]:
-    """Wait for all, errors included."""
+    """Await all, and return errors as values."""
     return await asyncio.gather(*waits, return_exceptions=True)
 
 
-class TestWhomItConcerns:
-    """A fault ends the waits that it concerns, at once, and no others."""
+class TestScope:
+    """An error ends the waits that it concerns, at once, and no others."""
 
-    async def test_401_ends_everything_under_its_token_and_nothing_else(self, server, new_client):
-        """Every wait under a refused token ends with the first answer, and nothing more is sent under it."""
+    async def test_a_401_ends_every_wait_under_its_token(self, server, new_client):
+        """Every wait under a rejected token ends with the first response, and no other request is sent under it."""
         async with (
             AceServer(token="other") as other,
             new_client(useapi_token="other", useapi_base_url=other.url) as client,
@@ -45,14 +41,14 @@ class TestWhomItConcerns:
             await asyncio.sleep(20)
             server.token = "another"
             outcomes = await gather(*waits)
-            ended, asked = now(), server.request_count
+            ended, sent = now(), server.request_count
             assert {type(outcome) for outcome in outcomes} == {acetasks.AuthenticationError}
             assert ended < 30
             assert (await job).state is TaskState.SUCCEEDED
-            assert server.request_count == asked
+            assert server.request_count == sent
 
-    async def test_403_ends_its_provider_and_nothing_else(self, server, client):
-        """The other providers of the same token are waited for as before."""
+    async def test_a_403_ends_every_wait_of_its_provider(self, server, client):
+        """The other providers under the same token are not affected."""
         server.fail("luma", status=403, times=None)
         luma = [client.wait("luma", server.add("luma", after=5)) for _ in range(60)]
         outcomes = await gather(*luma, client.wait("veo", server.add("veo", after=50)))
@@ -60,8 +56,8 @@ class TestWhomItConcerns:
         assert outcomes[-1].state is TaskState.SUCCEEDED
         assert len([seen for seen in server.requests if seen.provider == "luma"]) <= 2
 
-    async def test_an_outage_holds_up_no_other_provider(self, server, client):
-        """While every request at one provider hangs for good, others' tasks are noticed as soon as ever."""
+    async def test_an_outage_does_not_delay_other_providers(self, server, client):
+        """While every request to one provider hangs, the tasks of others are returned on time."""
         server.fail("luma", hang=math.inf, times=None)
         stuck = [
             asyncio.create_task(client.wait("luma", server.add("luma", after=5), timeout=900)) for _ in range(1000)
@@ -74,22 +70,22 @@ class TestWhomItConcerns:
         assert {type(outcome) for outcome in await gather(*stuck)} == {acetasks.TaskTimeoutError}
         assert now() == pytest.approx(900)
 
-    async def test_a_provider_that_is_down_costs_a_request_a_step(self, server, new_client):
-        """A thousand ids of a provider that is down for an hour cost one probe a step, not one an id."""
+    async def test_a_provider_that_is_down_is_probed_once_per_backoff(self, server, new_client):
+        """A thousand tasks of a provider that is down for an hour cost one probe per backoff, not one per task."""
         server.fail("luma", status=500, times=None)
         async with new_client(policy=PollPolicy(interval=5), retry=RetryPolicy(base=1, cap=16)) as client:
             ids = [server.add("luma", after=1) for _ in range(1000)]
-            with pytest.raises(acetasks.TaskTimeoutError, match=r"the last look failed: luma: HTTP 500") as caught:
+            with pytest.raises(acetasks.TaskTimeoutError, match=r"the last poll failed: luma: HTTP 500") as caught:
                 await client.wait_all("luma", ids, timeout=3600)
         assert isinstance(caught.value.__cause__, acetasks.ServiceError)
-        # The steps grow to a random time from 0 to 16 s: 8 s on average.
+        # The backoff grows to a random time from 0 to 16 s: 8 s on average.
         assert 3600 / 16 < server.request_count < 1.25 * 3600 / 8
         probes = [seen.time for seen in server.requests[8:]]
         assert max(after - before for before, after in itertools.pairwise(probes)) <= 16.0
         assert {len(seen.ids) for seen in server.requests[-100:]} == {1}
 
-    async def test_after_an_outage_batches_are_full_at_once(self, server, new_client):
-        """The first answer ends an outage: everything that is overdue is asked in full batches."""
+    async def test_batches_are_full_right_after_an_outage(self, server, new_client):
+        """The first response ends an outage: all overdue tasks are polled in full batches."""
         server.fail("luma", status=500, times=None, when=lambda seen: seen.time < 600)
         async with new_client(policy=PollPolicy(interval=5)) as client:
             ids = [server.add("luma", after=700) for _ in range(1000)]
@@ -99,8 +95,8 @@ class TestWhomItConcerns:
         assert [len(seen.ids) for seen in after[1:20]] == [50] * 19
         assert after[19].time - after[0].time < 1
 
-    async def test_errors_of_one_id_come_when_the_others_have_ended(self, server, client):
-        """An iteration over several goes on past rejected ids, and the error tells of each and has all tasks."""
+    async def test_errors_of_single_ids_are_deferred_by_as_completed(self, server, client):
+        """The error is raised when the other tasks have ended; it has all tasks, and a note for each further error."""
         bad = {"task-3", "task-5"}
         server.fail("luma", status=400, times=None, when=lambda seen: bool(bad & set(seen.ids)))
         ids = [server.add("luma", after=10 + number, id=f"task-{number}") for number in range(10)]
@@ -112,8 +108,8 @@ class TestWhomItConcerns:
         assert [task.state.is_terminal for task in caught.value.tasks] == [task_id not in bad for task_id in ids]
         assert len(caught.value.__notes__) == 1
 
-    async def test_wait_all_raises_a_rejected_id_at_once_unless_failures_are_values(self, server, client):
-        """Without return_failed, the error of one id ends the waiting for the rest, and has every task as seen."""
+    async def test_an_error_of_a_single_id_is_raised_at_once_by_wait_all(self, server, client):
+        """Without `return_failed` the error of one id ends the wait, and has every task as last seen."""
         server.fail("luma", status=400, times=None, when=lambda seen: "bad" in seen.ids)
         ids = [server.add("luma", after=1), server.add("luma", after=100), "bad"]
         with pytest.raises(acetasks.BadRequestError) as caught:
@@ -121,8 +117,8 @@ class TestWhomItConcerns:
         assert now() < 1
         assert [task.id for task in caught.value.tasks] == ids
 
-    async def test_a_failed_task_does_not_take_the_finished_ones_along(self, server, client):
-        """The error of wait_all has what had ended before, for it is paid for."""
+    async def test_a_failed_task_does_not_lose_finished_ones(self, server, client):
+        """The error of `wait_all` has the tasks that ended before, which are paid for."""
         ids = [server.add("luma", after=5), server.add("luma", after=30, outcome="failed"), server.add("luma")]
         with pytest.raises(acetasks.TaskFailedError) as caught:
             await client.wait_all("luma", ids)
@@ -131,27 +127,27 @@ class TestWhomItConcerns:
         assert caught.value.tasks[0].artifacts
 
 
-class TestHowFast:
-    """Rates, budgets and pauses."""
+class TestRates:
+    """Request rates, and the intervals between polls."""
 
-    async def test_a_budget_is_never_exceeded_and_nobody_starves(self, server, new_client):
-        """Under max_rate, every window keeps the budget, and all ids are asked equally often."""
+    async def test_max_rate_is_kept_and_no_task_starves(self, server, new_client):
+        """Under `max_rate` every window of ten seconds keeps the rate, and all tasks are polled equally often."""
         policy = PollPolicy(interval=1, batch_size=10, max_rate=2)
         async with new_client(policy=policy) as client:
             ids = [server.add("luma", after=1000) for _ in range(200)]
             waiting = asyncio.create_task(client.wait_all("luma", ids))
             await asyncio.sleep(100)
             times = [seen.time for seen in server.requests]
-            asked = collections.Counter(task_id for seen in server.requests for task_id in seen.ids)
+            polls = collections.Counter(task_id for seen in server.requests for task_id in seen.ids)
             waiting.cancel()
             await asyncio.wait([waiting])
         assert len(times) == pytest.approx(200, abs=2)
         assert all(later - earlier >= 10 - 1e-6 for earlier, later in zip(times, times[20:], strict=False))
-        assert set(asked) == set(ids)
-        assert max(asked.values()) - min(asked.values()) <= 1
+        assert set(polls) == set(ids)
+        assert max(polls.values()) - min(polls.values()) <= 1
 
-    async def test_a_budget_holds_over_every_kind_of_look(self, server, new_client):
-        """Splits, looks for what was left out, single looks and their retries count too."""
+    async def test_max_rate_includes_every_kind_of_poll(self, server, new_client):
+        """Splits, polls of omitted tasks, `retrieve` and its retries are counted too."""
         server.fail("luma", status=400, times=None, when=lambda seen: "bad" in seen.ids)
         server.fail("veo", status=500, times=None)
         server.fail("flux", limit=3, times=None)
@@ -168,29 +164,29 @@ class TestHowFast:
     def _add(server: AceServer, provider: str, count: int) -> list[str]:
         return [server.add(provider, after=45) for _ in range(count)]
 
-    async def test_a_service_that_limits_the_rate_is_asked_at_what_it_bears(self, server, new_client):
-        """Against a limit that nobody has told, few requests are too many, and everything ends."""
+    async def test_the_rate_adapts_to_an_unknown_rate_limit(self, server, new_client):
+        """Few requests are rejected, most of the allowed rate is used, and every task ends."""
         recent: collections.deque[float] = collections.deque(maxlen=5)
 
-        def is_too_much(seen) -> bool:
+        def is_over_limit(seen) -> bool:
             if len(recent) == 5 and seen.time - recent[0] < 1.0:
                 return True
             recent.append(seen.time)
             return False
 
-        server.fail(status=429, times=None, when=is_too_much)
+        server.fail(status=429, times=None, when=is_over_limit)
         async with new_client(policy=PollPolicy(interval=2, batch_size=10)) as client:
             ids = [server.add("luma", after=300) for _ in range(300)]
             tasks = await client.wait_all("luma", ids)
         assert {task.state for task in tasks} == {TaskState.SUCCEEDED}
         refused = sum(seen.status == 429 for seen in server.requests)
         assert refused < 0.05 * server.request_count
-        # Five a second are borne, and 15 would be wanted.
+        # Five requests a second are allowed, and 15 would be needed.
         assert server.request_count - refused > 0.6 * 5 * 300
 
     @pytest.mark.parametrize("status", [429, 503])
-    async def test_a_pause_that_was_asked_for_is_never_undercut(self, server, client, status):
-        """Not even a single look is sent before Retry-After is over."""
+    async def test_nothing_is_sent_before_retry_after_is_over(self, server, client, status):
+        """`retrieve` waits for it too."""
         server.fail("luma", status=status, headers={"Retry-After": "60"})
         ids = [server.add("luma", after=5) for _ in range(200)]
         waiting = asyncio.create_task(client.wait_all("luma", ids))
@@ -201,8 +197,8 @@ class TestHowFast:
         assert [seen.time >= 60 for seen in server.requests[before:]] == [True] * (server.request_count - before)
         await waiting
 
-    async def test_useapi_jobs_are_not_asked_sooner_because_of_faults(self, server, new_client):
-        """The pause that useapi asks for between looks at one job holds for looks that fail, too."""
+    async def test_the_minimum_interval_holds_for_failed_polls(self, server, new_client):
+        """A useapi.net job is polled at most every 10 s, even if its polls fail."""
         server.fail("useapi-pixverse", status=500, rate=0.5)
         async with new_client(policy=PollPolicy(interval=1)) as client:
             ids = [server.add("useapi-pixverse", after=200) for _ in range(20)]
@@ -211,8 +207,8 @@ class TestHowFast:
             times = [seen.time for seen in server.requests if seen.ids == (task_id,)]
             assert min(after - before for before, after in itertools.pairwise(times)) >= 10 - 1e-9
 
-    async def test_a_limit_of_records_is_learned_at_the_first_look(self, server, new_client):
-        """When answers are cut at 12 records, nobody waits longer, and later looks ask for 12."""
+    async def test_a_limit_of_records_is_learned_from_the_first_poll(self, server, new_client):
+        """If responses are truncated at 12 records, no wait is longer, and later polls are of 12 tasks."""
         server.fail("luma", limit=12, times=None)
         async with new_client(policy=PollPolicy(interval=5)) as client:
             ids = [server.add("luma", after=0.01) for _ in range(50)]
@@ -223,8 +219,8 @@ class TestHowFast:
             await client.wait_all("luma", ids)
         assert [len(seen.ids) for seen in server.requests[5:]] == [12, 12]
 
-    async def test_a_limit_of_size_is_learned_at_the_first_look(self, server, new_client):
-        """When 50 ids are refused as too large and 25 are not, later looks ask for 25."""
+    async def test_a_limit_of_ids_is_learned_from_the_first_poll(self, server, new_client):
+        """If 50 ids are rejected as too large and 25 are not, later polls are of 25 tasks."""
         server.fail("luma", status=413, times=None, when=lambda seen: len(seen.ids) > 30)
         async with new_client(policy=PollPolicy(interval=5)) as client:
             await client.wait_all("luma", [server.add("luma", after=0.01) for _ in range(50)])
@@ -233,10 +229,10 @@ class TestHowFast:
 
 
 class TestTokens:
-    """Tokens that are fetched when they are needed."""
+    """Token providers."""
 
-    async def test_a_renewed_token_is_fetched_once_for_all(self, server, new_client):
-        """However many requests are refused together, the provider is asked once, and every wait goes on."""
+    async def test_a_token_is_renewed_once_for_all_requests(self, server, new_client):
+        """If many requests are rejected at once, the token provider is called once, and every wait goes on."""
         calls = []
 
         async def provide() -> str:
@@ -260,8 +256,8 @@ class TestTokens:
         assert {outcome.state for outcome in outcomes[:-1]} == {TaskState.SUCCEEDED}
         assert len(calls) == 2
 
-    async def test_a_token_that_stays_refused_ends_every_wait(self, server, new_client):
-        """If the provider gives the refused token again, that is final, with few requests."""
+    async def test_a_token_that_is_rejected_again_ends_every_wait(self, server, new_client):
+        """If the token provider returns the rejected token, the error is final after few requests."""
         async with new_client(token=lambda: "stale") as client:
             ids = [server.add("luma") for _ in range(500)]
             with pytest.raises(acetasks.AuthenticationError):
@@ -269,8 +265,8 @@ class TestTokens:
         assert server.request_count <= 8
         assert now() < 1
 
-    async def test_a_provider_that_cannot_be_reached_is_a_passing_fault(self, server, new_client):
-        """While the token cannot be fetched, tasks stay pending."""
+    async def test_a_failing_token_provider_is_a_transient_failure(self, server, new_client):
+        """While the token provider fails, tasks stay pending."""
 
         def provide() -> str:
             if now() < 30:
@@ -283,8 +279,8 @@ class TestTokens:
         assert 30 <= now() < 50
         assert server.request_count == 1
 
-    async def test_a_submission_goes_out_again_under_the_renewed_token(self, server, new_client):
-        """A 401 says that nothing was accepted, so the submission is sent with the new token, and made once."""
+    async def test_a_submission_is_retried_with_the_renewed_token(self, server, new_client):
+        """After a 401 nothing was accepted, so the submission is sent again, and accepted once."""
         tokens = iter(["old", server.token])
         async with new_client(token=lambda: next(tokens)) as client:
             task = await client.run("luma", {"prompt": "a cat"})
@@ -293,28 +289,28 @@ class TestTokens:
 
 
 class TestSafety:
-    """What would give a token away is refused when the client is made."""
+    """Insecure settings are rejected when the client is created."""
 
     @pytest.mark.parametrize("name", ["base_url", "useapi_base_url"])
-    def test_another_machine_without_tls_has_to_be_allowed(self, name):
-        """Plain http to another machine is refused, and allowed when told so."""
+    def test_plain_http_to_another_machine_has_to_be_allowed(self, name):
+        """A base URL of `http://` is rejected, and accepted with `allow_insecure`."""
         with pytest.raises(ValueError, match="allow_insecure=True"):
             acetasks.Client("token", **{name: "http://ace.example"})
         acetasks.Client("token", **{name: "http://ace.example"}, allow_insecure=True)
 
-    async def test_a_session_without_certificates_has_to_be_allowed(self):
-        """A session of the caller's own that checks no certificates is refused, and allowed when told so."""
+    async def test_a_session_without_certificate_verification_has_to_be_allowed(self):
+        """It is rejected, and accepted with `allow_insecure`."""
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as http:
-            with pytest.raises(ValueError, match="checks no certificates"):
+            with pytest.raises(ValueError, match="certificates"):
                 acetasks.Client("token", http=http)
             acetasks.Client("token", http=http, allow_insecure=True)
 
 
 class TestOwner:
-    """One loop and one process own a client."""
+    """A client belongs to one event loop and one process."""
 
-    async def test_closing_takes_a_second_at_most(self, server, client):
-        """With every request hanging, close settles everybody at once and leaves no connection."""
+    async def test_close_does_not_wait_for_hanging_requests(self, server, client):
+        """If every request hangs, all waits end at once, and no connection is left."""
         server.fail(hang=math.inf, times=None)
         waits = [asyncio.create_task(client.wait("luma", server.add("luma"))) for _ in range(1000)]
         waits.append(asyncio.create_task(client.retrieve("veo", "x")))
@@ -327,8 +323,8 @@ class TestOwner:
         await asyncio.sleep(0.01)
         assert server.open_connections == 0
 
-    async def test_closing_does_not_wait_for_a_token_provider_that_ignores_it(self, server, new_client):
-        """A token provider that will not be cancelled cannot hold up the end."""
+    async def test_close_does_not_wait_for_a_token_provider(self, server, new_client):
+        """A token provider that ignores its cancellation does not delay it by more than a second."""
 
         async def provide() -> str:
             for _ in range(100):
@@ -347,8 +343,8 @@ class TestOwner:
         with pytest.raises(acetasks.ClientClosedError):
             await wait
 
-    async def test_closing_goes_through_though_whoever_closes_is_cancelled(self, server, client):
-        """Cancelling the task that closes a client leaves nothing of it behind."""
+    async def test_close_completes_if_it_is_cancelled(self, server, client):
+        """Cancelling the task that closes a client leaves no connection and no background task."""
         wait = asyncio.create_task(client.wait("luma", server.add("luma")))
         await asyncio.sleep(10)
         closing = asyncio.create_task(client.close())
@@ -361,8 +357,8 @@ class TestOwner:
         assert server.open_connections == 0
         assert not [task for task in asyncio.all_tasks() if "acetasks" in task.get_name()]
 
-    async def test_closing_twice_at_once_waits_for_the_same_end(self, server, client):
-        """Whoever closes a client that is being closed waits until it is."""
+    async def test_concurrent_calls_of_close_wait_for_the_same_end(self, server, client):
+        """Each call returns when the client is closed."""
         wait = asyncio.create_task(client.wait("luma", server.add("luma")))
         await asyncio.sleep(10)
         await asyncio.gather(client.close(), client.close())
@@ -371,8 +367,8 @@ class TestOwner:
         with pytest.raises(acetasks.ClientClosedError):
             await wait
 
-    async def test_a_second_event_loop_gets_a_clear_error(self, server, client):
-        """A client that is used from another loop says so, and works on in its own."""
+    async def test_a_client_cannot_be_used_in_another_event_loop(self, server, client):
+        """The error says so, and the client goes on in its own loop."""
 
         async def elsewhere() -> list[object]:
             attempts = [client.wait("luma", "x"), client.retrieve("luma", "x"), client.submit("luma", {})]
@@ -387,25 +383,25 @@ class TestOwner:
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
     @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-    async def test_a_fork_gets_a_clear_error(self, server, client):
-        """A child process that uses its parent's client is told to make its own, and harms no connection."""
+    async def test_a_client_cannot_be_used_in_a_forked_process(self, server, client):
+        """The error says so, and the connections of the parent process go on."""
         wait = asyncio.create_task(client.wait("luma", server.add("luma", after=30)))
         await asyncio.sleep(10)
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:  # pragma: no cover  # another process
-            told = []
+            lines = []
             for attempt in (lambda: client.wait("luma", "x"), client.close):
                 try:
                     asyncio.run(attempt())
-                except BaseException as error:  # noqa: BLE001  # whatever it is, the parent is told
-                    told.append(f"{type(error).__name__}: {error}")
-            os.write(writing, "\n".join(told).encode())
+                except BaseException as error:  # noqa: BLE001  # the parent process checks it
+                    lines.append(f"{type(error).__name__}: {error}")
+            os.write(writing, "\n".join(lines).encode())
             os._exit(0)
         os.close(writing)
         with os.fdopen(reading) as pipe:
-            told = pipe.read().splitlines()
+            lines = pipe.read().splitlines()
         assert await asyncio.to_thread(os.waitpid, child, 0) == (child, 0)
-        assert len(told) == 2
-        assert all(line.startswith("ClientClosedError") and "another process" in line for line in told)
+        assert len(lines) == 2
+        assert all(line.startswith("ClientClosedError") and "another process" in line for line in lines)
         assert (await wait).state is TaskState.SUCCEEDED

@@ -1,10 +1,12 @@
-"""Providers as data: the rows, the normaliser that reads their records, and the typed responses.
+"""Provider specs, the normaliser that turns task records into `Task` objects, and the typed responses.
 
-Users find `register` and `lookup` here, to add a provider of their own and to see what is known of one.
+Use `register` to add a provider and `lookup` to see the spec of one.
 """
 
+from acetasks.providers.fields import find_error_object, is_missing, read_error_code, read_error_message, read_text
+from acetasks.providers.heads import read_head
 from acetasks.providers.normalize import normalize, read_record
-from acetasks.providers.reading import find_error_object, is_missing, read_error_code, read_error_message, read_text
+from acetasks.providers.record import RecordStatus
 from acetasks.providers.responses import (
     FluxImage,
     FluxResponse,
@@ -18,7 +20,6 @@ from acetasks.providers.responses import (
 )
 from acetasks.providers.spec import ArtifactField, ProviderSpec, Service, TasksCall, Word
 from acetasks.providers.table import lookup, register, specs, suggest
-from acetasks.providers.view import Reading
 
 __all__ = [
     "ArtifactField",
@@ -28,7 +29,7 @@ __all__ = [
     "PixverseResponse",
     "PixverseVideo",
     "ProviderSpec",
-    "Reading",
+    "RecordStatus",
     "Service",
     "TasksCall",
     "UseapiAttachment",
@@ -42,6 +43,7 @@ __all__ = [
     "normalize",
     "read_error_code",
     "read_error_message",
+    "read_head",
     "read_record",
     "read_text",
     "register",

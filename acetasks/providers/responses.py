@@ -1,7 +1,7 @@
 """Typed responses of the five documented systems, for `Task.decode`.
 
-Every field has a default, because providers leave out what they have nothing to say about; unknown fields are passed
-over. The shapes are those of the services' own samples.
+Fields have defaults, because providers omit fields without a value; unknown fields are ignored. The fields are those
+of the services' own samples.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class LumaResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VeoVideo(msgspec.Struct, frozen=True, kw_only=True):
-    """One video of a veo task. Its two times are in UTC+8, without a zone."""
+    """One video of a veo task. Its two times are in UTC+8, without a time zone."""
 
     id: str | None = None
     video_url: str | None = None
@@ -45,7 +45,7 @@ class VeoResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PixverseVideo(msgspec.Struct, frozen=True, kw_only=True):
-    """One video of a pixverse task. `duration` is the video's, in seconds; a size of 0 pixels means unknown."""
+    """One video of a pixverse task. `duration` is that of the video in seconds; a size of 0 pixels means unknown."""
 
     id: int | None = None
     video_url: str | None = None
@@ -73,7 +73,7 @@ class PixverseResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FluxImage(msgspec.Struct, frozen=True, kw_only=True):
-    """One image of a flux task. `timings` are seconds, by step or in all."""
+    """One image of a flux task. `timings` are in seconds, per step or in total."""
 
     image_url: str | None = None
     prompt: str | None = None

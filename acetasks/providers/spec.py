@@ -1,7 +1,7 @@
-"""What one provider is, as data: where it is asked, what its words mean and where its artifacts stand.
+"""Provider specs: the paths, state words and artifact fields of one provider, as data.
 
-A `ProviderSpec` is a row of the table in `acetasks.providers.table`. Providers differ in facts, not in code: there is
-no module per provider, and every field here is read by one function that serves all of them.
+`acetasks.providers.table` contains one `ProviderSpec` per provider. Providers differ in data, not in code: there is no
+module per provider, and each field is read by one function for all of them.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ import msgspec
 
 from acetasks.models import ArtifactKind
 
-#: A provider's slug becomes part of a URL's path, so nothing else may stand in it.
+#: The form of a slug, which becomes part of a URL path.
 SLUG = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 
-#: The interval between looks that a provider gets if its row names none: a share of its typical duration, so that
-#: the mean lateness is small against the work, within what the service's documents advise.
-INTERVAL_SHARE = 1 / 30
-INTERVAL_FLOOR = 2.0
-INTERVAL_CEILING = 15.0
+#: The poll interval of a spec without one, as a fraction of the typical duration: the mean lateness is then small
+#: relative to the work. The limits, in seconds, follow the service's documents.
+_INTERVAL_FRACTION = 1 / 30
+_MIN_INTERVAL = 2.0
+_MAX_INTERVAL = 15.0
 
-_DAY = 24.0
+_HOURS_PER_DAY = 24.0
 
 
 class Service(enum.StrEnum):
-    """Who runs a provider: each service has its own base URL and token."""
+    """A service that runs providers, with its own base URL and token."""
 
     ACEDATA = "acedata"
     USEAPI = "useapi"
 
-    #: That of an enum's member is a method in Python, which every request calls a dozen times.
+    #: `Enum.__hash__` is a Python function; each request hashes a service a dozen times.
     __hash__ = str.__hash__
 
 
 class TasksCall(enum.StrEnum):
-    """How a provider's tasks are asked for."""
+    """The form of the requests that read a provider's tasks."""
 
     #: `POST {id, action: retrieve}` and `POST {ids, action: retrieve_batch}`.
     BATCH = "batch"
-    #: `POST {id, action: retrieve}` only.
+    #: Only `POST {id, action: retrieve}`.
     SINGLE = "single"
-    #: `POST {task_id}`, no action, one at a time.
+    #: `POST {task_id}` without an action, one task per request.
     BARE = "bare"
-    #: `GET ?jobid=`, one at a time.
+    #: `GET ?jobid=`, one task per request.
     QUERY = "query"
 
 
 class Word(enum.Enum):
-    """What a state word means."""
+    """The meaning of a state word."""
 
     QUEUED = 1
     RUNNING = 2
@@ -59,15 +59,15 @@ class Word(enum.Enum):
 
 
 class ArtifactField(msgspec.Struct, frozen=True, dict=True):
-    """Where a response names an artifact.
+    """A place in responses that contains an artifact.
 
     Attributes:
-        path: Keys from the response down, joined by dots; `*` stands for every entry of a list, or for the object
-            itself where a provider sends one object in the list's place.
-        kind: What sort of file it is.
-        role: `main`, or what it is beside the main one.
-        size: The prefix of the `..._width` and `..._height` keys beside it; None where it has none.
-        cover_of: The path of an artifact that this one is the cover of, where that one is there too.
+        path: Keys from the response down, joined by dots; `*` matches each entry of a list, or the object itself if a
+            provider sends one object instead of a list.
+        kind: The type of the file.
+        role: `main` for a requested file, otherwise what the file is in relation to it, such as `cover`.
+        size: The prefix of the `..._width` and `..._height` keys beside it, or None if there are none.
+        cover_of: The path of another artifact; if that one exists, the role of this one is `cover`.
     """
 
     path: str
@@ -77,43 +77,43 @@ class ArtifactField(msgspec.Struct, frozen=True, dict=True):
     cover_of: str = ""
 
     @functools.cached_property
-    def side_keys(self) -> tuple[str, str] | None:
-        """The keys of the width and the height; None where there are none."""
+    def size_keys(self) -> tuple[str, str] | None:
+        """The keys of the width and the height, or None if there are none."""
         if self.size is None:
             return None
         return (f"{self.size}_width", f"{self.size}_height") if self.size else ("width", "height")
 
     @functools.cached_property
     def is_base64(self) -> bool:
-        """Whether the place has the file itself, as base64 text, and no URL."""
+        """Whether the value is the file itself as base64 text, not a URL."""
         return self.path.endswith("b64_json")
 
 
 class ProviderSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider, as data.
+    """Everything that is specific to one provider.
 
     Attributes:
-        slug: Its name, as it stands in paths.
-        submit_paths: Where requests are submitted; the first is the default.
-        artifacts: Where its responses name what it made.
-        typical_duration: Seconds from submission to the finished task, as far as documented samples show.
-        source: Where these facts are from.
-        service: Whose base URL and token it takes.
-        tasks_path: Where its tasks are asked for; empty means `/<slug>/tasks`.
-        tasks_call: How they are asked for.
-        id_field: The key of the id in requests; its plural, where there is one, is `ids_field`.
-        ids_field: The key of the list of ids in a batch request.
-        batch_limit: Ids that one batch request may carry, where fewer than the policy's are allowed.
-        words: State words that mean something here and nowhere else.
-        task_statuses: HTTP statuses of 400 and more whose body is the task's own record.
-        failed_statuses: HTTP statuses of 400 and more that say that the task itself has failed.
-        preview_hosts: Beginnings of host names whose URLs are previews of unfinished work.
-        finished_path: Where the end of the work stands if not in `finished_at`, as in `ArtifactField.path`.
-        utc_offset: Hours east of UTC that times without a zone are meant in.
-        interval: Seconds between looks; None takes a share of `typical_duration`.
-        min_interval: Seconds between looks at one task that the provider asks to keep.
-        missing_grace: Seconds for which it may show no trace of a task that it has, where more than the policy's.
-        accepts_async: Whether a submission may carry `async: true`.
+        slug: The provider's name, as used in paths.
+        submit_paths: Paths that accept submissions; the first is the default.
+        artifacts: The artifact fields of its responses.
+        typical_duration: Seconds from submission to the finished task in documented samples.
+        source: The document that these facts are from.
+        service: The service that runs it.
+        tasks_path: The path that its tasks are polled at; empty for `/<slug>/tasks`.
+        tasks_call: The form of the requests that read its tasks.
+        id_field: The key of the id in requests.
+        ids_field: The key of the list of ids in batch requests.
+        batch_limit: Maximum number of ids in one batch request, or None if only the policy's limit applies.
+        words: State words with a meaning specific to this provider.
+        task_statuses: HTTP statuses of 400 and above whose body is the task's own record.
+        failed_statuses: HTTP statuses of 400 and above that mean that the task itself has failed.
+        preview_hosts: Host name prefixes of URLs that are previews of unfinished work.
+        finished_path: The path of the finish time if it is not in `finished_at`, in the form of `ArtifactField.path`.
+        utc_offset: Hours east of UTC, for times without a time zone.
+        interval: Seconds between polls, or None for a fraction of `typical_duration`.
+        min_interval: Minimum seconds between two polls of one task, if the provider requires it.
+        missing_grace: Seconds for which the provider may not report an existing task; the policy's value is a minimum.
+        accepts_async: Whether a submission may contain `async: true`.
     """
 
     slug: str
@@ -139,54 +139,63 @@ class ProviderSpec(msgspec.Struct, frozen=True, kw_only=True):
     accepts_async: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse a row that could not be asked.
+        """Validate the spec.
 
         Raises:
-            ValueError: A slug that cannot stand in a path, a path without a slash, a word in capitals, an offset that
-                is none.
+            ValueError: A slug that is not valid in a path, a path without a leading slash, a state word that is not in
+                lower case, or an offset of a day or more.
         """
         if not SLUG.fullmatch(self.slug):
-            raise ValueError(f"a provider's slug is lower-case letters, digits and hyphens, not {self.slug!r}")
+            raise ValueError(
+                "provider slug must be lower-case letters and digits, separated by single hyphens, dots or"
+                f" underscores, got {self.slug!r}"
+            )
         for path in (*self.submit_paths, self.tasks_path or "/"):
             if not path.startswith("/"):
-                raise ValueError(f"a path of provider {self.slug!r} must begin with '/', not be {path!r}")
+                raise ValueError(f"path of provider {self.slug!r} must start with '/', got {path!r}")
         for word in self.words:
             if word != word.strip().lower():
-                raise ValueError(f"a word of provider {self.slug!r} is written in lower case, not {word!r}")
-        if not abs(self.utc_offset) < _DAY:
-            raise ValueError(f"the offset of provider {self.slug!r} from UTC is in hours, not {self.utc_offset!r}")
+                raise ValueError(
+                    f"state word of provider {self.slug!r} must be in lower case without surrounding whitespace,"
+                    f" got {word!r}"
+                )
+        if not abs(self.utc_offset) < _HOURS_PER_DAY:
+            raise ValueError(
+                f"utc_offset of provider {self.slug!r} must be between -24 and 24 hours, got {self.utc_offset!r}"
+            )
 
     @property
     def path(self) -> str:
-        """Where its tasks are asked for."""
+        """The path that its tasks are polled at."""
         return self.tasks_path or f"/{self.slug}/tasks"
 
     @property
     def has_batch(self) -> bool:
-        """Whether many ids can be asked in one request."""
+        """Whether one request can poll several tasks."""
         return self.tasks_call is TasksCall.BATCH
 
-    def poll_interval(self, chosen: float | None) -> float:
-        """Tell how long to wait between two looks at one task.
+    def poll_interval(self, policy_interval: float | None) -> float:
+        """Return the seconds between two polls of one task.
 
         Args:
-            chosen: The policy's interval in seconds, or None for the provider's own.
+            policy_interval: The policy's interval in seconds, or None for the provider's own.
 
         Returns:
             Seconds, never less than the provider's documented minimum.
         """
-        own = self.interval or min(max(self.typical_duration * INTERVAL_SHARE, INTERVAL_FLOOR), INTERVAL_CEILING)
-        return max(own if chosen is None else chosen, self.min_interval)
+        default = min(max(self.typical_duration * _INTERVAL_FRACTION, _MIN_INTERVAL), _MAX_INTERVAL)
+        own = self.interval or default
+        return max(own if policy_interval is None else policy_interval, self.min_interval)
 
-    def batch_size(self, chosen: int) -> int:
-        """Tell how many ids to put into one request.
+    def batch_size(self, policy_size: int) -> int:
+        """Return the maximum number of ids in one request.
 
         Args:
-            chosen: The policy's batch size.
+            policy_size: The policy's batch size.
 
         Returns:
-            At least 1; 1 where there is no batch call.
+            At least 1; always 1 without a batch call.
         """
         if not self.has_batch:
             return 1
-        return min(chosen, self.batch_limit or chosen)
+        return min(policy_size, self.batch_limit or policy_size)

@@ -1,9 +1,9 @@
-"""The table: one row a provider, and the only place that knows their names.
+"""Provider table: one spec per provider, and the only place that contains provider names.
 
-Facts are from the services' own documents as of November 2026: the guides and OpenAPI files of Ace Data Cloud
-(docs.acedata.cloud, named by page in `source`) and useapi.net's PixVerse v1 pages. A typical duration is that of the
-documented sample; where no sample shows one, the row's source says "duration: by kind", after the nearest provider
-that makes the same kind of thing.
+The facts are from the services' own documents as of November 2026: the guides and OpenAPI files of Ace Data Cloud
+(docs.acedata.cloud, with the page in `source`) and the PixVerse v1 pages of useapi.net. A typical duration is that of
+the documented sample. If there is no sample, `source` says "duration: by kind", and the value is that of the most
+similar provider.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _logger = logging.getLogger("acetasks")
 
 _VIDEO, _IMAGE, _AUDIO = ArtifactKind.VIDEO, ArtifactKind.IMAGE, ArtifactKind.AUDIO
 
-#: The three usual places: a list of videos, a list of images, one video.
+#: The three usual forms: a list of videos, a list of images, one video.
 _VIDEOS = (ArtifactField("data.*.video_url", _VIDEO),)
 _IMAGES = (ArtifactField("data.*.image_url", _IMAGE),)
 _ONE_VIDEO = (ArtifactField("video_url", _VIDEO),)
-#: Songs come with a cover, and as a video where one was asked for.
+#: Songs have a cover, and a video if one was requested.
 _SONGS = (
     ArtifactField("data.*.audio_url", _AUDIO),
     ArtifactField("data.*.video_url", _VIDEO),
@@ -32,7 +32,7 @@ _SONGS = (
     ArtifactField("data.*.image_url", _IMAGE, role="cover"),
 )
 
-#: What a provider without a row is taken for: the standard call, and every usual place of an artifact.
+#: Template for the spec of an unknown provider: the standard call, and every usual artifact field.
 GENERIC = ProviderSpec(
     slug="generic",
     artifacts=(
@@ -46,7 +46,7 @@ GENERIC = ProviderSpec(
     source="guides: concepts/async-tasks",
 )
 
-_ROWS = (
+_SPECS = (
     ProviderSpec(
         slug="captcha",
         submit_paths=(
@@ -77,10 +77,10 @@ _ROWS = (
         slug="dreamina",
         submit_paths=("/dreamina/videos",),
         artifacts=(ArtifactField("data.video_url", _VIDEO),),
-        # It answers `{}` until the first result exists, so the grace has to outlast a slow task.
+        # It returns `{}` until the first result exists, so the grace period has to exceed a slow task.
         missing_grace=600.0,
         typical_duration=47.3,
-        source="guides: dreamina/dreamina_tasks (its other URLs repeat the inputs)",
+        source="guides: dreamina/dreamina_tasks (its other URLs are those of the inputs)",
     ),
     ProviderSpec(
         slug="fish",
@@ -117,7 +117,7 @@ _ROWS = (
         artifacts=(*_VIDEOS, ArtifactField("content.url", _VIDEO)),
         finished_path="updated_at",
         typical_duration=300.0,
-        source="guides: hailuo/hailuo_tasks (may answer in minimax's form; duration: by kind)",
+        source="guides: hailuo/hailuo_tasks (may use minimax's response format; duration: by kind)",
     ),
     ProviderSpec(
         slug="happyhorse",
@@ -157,7 +157,7 @@ _ROWS = (
         tasks_call=TasksCall.SINGLE,
         artifacts=(ArtifactField("data.variants.*.output_url", _VIDEO),),
         typical_duration=1976.0,
-        source="guides: maestro/maestro_tasks (its batch call lists the user's history, not the ids asked)",
+        source="guides: maestro/maestro_tasks (its batch call lists the user's history, not the requested ids)",
     ),
     ProviderSpec(
         slug="midjourney",
@@ -192,7 +192,7 @@ _ROWS = (
         submit_paths=("/openai/images/generations", "/openai/images/edits"),
         artifacts=(ArtifactField("data.*.url", _IMAGE), ArtifactField("data.*.b64_json", _IMAGE)),
         typical_duration=29.4,
-        source="guides: openai/openai_tasks (a task is kept only if its request had a callback_url)",
+        source="guides: openai/openai_tasks (a task is stored only if its request had a callback_url)",
     ),
     ProviderSpec(
         slug="pika",
@@ -286,7 +286,7 @@ _ROWS = (
         finished_path="data.*.complete_at",
         utc_offset=8.0,
         typical_duration=145.0,
-        source="guides: veo/veo_tasks (times within `data` are in UTC+8 without saying so)",
+        source="guides: veo/veo_tasks (times in `data` are in UTC+8, without a time zone)",
     ),
     ProviderSpec(
         slug="wan",
@@ -318,12 +318,13 @@ _ROWS = (
     ),
 )
 
-_table: dict[str, ProviderSpec] = {row.slug: row for row in _ROWS}
-_assumed: dict[str, ProviderSpec] = {}
+_table: dict[str, ProviderSpec] = {spec.slug: spec for spec in _SPECS}
+#: Specs of unknown providers that were looked up.
+_generic_specs: dict[str, ProviderSpec] = {}
 
 
 def specs() -> tuple[ProviderSpec, ...]:
-    """List every provider that has a row, the registered ones included, by slug."""
+    """Return the spec of every known provider, including registered ones, sorted by slug."""
     return tuple(_table[slug] for slug in sorted(_table))
 
 
@@ -331,57 +332,57 @@ def register(spec: ProviderSpec, *, replace: bool = False) -> None:
     """Add a provider, for every client of this process.
 
     Args:
-        spec: Its row.
-        replace: Whether a row of the same slug may be replaced.
+        spec: The provider spec.
+        replace: Whether to replace an existing spec with the same slug.
 
     Raises:
-        ValueError: There is a row of that slug and `replace` is false.
+        ValueError: A spec with this slug exists and `replace` is false.
     """
     if spec.slug in _table and not replace:
-        raise ValueError(f"provider {spec.slug!r} has a row already; pass replace=True to put yours in its place")
+        raise ValueError(f"provider {spec.slug!r} is already registered; pass replace=True to replace its spec")
     _table[spec.slug] = spec
-    _assumed.pop(spec.slug, None)
+    _generic_specs.pop(spec.slug, None)
 
 
 def lookup(provider: str) -> ProviderSpec:
-    """Find a provider's row.
+    """Return the spec of a provider.
 
-    A well-formed slug without a row gets the generic one, because the service adds providers faster than any table;
-    the first use of each is logged.
+    An unknown but valid slug gets the generic spec, because the service adds providers faster than this table; the
+    first lookup of each is logged.
 
     Args:
         provider: The slug, such as `luma`.
 
     Returns:
-        Its row.
+        The provider spec.
 
     Raises:
-        UnknownProviderError: The name cannot be a slug.
+        UnknownProviderError: `provider` is not a valid slug.
     """
     name: object = provider
     if not isinstance(name, str):
         raise UnknownProviderError(name)
-    spec = _table.get(name) or _assumed.get(name)
+    spec = _table.get(name) or _generic_specs.get(name)
     if spec is not None:
         return spec
     if not SLUG.fullmatch(name):
         raise UnknownProviderError(name, suggestion=suggest(name))
-    spec = _assumed[provider] = _generic_row(provider)
-    near = suggest(provider)
+    spec = _generic_specs[name] = _build_generic_spec(name)
+    suggestion = suggest(name)
     _logger.warning(
-        "provider %r has no row%s: it is asked in the standard way at %s",
-        provider,
-        f" (did you mean {near!r}?)" if near else "",
+        "provider %r is not known%s: using the generic spec, polling at %s",
+        name,
+        f" (did you mean {suggestion!r}?)" if suggestion else "",
         spec.path,
     )
     return spec
 
 
 def suggest(provider: str) -> str | None:
-    """Find the known slug that a mistyped one most likely means, or None."""
-    near = difflib.get_close_matches(provider.strip().lower(), list(_table), n=1, cutoff=0.7)
-    return near[0] if near else None
+    """Return the known slug most similar to a mistyped one, or None."""
+    matches = difflib.get_close_matches(provider.strip().lower(), list(_table), n=1, cutoff=0.7)
+    return matches[0] if matches else None
 
 
-def _generic_row(slug: str) -> ProviderSpec:
+def _build_generic_spec(slug: str) -> ProviderSpec:
     return ProviderSpec(slug=slug, artifacts=GENERIC.artifacts, source=GENERIC.source)

@@ -42,11 +42,11 @@ async def opened(setup: Setup) -> AsyncIterator[Follow]:
                 if pending[task_id] == record:
                     continue
                 pending[task_id] = record
-                reading = read_record(spec, record)
-                if reading.state.is_terminal:
+                status = read_record(spec, record)
+                if status.state.is_terminal:
                     del pending[task_id]
-                    ended.append(reading.task)
-                    finished(reading.id)
+                    ended.append(status.task)
+                    finished(status.id)
 
         await poll_in_rounds(setup, pending, handle_response)
 

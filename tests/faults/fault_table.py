@@ -28,7 +28,7 @@ import msgspec
 import trustme
 
 import acetasks
-from acetasks import pool
+from acetasks._http import aiohttp_backend
 from acetasks.testing import AceServer, run
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ def with_limit(arrange: Arrange) -> Arrange:
     """Lower the body size limit, so that no test has to send 64 MiB."""
 
     def lowered(scenario: Scenario) -> Awaitable[None] | None:
-        scenario.stack.enter_context(mock.patch.object(pool, "BODY_LIMIT", 1_000_000))
+        scenario.stack.enter_context(mock.patch.object(aiohttp_backend, "BODY_LIMIT", 1_000_000))
         return arrange(scenario)
 
     return lowered

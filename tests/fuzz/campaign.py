@@ -112,13 +112,25 @@ _OF_ONE = {
     "normalize": 9,
     "read_record": 2,
     "read_failure": 2,
-    "read_look (one)": 4,
-    "read_look (batch)": 1,
+    "read_poll_response (one)": 4,
+    "read_poll_response (batch)": 1,
     "read_submission": 3,
     "read_retry_after": 1,
 }
-_OF_BATCH = {"normalize": 1, "read_failure": 1, "read_look (one)": 1, "read_look (batch)": 10, "read_retry_after": 1}
-_OF_ERROR = {"normalize": 2, "read_failure": 4, "read_look (one)": 2, "read_look (batch)": 2, "read_submission": 2}
+_OF_BATCH = {
+    "normalize": 1,
+    "read_failure": 1,
+    "read_poll_response (one)": 1,
+    "read_poll_response (batch)": 10,
+    "read_retry_after": 1,
+}
+_OF_ERROR = {
+    "normalize": 2,
+    "read_failure": 4,
+    "read_poll_response (one)": 2,
+    "read_poll_response (batch)": 2,
+    "read_submission": 2,
+}
 _FUNCTIONS = {
     origin: [function for function, share in shares.items() for _ in range(share)]
     for origin, shares in {
@@ -145,8 +157,8 @@ _OUTCOMES: dict[str, tuple[str, ...]] = {
     "normalize": ("read", "ProtocolError", "UnknownProviderError"),
     "read_record": ("read", "ProtocolError"),
     "read_failure": ("None", "UnknownProviderError", *_API_ERRORS),
-    "read_look (one)": ("read", "ProtocolError", "UnknownProviderError", *_API_ERRORS),
-    "read_look (batch)": ("read", "ProtocolError", "UnknownProviderError", *_API_ERRORS),
+    "read_poll_response (one)": ("read", "ProtocolError", "UnknownProviderError", *_API_ERRORS),
+    "read_poll_response (batch)": ("read", "ProtocolError", "UnknownProviderError", *_API_ERRORS),
     "read_submission": ("read", "ProtocolError", *_API_ERRORS),
     "read_retry_after": ("read", "None"),
 }
@@ -302,7 +314,7 @@ def derive(plan: Plan, salt: str, edge: int, count: int) -> Iterator[Case]:
             provider = rng.choice(_NO_SLUGS)
         kept = 0.2 if function == "read_failure" else 0.7
         ids = (rng.choice(base.ids),)
-        if function == "read_look (batch)":
+        if function == "read_poll_response (batch)":
             ids = (*base.ids, "absent")
             provider = provider if provider in BATCHED else "luma"
         yield Case(

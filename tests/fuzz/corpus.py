@@ -11,7 +11,7 @@ import msgspec
 
 from acetasks._records import ItemHead, RecordHead, ResponseHead
 from acetasks.providers import ProviderSpec, lookup, specs
-from acetasks.providers.view import WORDS
+from acetasks.providers.record import WORDS
 
 if TYPE_CHECKING:
     import random

@@ -38,12 +38,12 @@ from acetasks import (
     UseapiPixverseJob,
     VeoResponse,
 )
+from acetasks._http.headers import read_retry_after
+from acetasks._http.requests import Request, Response, build_poll, build_submission
+from acetasks._http.responses import PollResponse, read_failure, read_poll_response, read_submission
 from acetasks._records import ECHO_LIMIT
-from acetasks.answers import Look, read_failure, read_look, read_submission
 from acetasks.errors import fresh_copy
-from acetasks.providers import Reading, read_record
-from acetasks.schedule import read_retry_after
-from acetasks.wire import Request, Response, build_look, build_submission
+from acetasks.providers import RecordStatus, read_record
 
 from .corpus import SLUGS, find_spec
 
@@ -217,10 +217,10 @@ def examine(case: Case, tally: Tally) -> None:
     tally.count(case, "None" if outcome is None else "read")
     if isinstance(outcome, Task):
         check_task(outcome, tally, case)
-    elif isinstance(outcome, Reading):
-        check_reading(outcome, tally, case)
-    elif isinstance(outcome, Look):
-        check_look(outcome, tally, case)
+    elif isinstance(outcome, RecordStatus):
+        check_status(outcome, tally, case)
+    elif isinstance(outcome, PollResponse):
+        check_poll_response(outcome, tally, case)
 
 
 def _attempt(
@@ -265,29 +265,29 @@ def _likeness(error: object) -> tuple[object, ...]:
     return type(error), str(error), getattr(error, "__dict__", None)
 
 
-def check_reading(reading: Reading, tally: Tally, case: Case) -> None:
-    """Check a reading against its docstring."""
-    state = reading.task.state
-    if reading.unconfirmed:
+def check_status(status: RecordStatus, tally: Tally, case: Case) -> None:
+    """Check a status against its docstring."""
+    state = status.task.state
+    if status.unconfirmed:
         tally.note("unconfirmed failures")
         _require(not state.is_terminal, "an unconfirmed failure is not terminal")
         _require(not case.flag or case.function != "read_record", "a confirmed failure is final")
-    if reading.unknown_word is not None:
+    if status.unknown_word is not None:
         tally.note("unknown words")
-        _require(isinstance(reading.unknown_word, str) and reading.unknown_word, "a state word is a string")
+        _require(isinstance(status.unknown_word, str) and status.unknown_word, "a state word is a string")
         _require(state is not TaskState.SUCCEEDED, "an undocumented state word does not mean success")
-    check_task(reading.task, tally, case)
+    check_task(status.task, tally, case)
 
 
-def check_look(look: Look, tally: Tally, case: Case) -> None:
+def check_poll_response(polled: PollResponse, tally: Tally, case: Case) -> None:
     """Check a parsed response: it has only requested tasks."""
-    tally.note("unread records", look.unread)
-    tally.note("records read of batches", len(look.readings) if len(case.ids) > 1 else 0)
-    _require(look.unread >= 0, "a count is not negative")
-    for task_id, reading in look.readings.items():
-        _require(task_id == reading.task.id, "a reading has its task id as key")
+    tally.note("unread records", polled.unreadable)
+    tally.note("records read of batches", len(polled.statuses) if len(case.ids) > 1 else 0)
+    _require(polled.unreadable >= 0, "a count is not negative")
+    for task_id, status in polled.statuses.items():
+        _require(task_id == status.task.id, "a status has its task id as key")
         _require(task_id in case.ids, "only requested tasks are reported")
-        check_reading(reading, tally, case)
+        check_status(status, tally, case)
 
 
 def check_task(task: Task, tally: Tally, case: Case) -> None:
@@ -414,7 +414,7 @@ def _normalize(case: Case, payload: object) -> Task:
     return acetasks.normalize(case.provider, payload, http_status=case.status)  # type: ignore[arg-type]  # on purpose
 
 
-def _read_record(case: Case, payload: object) -> Reading:
+def _read_record(case: Case, payload: object) -> RecordStatus:
     spec = find_spec(str(case.provider))
     raw = payload if isinstance(payload, msgspec.Raw) else case.body
     return read_record(spec, raw, task_id=case.ids[0], http_status=case.status, confirmed=case.flag)
@@ -422,7 +422,7 @@ def _read_record(case: Case, payload: object) -> Reading:
 
 @functools.lru_cache(maxsize=4096)
 def _request(provider: str, ids: tuple[str, ...]) -> Request:
-    return build_look(find_spec(provider), ids)
+    return build_poll(find_spec(provider), ids)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -452,26 +452,28 @@ def _exchange(case: Case, request: Request, read: Callable[[Response], object]) 
     return read(response) if failure is None else failure
 
 
-def _read_look(case: Case, _: object) -> object:
+def _read_poll_response(case: Case, _: object) -> object:
     spec, request = find_spec(str(case.provider)), _request(str(case.provider), case.ids)
-    look = _exchange(case, request, functools.partial(read_look, spec, request))
-    if isinstance(look, Look) and len(case.ids) > 1:
+    polled = _exchange(case, request, functools.partial(read_poll_response, spec, request))
+    if isinstance(polled, PollResponse) and len(case.ids) > 1:
         response = Response(status=case.status, body=case.body)
-        _check_known(look, request.ids, functools.partial(read_look, spec, request, response))
-    return look
+        _check_known(polled, request.ids, functools.partial(read_poll_response, spec, request, response))
+    return polled
 
 
-def _check_known(look: Look, ids: Sequence[str], read_again: Callable[[Sequence[bytes | None]], Look]) -> None:
+def _check_known(
+    polled: PollResponse, ids: Sequence[str], read_again: Callable[[Sequence[bytes | None]], PollResponse]
+) -> None:
     """Check that reading the same response with known records reports nothing new."""
-    _require(not look.unchanged, "unknown records are not unchanged")
-    _require(read_again([None] * len(ids)) == look, "no known records give the same result as None for each")
-    again = read_again([look.readings[task_id].task.raw if task_id in look.readings else None for task_id in ids])
-    _require(again.readings.keys().isdisjoint(again.unchanged), "unchanged records have no readings")
-    _require(again.readings.keys() | set(again.unchanged) == look.readings.keys(), "known records are still reported")
+    _require(not polled.unchanged, "unknown records are not unchanged")
+    _require(read_again([None] * len(ids)) == polled, "no known records give the same result as None for each")
+    again = read_again([polled.statuses[task_id].task.raw if task_id in polled.statuses else None for task_id in ids])
+    _require(again.statuses.keys().isdisjoint(again.unchanged), "unchanged records have no statuses")
+    _require(again.statuses.keys() | set(again.unchanged) == polled.statuses.keys(), "known records are still reported")
     _require(
-        all(look.readings[it] == reading for it, reading in again.readings.items()), "known records keep their readings"
+        all(polled.statuses[it] == status for it, status in again.statuses.items()), "known records keep their statuses"
     )
-    _require(again.unread == look.unread, "unreadable records are never known")
+    _require(again.unreadable == polled.unreadable, "unreadable records are never known")
 
 
 def _read_submission(case: Case, _: object) -> object:
@@ -496,8 +498,8 @@ READERS: dict[str, tuple[Callable[[Case, object], object], tuple[type[Exception]
     "normalize": (_normalize, (ProtocolError, UnknownProviderError)),
     "read_record": (_read_record, (ProtocolError,)),
     "read_failure": (_read_failure, ()),
-    "read_look (one)": (_read_look, (ProtocolError, APIError)),
-    "read_look (batch)": (_read_look, (ProtocolError, APIError)),
+    "read_poll_response (one)": (_read_poll_response, (ProtocolError, APIError)),
+    "read_poll_response (batch)": (_read_poll_response, (ProtocolError, APIError)),
     "read_submission": (_read_submission, (ProtocolError,)),
     "read_retry_after": (_read_retry_after, ()),
 }

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from acetasks import ProtocolError, Task, TaskState, normalize
+from acetasks._http.requests import Response, build_poll, build_submission
+from acetasks._http.responses import read_poll_response, read_submission
 from acetasks._records import ECHO_LIMIT
-from acetasks.answers import read_look, read_submission
 from acetasks.providers import lookup
-from acetasks.wire import Response, build_look, build_submission
 
 from .campaign import find_edge
 
@@ -35,7 +35,7 @@ class Quality(enum.Enum):
     ],
     ids=["request", "response", "within the response", "flat"],
 )
-@pytest.mark.parametrize("read", ["normalize", "look", "batch", "submission"])
+@pytest.mark.parametrize("read", ["normalize", "poll", "batch", "submission"])
 def test_nesting_near_the_limit_is_read_or_rejected(body: bytes, read: str) -> None:
     """Nesting near the decodable depth is read or raises ProtocolError, though stack depths of the decoders differ."""
     edge = find_edge()
@@ -46,10 +46,10 @@ def test_nesting_near_the_limit_is_read_or_rejected(body: bytes, read: str) -> N
         try:
             if read == "normalize":
                 normalize("luma", answer)
-            elif read == "look":
-                read_look(LUMA, build_look(LUMA, ["a"]), Response(status=200, body=answer))
+            elif read == "poll":
+                read_poll_response(LUMA, build_poll(LUMA, ["a"]), Response(status=200, body=answer))
             elif read == "batch":
-                read_look(LUMA, build_look(LUMA, ["a", "b"]), Response(status=200, body=b"[%b]" % answer))
+                read_poll_response(LUMA, build_poll(LUMA, ["a", "b"]), Response(status=200, body=b"[%b]" % answer))
             else:
                 read_submission(LUMA, build_submission(LUMA, {"async": False}), Response(status=200, body=answer))
         except ProtocolError:
@@ -114,7 +114,7 @@ def test_record_wrappers_are_limited(wrappers: int, is_read: bool) -> None:  # n
     if is_read:
         assert normalize("minimax", body).id == "a"
     else:
-        with pytest.raises(ProtocolError, match="wrapped too often") as caught:
+        with pytest.raises(ProtocolError, match="more than 8 nested") as caught:
             normalize("minimax", body)
         assert caught.value.transient is False
 
@@ -123,9 +123,9 @@ def test_errors_truncate_ids() -> None:
     """Errors truncate the task id, which may have any length."""
     task = normalize("luma", {"id": "x" * 100_000, "request": 5, "response": 5})
 
-    for look in (lambda: task.request, lambda: task.response, lambda: task.decode(dict)):
+    for access in (lambda: task.request, lambda: task.response, lambda: task.decode(dict)):
         with pytest.raises(ProtocolError) as caught:
-            look()
+            access()
         assert len(str(caught.value)) < 3 * ECHO_LIMIT
 
     with pytest.raises(ProtocolError, match="no response yet") as caught:
@@ -162,22 +162,22 @@ def test_error_message_of_state_word_is_truncated() -> None:
 def test_first_of_two_records_counts() -> None:
     """The first of two records of a task counts, also if it is already known."""
     first, second = b'{"id":"a","state":"pending"}', b'{"id":"a","state":"running"}'
-    request, answer = build_look(LUMA, ["a", "b"]), Response(status=200, body=b"[%b,%b]" % (first, second))
+    request, answer = build_poll(LUMA, ["a", "b"]), Response(status=200, body=b"[%b,%b]" % (first, second))
 
-    assert read_look(LUMA, request, answer).readings["a"].task.raw == first
-    look = read_look(LUMA, request, answer, (first, None))
-    assert (look.readings, look.unchanged) == ({}, ("a",))
-    look = read_look(LUMA, request, answer, (second, None))
-    assert (look.readings["a"].task.raw, look.unchanged) == (first, ())
+    assert read_poll_response(LUMA, request, answer).statuses["a"].task.raw == first
+    polled = read_poll_response(LUMA, request, answer, (first, None))
+    assert (polled.statuses, polled.unchanged) == ({}, ("a",))
+    polled = read_poll_response(LUMA, request, answer, (second, None))
+    assert (polled.statuses["a"].task.raw, polled.unchanged) == (first, ())
 
 
 def test_first_of_two_records_counts_at_any_position() -> None:
     """The first record counts, also if the known one is at another position and repeated."""
     known, changed = b'{"id":"c","state":"pending"}', b'{"id":"c","state":"running"}'
     request, answer = (
-        build_look(LUMA, ["a", "b", "c"]),
+        build_poll(LUMA, ["a", "b", "c"]),
         Response(status=200, body=b"[%b,%b,%b]" % (known, changed, known)),
     )
 
-    look = read_look(LUMA, request, answer, (None, None, known))
-    assert (look.readings, look.unchanged) == ({}, ("c",))
+    polled = read_poll_response(LUMA, request, answer, (None, None, known))
+    assert (polled.statuses, polled.unchanged) == ({}, ("c",))

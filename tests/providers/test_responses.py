@@ -1,4 +1,4 @@
-"""The typed responses fit the documented samples, and whatever does not fit is a ProtocolError."""
+"""Tests of the typed responses, against the documented samples."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ PAYLOADS = {
     for slug in TYPES
     for path in sorted((SAMPLES / slug).glob("*.json"))
 }
-#: The samples that have a response, whatever their state.
-ANSWERED = {name: body for name, body in PAYLOADS.items() if {"response", "success", "jobid"} & body.keys()}
+#: The samples with a response, in any state.
+WITH_RESPONSE = {name: body for name, body in PAYLOADS.items() if {"response", "success", "jobid"} & body.keys()}
 
 
 def read(name: str) -> Task:
-    """Read the task of one sample."""
+    """Read the task of a sample."""
     return normalize(name.split("/", maxsplit=1)[0], PAYLOADS[name])
 
 
-def test_lumas_documented_response() -> None:
+def test_documented_response_of_luma() -> None:
     """One video with its thumbnail."""
     response = read("luma/succeeded_documented_1").decode(LumaResponse)
     base = "https://platform.cdn.acedata.cloud/luma/50fc6182-fa86-4c7d-ac12-2fa27ec2f151"
@@ -63,8 +63,8 @@ def test_lumas_documented_response() -> None:
     )
 
 
-def test_veos_documented_response() -> None:
-    """A list of videos, whose times stay the texts that they are."""
+def test_documented_response_of_veo() -> None:
+    """A list of videos; their times remain texts."""
     response = read("veo/succeeded_documented").decode(VeoResponse)
 
     assert response == VeoResponse(
@@ -83,8 +83,8 @@ def test_veos_documented_response() -> None:
     )
 
 
-def test_pixverses_documented_response() -> None:
-    """A list of videos; fields that the type does not name are passed over."""
+def test_documented_response_of_pixverse() -> None:
+    """A list of videos; fields that the type lacks are ignored."""
     response = read("pixverse/succeeded_documented_1").decode(PixverseResponse)
 
     assert (response.success, response.task_id) == (True, "e3d52b98-b944-438e-b122-1a9141b5626c")
@@ -110,8 +110,8 @@ def test_pixverses_documented_response() -> None:
     ]
 
 
-def test_fluxs_documented_response() -> None:
-    """A list of images with what it took to make them."""
+def test_documented_response_of_flux() -> None:
+    """A list of images with their timings."""
     response = read("flux/succeeded_documented_1").decode(FluxResponse)
 
     assert (response.success, response.task_id) == (True, "2db0168c-2373-4367-8d9a-9dc778802e8a")
@@ -127,8 +127,8 @@ def test_fluxs_documented_response() -> None:
     ]
 
 
-def test_useapis_documented_job() -> None:
-    """A job is its own response, with its files in `attachments`."""
+def test_documented_job_of_useapi() -> None:
+    """A job is a flat record, with its files in `attachments`."""
     job = read("useapi-pixverse/succeeded").decode(UseapiPixverseJob)
 
     assert (job.jobid, job.status, job.verb) == ("<jobid>", "completed", "pixverse-create_single")
@@ -148,18 +148,18 @@ def test_useapis_documented_job() -> None:
     ]
 
 
-def test_useapis_failed_job() -> None:
-    """Its details have a key in another style than the rest."""
+def test_failed_job_of_useapi() -> None:
+    """The key of its details is in camel case."""
     job = read("useapi-pixverse/failed").decode(UseapiPixverseJob)
 
     assert (job.status, job.error, job.error_details) == ("failed", "<error>", "<details>")
     assert job.attachments == []
 
 
-@pytest.mark.parametrize("name", ANSWERED)
+@pytest.mark.parametrize("name", WITH_RESPONSE)
 def test_every_sample_with_a_response_decodes(name: str) -> None:
-    """A typed response fits an unfinished, a finished and a failed task of its provider alike, field by field."""
-    sent = ANSWERED[name].get("response", ANSWERED[name])
+    """A typed response fits unfinished, finished and failed tasks of its provider, field by field."""
+    sent = WITH_RESPONSE[name].get("response", WITH_RESPONSE[name])
 
     decoded = msgspec.to_builtins(read(name).decode(TYPES[name.split("/", maxsplit=1)[0]]))
 
@@ -169,10 +169,10 @@ def test_every_sample_with_a_response_decodes(name: str) -> None:
 
 
 @pytest.mark.parametrize("slug", ["luma", "veo", "pixverse", "flux"])
-@pytest.mark.parametrize("nothing", [{}, {"success": None, "data": None, "task_id": None}, {"error": {"message": "m"}}])
-def test_what_a_response_does_not_say_has_a_default(slug: str, nothing: dict[str, object]) -> None:
-    """Providers leave fields out, or send null in their place: `data: null` comes with finished tasks."""
-    response = normalize(slug, {"id": "a", "finished_at": 5, "response": nothing}).decode(TYPES[slug])
+@pytest.mark.parametrize("empty", [{}, {"success": None, "data": None, "task_id": None}, {"error": {"message": "m"}}])
+def test_missing_fields_have_defaults(slug: str, empty: dict[str, object]) -> None:
+    """Providers omit fields or send null: `data: null` is sent with finished tasks."""
+    response = normalize(slug, {"id": "a", "finished_at": 5, "response": empty}).decode(TYPES[slug])
 
     assert not response.success
     assert not response.task_id
@@ -190,35 +190,35 @@ def test_what_a_response_does_not_say_has_a_default(slug: str, nothing: dict[str
         ("flux", {"data": [{"image_url": "u", "seed": [1]}]}),
     ],
 )
-def test_a_response_that_does_not_fit_its_type_is_a_protocol_error(slug: str, response: dict[str, object]) -> None:
-    """The task is done all the same; the error names the type, the task and the place."""
+def test_a_response_that_does_not_fit_the_type_is_a_protocol_error(slug: str, response: dict[str, object]) -> None:
+    """The task is done in any case; the error names the type, the task and the path."""
     task = normalize(slug, {"id": "a-task", "response": response})
     assert task.state is TaskState.SUCCEEDED
 
-    misfit = rf"{slug} task a-task does not fit {TYPES[slug].__name__} .*at `\$"
-    with pytest.raises(ProtocolError, match=misfit) as caught:
+    message = rf"{slug} task a-task does not fit {TYPES[slug].__name__} .*at `\$"
+    with pytest.raises(ProtocolError, match=message) as caught:
         task.decode(TYPES[slug])
     assert caught.value.excerpt == json.dumps(response, separators=(",", ":"))
     assert isinstance(caught.value.__cause__, msgspec.ValidationError)
 
 
-def test_a_type_of_ones_own_works() -> None:
-    """Any type that msgspec decodes will do: a Struct of the fields that one needs, a dict, a union."""
+def test_custom_types_are_supported() -> None:
+    """Any type that msgspec decodes: a Struct with some of the fields, a dict, a union."""
 
-    class Mine(msgspec.Struct, forbid_unknown_fields=False):
+    class Custom(msgspec.Struct, forbid_unknown_fields=False):
         video_url: str
         width: int = msgspec.field(name="video_width")
 
     task = normalize("luma", {"id": "a", "response": {"state": "completed", "video_url": "u", "video_width": 8}})
 
-    assert task.decode(Mine) == Mine(video_url="u", width=8)
+    assert task.decode(Custom) == Custom(video_url="u", width=8)
     assert task.decode(dict[str, str | int]) == {"state": "completed", "video_url": "u", "video_width": 8}
     with pytest.raises(ProtocolError, match=r"does not fit dict"):
         task.decode(dict[str, int])
 
 
-def test_a_type_of_ones_own_may_refuse() -> None:
-    """A check in the type's own `__post_init__` is a misfit like any other."""
+def test_a_custom_type_can_reject_a_response() -> None:
+    """A ValueError in `__post_init__` of the type is a `ProtocolError`."""
 
     class Strict(msgspec.Struct):
         video_url: str
@@ -236,6 +236,6 @@ def test_a_type_of_ones_own_may_refuse() -> None:
 
 @pytest.mark.parametrize("record", [{"id": "a-task"}, {"id": "a-task", "response": None}])
 def test_a_task_without_a_response_cannot_be_decoded(record: dict[str, object]) -> None:
-    """The error says that there is none yet, not that it does not fit."""
+    """The error says that there is no response yet."""
     with pytest.raises(ProtocolError, match="luma task a-task has no response yet: it is pending"):
         normalize("luma", record).decode(LumaResponse)

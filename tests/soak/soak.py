@@ -52,7 +52,7 @@ from service import Hits, ServiceInfo, serving
 
 import acetasks
 from acetasks import TaskState
-from acetasks.poller import Poller
+from acetasks._polling.poller import Poller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -82,7 +82,7 @@ _SHARED = ("provider", "role")
 #: Maximum number of requests, relative to a run without faults.
 _MOST_REQUESTS = 2.0
 #: Log lines of the library that are allowed at `INFO` and above.
-_LOG_LINES = ("requests keep failing", "requests succeed again", "too many requests", "requests a second are sent")
+_LOG_LINES = ("requests keep failing", "requests succeed again", "rate limited", "rate restored")
 #: Maximum numbers of listed failures and gaps, and number of objects of a type below which it is not listed.
 _FAILURES_LISTED, _GAPS_LISTED, _FEW = 5, 5, 100
 QUICK = Load(tasks=1000, share=0.1, batch=10, first=2.0, last=12.0, timeout=1.5)

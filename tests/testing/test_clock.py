@@ -19,6 +19,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from aiohttp import ClientSession, web
+from support import now
 
 from acetasks.testing.clock import VirtualClockDeadlockError, VirtualClockLoop, run
 
@@ -35,11 +36,6 @@ PACING_RATE = 20_000_000
 PAYLOAD = bytes(200_000)
 
 on_linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux paces its sockets")
-
-
-def now() -> float:
-    """Return the running loop's time."""
-    return asyncio.get_running_loop().time()
 
 
 @contextlib.asynccontextmanager

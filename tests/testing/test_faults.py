@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import msgspec
 import pytest
+from support import now
 
 from acetasks.errors import UnknownProviderError
 from acetasks.testing import AceServer, Fault, RecordedRequest, run
@@ -85,11 +86,6 @@ class Caller:
     async def retrieve(self, task_id: str = "x", slug: str = "luma") -> Response:
         """Send the tasks call for one task."""
         return await self.send(f"/{slug}/tasks", {"id": task_id, "action": "retrieve"})
-
-
-def now() -> float:
-    """Return the loop time."""
-    return asyncio.get_running_loop().time()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
+from support import now
 
 from acetasks.models import TaskState
 from acetasks.providers import TasksCall, lookup, normalize, register, specs
@@ -84,11 +85,6 @@ def ids_in(body: Json) -> list[object]:
     items = body["items"]
     assert isinstance(items, list)
     return [item["id"] for item in items]
-
-
-def now() -> float:
-    """Return the loop time."""
-    return asyncio.get_running_loop().time()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The public interface as a typed program uses it: checked by the type checker, never run."""
+"""A typed program that uses the public interface; type-checked, never run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """An observer is anything with `on_event`."""
+    """An observer: any class with `on_event`."""
 
     def on_event(self, event: acetasks.Event) -> None:
-        """Look at each kind of event."""
+        """Match some types of event."""
         match event:
             case acetasks.RequestSent(ids=ids):
                 assert_type(ids, int)
@@ -33,7 +33,7 @@ class Progress:
 
 
 async def use_the_client(http: aiohttp.ClientSession) -> None:
-    """Use everything that a client offers."""
+    """Use every method of a client."""
     async with acetasks.Client(
         "token",
         base_url="https://api.acedata.cloud",
@@ -69,25 +69,25 @@ async def use_the_client(http: aiohttp.ClientSession) -> None:
         assert_type(await client.wait_all("luma", ["a"], return_failed=True), list[acetasks.Task])
         assert_type(await client.retrieve("luma", "id"), acetasks.Task)
         assert_type(await client.retrieve_batch("luma", ["id"]), list[acetasks.Task])
-        await client.wait_all("luma")  # type: ignore[arg-type]  # a slug needs its ids
-        await client.wait("luma", 7)  # type: ignore[arg-type]  # an id is a text
+        await client.wait_all("luma")  # type: ignore[arg-type]  # a slug needs ids
+        await client.wait("luma", 7)  # type: ignore[arg-type]  # an id is a string
 
 
 async def fetch_token() -> str:
-    """Fetch a token from wherever tokens are kept."""
+    """Return a token."""
     return "token"
 
 
 def make_clients(http: aiohttp.ClientSession) -> None:
-    """Make clients in all the ways that trouble asks for."""
+    """Create clients with token providers, without TLS and with rate limits."""
     acetasks.Client(fetch_token, useapi_token=lambda: "token")
     acetasks.Client("token", base_url="http://ace.example", http=http, allow_insecure=True)
     acetasks.Client("token", policy=acetasks.PollPolicy(max_rate=2.5, start_rate=10))
-    acetasks.Client(7)  # type: ignore[arg-type]  # a token is a text, or what gives one
+    acetasks.Client(7)  # type: ignore[arg-type]  # a token is a string or a callable
 
 
 def read_errors(error: acetasks.AceTasksError) -> None:
-    """Read what errors carry."""
+    """Read the attributes of errors."""
     if isinstance(error, acetasks.TaskTimeoutError):
         assert_type(error.task, acetasks.Task)
         assert_type(error.tasks, tuple[acetasks.Task, ...])
@@ -101,19 +101,19 @@ def read_errors(error: acetasks.AceTasksError) -> None:
 
 
 def normalise(payload: bytes) -> acetasks.Task:
-    """Normalise a stored payload or a decoded one."""
+    """Normalise a payload, as bytes or decoded."""
     acetasks.normalize("veo", {"response": None})
     return acetasks.normalize("luma", payload, http_status=200)
 
 
 def add_a_provider() -> None:
-    """Register a row."""
+    """Register a provider spec."""
     field = ArtifactField("data.*.image_url", acetasks.ArtifactKind.IMAGE)
     register(ProviderSpec(slug="lantern", submit_paths=("/lantern/images",), artifacts=(field,)), replace=True)
 
 
 async def use_the_simulated_service() -> None:
-    """Script the simulated service."""
+    """Add tasks and faults to the simulated service."""
     async with AceServer(token="token") as server:
         assert_type(server.add("luma", after=154, outcome="failed"), str)
         assert_type(server.url, str)
@@ -122,7 +122,7 @@ async def use_the_simulated_service() -> None:
         assert_type(fault.hits, int)
         server.fail(reset=True, rate=0.1, when=lambda request: request.time > 5 and "a" in request.ids)
         server.fail("luma", edit=lambda _: {"items": []}, times=None)
-        server.fail("luma", status="503")  # type: ignore[arg-type]  # a status is a number
+        server.fail("luma", status="503")  # type: ignore[arg-type]  # a status is an integer
 
 
 def use_the_virtual_clock() -> None:

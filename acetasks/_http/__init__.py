@@ -1,0 +1,24 @@
+"""HTTP: requests out, responses in. What a response means for a task is decided in `_polling`."""
+
+from acetasks._http.aiohttp_backend import check_session
+from acetasks._http.auth import Endpoint, Secret, TokenProvider
+from acetasks._http.batch_poll import PollResult, poll_batch
+from acetasks._http.requests import Request, Response, build_submission
+from acetasks._http.responses import read_submission
+from acetasks._http.session import HTTPTransport
+from acetasks._http.transport import Transport
+
+__all__ = [
+    "Endpoint",
+    "HTTPTransport",
+    "PollResult",
+    "Request",
+    "Response",
+    "Secret",
+    "TokenProvider",
+    "Transport",
+    "build_submission",
+    "check_session",
+    "poll_batch",
+    "read_submission",
+]

@@ -1,0 +1,154 @@
+"""Polls of one batch of tasks, continued until every id has a result.
+
+One request is not always enough: a service may leave out records, truncate a response without notice, or reject a
+batch because of one id.
+"""
+
+from __future__ import annotations
+
+import functools
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from acetasks._http.requests import build_poll
+from acetasks._http.responses import PollResponse, read_poll_response
+from acetasks.errors import AceTasksError, APIError, BadRequestError, ProtocolError
+from acetasks.models import TaskState
+from acetasks.providers import ProviderSpec, RecordStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from acetasks._http.requests import Request, Response
+    from acetasks._http.transport import Transport
+
+
+class PollResult(msgspec.Struct):
+    """The result of polling one batch; every id is in exactly one of the first four attributes.
+
+    Attributes:
+        statuses: What new records say, by id.
+        unchanged: Ids whose record is byte for byte the known one.
+        errors: Errors, by id.
+        missing: Ids without a record, by a response that had no record of any polled id.
+        truncated_at: The number of records in each truncated response.
+        accepted_size: The largest number of ids accepted after a larger request was rejected for its size, or None.
+        server_time: The `Date` header of the last response, in seconds since the epoch, or None.
+    """
+
+    statuses: dict[str, RecordStatus] = {}
+    unchanged: tuple[str, ...] = ()
+    errors: dict[str, AceTasksError] = {}
+    missing: list[str] = []
+    truncated_at: list[int] = []
+    accepted_size: int | None = None
+    server_time: float | None = None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether any request got a usable response or a final error."""
+        if self.statuses or self.unchanged or self.missing:
+            return True
+        return not all(error.transient for error in self.errors.values())
+
+
+async def poll_batch(
+    transport: Transport,
+    spec: ProviderSpec,
+    ids: Sequence[str],
+    known: Sequence[bytes | None] = (),
+    *,
+    acquire_slot: Callable[[], Awaitable[None]] | None = None,
+    attempts: int = 1,
+) -> PollResult:
+    """Poll distinct ids, no more than the provider accepts in one request, with as many requests as it takes.
+
+    `known` has the last record of each id, None if there is none, in the order of `ids`; or it is empty. For
+    `acquire_slot` and `attempts` of each request see `Transport.send`.
+    """
+    send = functools.partial(transport.send, acquire_slot=acquire_slot, attempts=attempts)
+    poll = _BatchPoll(send, spec, dict(zip(ids, known, strict=True)) if known else {})
+    await poll.run(ids)
+    return poll.result
+
+
+class _BatchPoll:
+    """One `poll_batch` call, with its `result` so far."""
+
+    def __init__(
+        self,
+        send: Callable[[Request, Callable[[Response], PollResponse]], Awaitable[PollResponse]],
+        spec: ProviderSpec,
+        known: dict[str, bytes | None],
+    ) -> None:
+        self._send = send
+        self._spec = spec
+        self._known = known
+        # A transient error ends the poll for all remaining ids: the caller decides when to poll them again.
+        self._failure: AceTasksError | None = None
+        self.result = PollResult()
+
+    async def run(self, ids: Sequence[str]) -> None:
+        """Poll ids, and again the ones left out of a response, until a response has none of them."""
+        result = self.result
+        suspect_size = 0  # of the previous response, if it may have been truncated
+        while ids:
+            if self._failure is not None:
+                result.errors.update(dict.fromkeys(ids, self._failure))
+                return
+            try:
+                response = await self._request(ids)
+            except AceTasksError as error:
+                await self._handle_error(ids, error)
+                return
+            result.server_time = response.server_time
+            found = len(response.statuses) + len(response.unchanged)
+            if not found and not response.unreadable:
+                result.missing.extend(ids)
+                return
+            if not found:
+                # The tasks of unreadable records are found by polling each id alone.
+                for task_id in ids:
+                    await self.run([task_id])
+                return
+            if suspect_size and _has_existing_task(response):
+                # The service had more than it returned before.
+                result.truncated_at.append(suspect_size)
+            result.statuses |= response.statuses
+            result.unchanged += response.unchanged
+            if found == len(ids):
+                return
+            answered = {*response.statuses, *response.unchanged}
+            ids = [task_id for task_id in ids if task_id not in answered]
+            # A single id that was left out is more likely new than truncated.
+            suspect_size = found if len(ids) > 1 and not response.unreadable else 0
+
+    def _request(self, ids: Sequence[str]) -> Awaitable[PollResponse]:
+        known = [self._known[task_id] for task_id in ids] if self._known else ()
+        request = build_poll(self._spec, ids)
+        return self._send(request, functools.partial(read_poll_response, self._spec, request, known=known))
+
+    async def _handle_error(self, ids: Sequence[str], error: AceTasksError) -> None:
+        """Record an error for all polled ids, or halve the batch if one of them may have caused it."""
+        result = self.result
+        if error.transient:
+            self._failure = error
+        is_rejected = isinstance(error, BadRequestError) and not error.is_redirect
+        may_concern_one = is_rejected or (isinstance(error, ProtocolError) and not error.transient)
+        if len(ids) == 1 or not may_concern_one:
+            result.errors.update(dict.fromkeys(ids, error))
+            return
+        middle = (len(ids) + 1) // 2
+        await self.run(ids[:middle])
+        await self.run(ids[middle:])
+        is_too_large = isinstance(error, APIError) and error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        if is_too_large and result.errors.keys().isdisjoint(ids):
+            result.accepted_size = min(middle, result.accepted_size or middle)
+
+
+def _has_existing_task(response: PollResponse) -> bool:
+    if response.unchanged:
+        return True
+    return any(status.state is not TaskState.NOT_FOUND for status in response.statuses.values())

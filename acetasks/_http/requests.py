@@ -1,0 +1,120 @@
+"""Requests and responses as plain data, and the builders of requests.
+
+A `Request` has no base URL and no token: the transport adds both. So it can be logged, kept in an error or compared in
+a test.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from acetasks.providers import ProviderSpec, Service, TasksCall
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A request, independent of base URL and token.
+
+    Attributes:
+        provider: The provider's slug.
+        service: Selects the base URL and the token.
+        path: Relative to the base URL, with a leading slash.
+        body: JSON, or empty.
+        ids: The polled task ids; empty for a submission.
+        is_submission: Whether the request is billed, so that it must not be sent twice.
+        is_blocking: Whether the response to the submission is the result, not an acknowledgement.
+        task_statuses: HTTP statuses of 400 and above that describe the task, not the request.
+    """
+
+    provider: str
+    service: Service
+    method: str
+    path: str
+    query: dict[str, str] = {}
+    body: bytes = b""
+    ids: tuple[str, ...] = ()
+    is_submission: bool = False
+    is_blocking: bool = False
+    task_statuses: frozenset[int] = frozenset()
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """A complete response; its headers are looked up by lower-case name, its body is decompressed."""
+
+    status: int
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+
+
+def build_poll(spec: ProviderSpec, ids: Sequence[str]) -> Request:
+    """Build the request that polls distinct ids: one, or several if the provider has a batch call."""
+    ids = tuple(ids)
+    query: dict[str, str] = {}
+    body: dict[str, object] = {}
+    if spec.tasks_call is TasksCall.QUERY:
+        query = {spec.id_field: ids[0]}
+    elif len(ids) > 1:
+        # The API documents give `limit` a default of 12 for some providers, without saying whether it truncates `ids`.
+        body = {spec.ids_field: ids, "action": "retrieve_batch", "limit": len(ids), "offset": 0}
+    elif spec.tasks_call is TasksCall.BARE:
+        body = {spec.id_field: ids[0]}
+    else:
+        body = {spec.id_field: ids[0], "action": "retrieve"}
+    return Request(
+        provider=spec.slug,
+        service=spec.service,
+        method="GET" if query else "POST",
+        path=spec.path,
+        query=query,
+        body=msgspec.json.encode(body) if body else b"",
+        ids=ids,
+        task_statuses=spec.task_statuses | spec.failed_statuses,
+    )
+
+
+def build_submission(spec: ProviderSpec, payload: Mapping[str, object], path: str | None = None) -> Request:
+    """Build the request that submits a task, to the provider's first path by default.
+
+    `async: true` is added to the payload, unless it has `async` or a `callback_url` or the provider does not accept
+    it: without it the service responds only when the task is done.
+
+    Raises:
+        ValueError: There is no path, or it does not begin with one slash.
+        TypeError: The payload is not a mapping, or has values without a JSON equivalent.
+    """
+    if not isinstance(payload, Mapping):
+        raise TypeError(f"payload must be a mapping of parameters, got {type(payload).__name__}")
+    path = path or next(iter(spec.submit_paths), None)
+    if path is None:
+        raise ValueError(f"provider {spec.slug!r} has no known submit path; pass path='/{spec.slug}/...'")
+    if not path.startswith("/") or path.startswith("//"):
+        raise ValueError(f"path must begin with exactly one '/' (it is relative to the base URL), got {path!r}")
+    body = dict(payload)
+    if spec.accepts_async and "async" not in body and not body.get("callback_url"):
+        body["async"] = True
+    return Request(
+        provider=spec.slug,
+        service=spec.service,
+        method="POST",
+        path=path,
+        body=_encode_payload(path, body),
+        is_submission=True,
+        is_blocking=spec.accepts_async and not body.get("async") and not body.get("callback_url"),
+    )
+
+
+def _encode_payload(path: str, payload: dict[str, object]) -> bytes:
+    """Encode a payload; refuse values that JSON would turn into others, which would be billed."""
+    try:
+        encoded = msgspec.json.encode(payload)
+        # msgspec writes NaN and infinity as null.
+        json.dumps(msgspec.to_builtins(payload), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"the payload for {path} cannot be encoded as JSON: {error}") from error
+    return encoded

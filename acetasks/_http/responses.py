@@ -1,0 +1,186 @@
+"""Readers of responses: task records, the outcome of a submission, or an error.
+
+Each reader depends on nothing but the request and the response. Whatever the bytes are, the result is a documented one.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from acetasks._http.error_bodies import build_error, raise_for_code, read_error_head
+from acetasks._http.headers import read_date
+from acetasks._records import DECODE_ERRORS, decode, excerpt, shorten
+from acetasks.errors import ProtocolError, UnknownProviderError
+from acetasks.models import TaskState, build_decode_error
+from acetasks.providers import ProviderSpec, RecordStatus, is_missing, read_record, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from acetasks._http.requests import Request, Response
+    from acetasks.errors import AceTasksError
+    from acetasks.models import Task
+
+#: Fields that any response to a submission may have.
+_ENVELOPE = frozenset(
+    {
+        *("success", "id", "task_id", "trace_id", "state", "status", "progress", "code", "message", "detail"),
+        *("items", "count", "started_at", "created_at"),
+    }
+)
+_EMPTY: tuple[object, ...] = (None, "", [], {})
+
+#: The service has no such path, hence no such provider.
+_NO_API = "no_api"
+
+
+class _BatchBody(msgspec.Struct):
+    items: list[msgspec.Raw] | None = None
+
+
+_batch_decoder = msgspec.json.Decoder(_BatchBody | list[msgspec.Raw])
+
+
+def read_failure(request: Request, response: Response, retry_after: float | None) -> AceTasksError | None:
+    """Return the error of a response that is an HTTP error of the request and not of a task, else None."""
+    if response.status < HTTPStatus.MULTIPLE_CHOICES:
+        return None
+    head = read_error_head(response.body)
+    # A batch with such a status is split until the task is alone.
+    if len(request.ids) == 1 and (
+        response.status in request.task_statuses or (response.status == HTTPStatus.NOT_FOUND and is_missing(head))
+    ):
+        return None
+    error = build_error(request.provider, head, response, retry_after)
+    if error.code == _NO_API and request.ids:
+        suggestion = suggest(request.provider)
+        return UnknownProviderError(request.provider, suggestion=suggestion if suggestion != request.provider else None)
+    return error
+
+
+class PollResponse(msgspec.Struct, frozen=True):
+    """The content of the response to one poll request.
+
+    Attributes:
+        statuses: New records of polled tasks, by id, in the order of the request.
+        unchanged: Ids whose record is byte for byte the known one, in the order of the request.
+        unreadable: The number of records that cannot be read, so that their ids are unknown.
+        server_time: The `Date` header, in seconds since the epoch, or None.
+    """
+
+    statuses: dict[str, RecordStatus]
+    unchanged: tuple[str, ...] = ()
+    unreadable: int = 0
+    server_time: float | None = None
+
+
+def read_poll_response(
+    spec: ProviderSpec, request: Request, response: Response, known: Sequence[bytes | None] = ()
+) -> PollResponse:
+    """Read the response to a poll, for which `read_failure` has found no error.
+
+    The service may return any subset of a batch, in any order. Records of other tasks are ignored. Most polls find
+    nothing new, so a record of a batch that is identical to the `known` one of its id is not read again.
+
+    Raises:
+        ProtocolError: The body is not JSON or does not match the request.
+        APIError: The body is an error in spite of its status.
+    """
+    server_time = read_date(response.headers.get("date", ""))
+    if len(request.ids) == 1:
+        return PollResponse(_read_single(spec, request.ids[0], response), server_time=server_time)
+    records = list(map(bytes, _split_batch(spec, response)))
+    if known and records == list(known):  # the usual case
+        return PollResponse({}, request.ids, server_time=server_time)
+    return PollResponse(*_read_changed(spec, request.ids, records, known), server_time)
+
+
+def _read_single(spec: ProviderSpec, task_id: str, response: Response) -> dict[str, RecordStatus]:
+    """Read the response to a poll of one task, whose body is the record."""
+    head = read_error_head(response.body)
+    names_task = head.id is not None or head.task_id is not None
+    if response.status < HTTPStatus.MULTIPLE_CHOICES and head.is_flat and not names_task:
+        raise_for_code(spec.slug, head, response)
+    return {task_id: read_record(spec, response.body, task_id=task_id, http_status=response.status)}
+
+
+def _read_changed(
+    spec: ProviderSpec, ids: Sequence[str], records: Sequence[bytes], known: Sequence[bytes | None]
+) -> tuple[dict[str, RecordStatus], tuple[str, ...], int]:
+    """Return the new statuses, the unchanged ids and the number of unreadable records of a batch.
+
+    The first of several records of one task counts.
+    """
+    polled = set(ids)
+    known_ids = dict(zip(known, ids, strict=bool(known)))
+    unchanged: set[str] = set()
+    statuses: dict[str, RecordStatus] = {}
+    unreadable = 0
+    for index, record in enumerate(records):
+        # The same position first: records without an id may be equal for several tasks.
+        is_known_here = index < len(known) and record == known[index]
+        known_id = ids[index] if is_known_here else known_ids.get(record)
+        if known_id is not None:
+            if known_id not in statuses:
+                unchanged.add(known_id)
+            continue
+        try:
+            status = read_record(spec, record)
+        except ProtocolError:
+            unreadable += 1
+            continue
+        if status.id in polled and status.id not in unchanged:
+            statuses.setdefault(status.id, status)
+    ordered = {task_id: statuses[task_id] for task_id in ids if task_id in statuses}
+    return ordered, tuple(filter(unchanged.__contains__, ids)), unreadable
+
+
+def _split_batch(spec: ProviderSpec, response: Response) -> list[msgspec.Raw]:
+    """Split the response to a batch into undecoded records, or raise as `read_poll_response` does."""
+    try:
+        body, _ = decode(_batch_decoder, response.body)
+    except DECODE_ERRORS as error:
+        # Excessive nesting is the fault of one record; any other error concerns the whole response.
+        raise ProtocolError(
+            f"{spec.slug}: the response to a batch cannot be read ({shorten(error)})",
+            excerpt=excerpt(response.body),
+            transient=not isinstance(error, RecursionError),
+        ) from error
+    items = body if isinstance(body, list) else body.items
+    if items is not None:
+        return items
+    raise_for_code(spec.slug, read_error_head(response.body), response)
+    raise ProtocolError(f"{spec.slug}: the response to a batch has no items", excerpt=excerpt(response.body))
+
+
+def read_submission(spec: ProviderSpec, request: Request, response: Response) -> Task:
+    """Return the finished task if a submission's response is the result, else a task with an id to poll.
+
+    `read_failure` has found no error in the response. `ProtocolError` means that it has neither a result nor an id.
+    """
+    task = read_record(spec, response.body).task
+    # 1. The end of the task. An acknowledgement may have data too: there only a file or a failure is an end.
+    is_final = request.is_blocking or task.artifacts or task.state is TaskState.FAILED
+    if task.state.is_terminal and task.state is not TaskState.NOT_FOUND and is_final:
+        return task
+    # 2. An id to poll.
+    if task.id:
+        if not task.state.is_terminal:
+            return task
+        return msgspec.structs.replace(task, state=TaskState.PENDING, finished_at=None, duration=None)
+    # 3. A result without a state (midjourney's descriptions): without an id the response can be nothing else.
+    if request.is_blocking and task.state is TaskState.PENDING and _has_content(response.body):
+        return msgspec.structs.replace(task, state=TaskState.SUCCEEDED)
+    raise ProtocolError(f"{spec.slug}: the response to a submission has no task id", excerpt=excerpt(response.body))
+
+
+def _has_content(body: bytes) -> bool:
+    """Return whether a response has values in fields other than `_ENVELOPE`."""
+    try:
+        fields = msgspec.json.decode(body)
+    except DECODE_ERRORS as error:
+        raise build_decode_error("the response to a submission", body, error) from error
+    return any(value not in _EMPTY for key, value in fields.items() if key not in _ENVELOPE)

@@ -1,0 +1,209 @@
+"""The transport over HTTP: adds base URL and token, sends, retries, and emits events."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import anyio
+import backoff
+
+from acetasks._http.aiohttp_backend import AiohttpBackend
+from acetasks._http.headers import read_retry_after
+from acetasks._http.responses import read_failure
+from acetasks._limits.backoff import full_jitter
+from acetasks.errors import (
+    AceTasksError,
+    APIError,
+    AuthenticationError,
+    ClientClosedError,
+    ProtocolError,
+    RateLimitError,
+    ServiceError,
+    SubmissionUncertainError,
+    TransportError,
+)
+from acetasks.events import RequestAnswered, RequestFailed, RequestSent
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Mapping
+
+    import aiohttp
+
+    from acetasks._http.auth import Endpoint, Secret
+    from acetasks._http.requests import Request, Response
+    from acetasks._runtime import Runtime
+    from acetasks.providers import Service
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(slots=True)
+class _Call(Generic[T]):
+    """The arguments of one `send` call, and the time of its current attempt (None between attempts)."""
+
+    request: Request
+    read: Callable[[Response], T]
+    acquire_slot: Callable[[], Awaitable[None]] | None
+    sent_at: float | None = None
+
+
+class HTTPTransport:
+    """Sends requests over HTTP, in the user's own session `http` if there is one; implements `Transport`."""
+
+    def __init__(
+        self, endpoints: Mapping[Service, Endpoint], *, http: aiohttp.ClientSession | None, runtime: Runtime
+    ) -> None:
+        self._endpoints = endpoints
+        self._runtime = runtime
+        self._backend = AiohttpBackend(http, runtime.retry)
+        self._is_closed = False
+        self._in_flight = 0
+        self._scopes: set[anyio.CancelScope] = set()
+
+    def __repr__(self) -> str:
+        return f"<HTTPTransport {', '.join(endpoint.base_url for endpoint in self._endpoints.values())}>"
+
+    def check(self, service: Service) -> None:
+        """Raise `AuthenticationError` if there is no token for a service."""
+        self._endpoints[service].check()
+
+    async def send(
+        self,
+        request: Request,
+        read: Callable[[Response], T],
+        *,
+        acquire_slot: Callable[[], Awaitable[None]] | None = None,
+        attempts: int = 1,
+    ) -> T:
+        """Send a request and read its response; see `Transport.send`."""
+        call = _Call(request, read, acquire_slot)
+        self._in_flight += 1
+        try:
+            if attempts == 1 and not request.is_submission:
+                return await self._attempt(call)
+            return await self._retry(call, attempts)
+        finally:
+            self._in_flight -= 1
+
+    async def close_idle(self) -> None:
+        """Close all connections until the next request, unless one is in flight or they are the user's."""
+        if not self._in_flight:
+            await self._backend.close()
+
+    async def close(self) -> None:
+        """Abort retried requests, refuse new ones, and close the connections unless they are the user's."""
+        self._is_closed = True
+        for scope in self._scopes:
+            scope.cancel()
+        await self._backend.close()
+
+    async def _retry(self, call: _Call[T], attempts: int) -> T:
+        request = call.request
+        # backoff's own jitter is off: it would undercut a Retry-After.
+        retries = backoff.aretry_context(
+            AceTasksError,
+            self._delays,
+            max_tries=self._runtime.retry.attempts if request.is_submission else attempts,
+            jitter=None,
+            giveup=_is_final_submission if request.is_submission else _is_final_poll,
+            logger=None,
+        )
+        with anyio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                async for attempt in retries:
+                    with attempt:
+                        result = await self._attempt(call)
+                return result  # type: ignore[possibly-undefined]  # without a result the last attempt raises
+            finally:
+                self._scopes.discard(scope)
+        # Only `close` cancels the scope.
+        if request.is_submission and call.sent_at is not None:
+            raise _build_uncertain_error(request, "the client was closed before the response came", call.sent_at)
+        raise ClientClosedError(f"the client was closed before {request.method} {request.path} was answered")
+
+    def _delays(self) -> Generator[float, Exception, None]:
+        """Yield the delay before each further attempt; backoff sends in the previous error."""
+        retry, rng = self._runtime.retry, self._runtime.rng
+        error = yield 0.0  # primes the generator
+        for failures in itertools.count(1):
+            retry_after = error.retry_after if isinstance(error, APIError) else None
+            error = yield full_jitter(failures, retry.base, retry.cap, rng.random(), retry_after)
+
+    async def _attempt(self, call: _Call[T]) -> T:
+        """Send a request once, or a second time if its token is refused and there is a new one.
+
+        The service accepted nothing with the refused token, so a submission may be repeated too.
+        """
+        endpoint = self._endpoints[call.request.service]
+        if call.acquire_slot is not None:
+            await call.acquire_slot()
+        token = await endpoint.authorize()
+        try:
+            return await self._send_once(call, endpoint.base_url, token)
+        except AuthenticationError:
+            if not await endpoint.renew(token):
+                raise
+        if call.acquire_slot is not None:
+            await call.acquire_slot()
+        return await self._send_once(call, endpoint.base_url, await endpoint.authorize())
+
+    async def _send_once(self, call: _Call[T], base_url: str, token: Secret) -> T:
+        """Send a request, read its response and emit events."""
+        request, clock, observers = call.request, self._runtime.clock, self._runtime.observers
+        provider, count = request.provider, len(request.ids)
+        if self._is_closed:  # perhaps just now: an awaited callback may have ignored its cancellation
+            raise ClientClosedError(f"the client was closed before {request.method} {request.path} was sent")
+        call.sent_at = sent_at = clock()
+        if observers.wants(RequestSent):
+            observers(RequestSent(time=sent_at, provider=provider, ids=count))
+        try:
+            response = await self._backend.send(base_url, request, token)
+            # The wall clock is needed only for a Retry-After date in a response without a date of its own.
+            failure = read_failure(request, response, read_retry_after(response.headers, time.time()))
+            if failure is not None:
+                raise failure
+            result = call.read(response)
+        except AceTasksError as error:
+            observers(RequestFailed(time=clock(), provider=provider, ids=count, error=error))
+            if request.is_submission and _is_uncertain(error):
+                raise _build_uncertain_error(request, str(error), sent_at) from error
+            call.sent_at = None
+            raise
+        call.sent_at = None
+        if observers.wants(RequestAnswered):
+            now, status = clock(), response.status
+            observers(RequestAnswered(time=now, provider=provider, ids=count, status=status, seconds=now - sent_at))
+        return result
+
+
+def _build_uncertain_error(request: Request, reason: str, sent_at: float) -> SubmissionUncertainError:
+    path, payload = request.path, request.body
+    return SubmissionUncertainError(reason, provider=request.provider, path=path, payload=payload, sent_at=sent_at)
+
+
+def _is_final_poll(error: BaseException) -> bool:
+    """Return whether not to retry a failed poll at once."""
+    # 1. It cannot help.   2. The service requested a pause; the throttle keeps it for all requests.
+    if not (isinstance(error, AceTasksError) and error.transient):
+        return True
+    return isinstance(error, RateLimitError) or (isinstance(error, APIError) and error.retry_after is not None)
+
+
+def _is_final_submission(error: BaseException) -> bool:
+    """Return whether not to retry a failed submission: always, unless it certainly did not arrive."""
+    return not (isinstance(error, TransportError) and not error.reached)
+
+
+def _is_uncertain(error: AceTasksError) -> bool:
+    """Return whether a failed submission may have been accepted.
+
+    1. It was sent without a complete response.   2. The response cannot be read.
+    3. A gateway responded instead of the service: there is no error code, or "timeout".
+    """
+    if isinstance(error, TransportError):
+        return error.reached
+    return isinstance(error, ProtocolError) or (isinstance(error, ServiceError) and error.code in {None, "timeout"})

@@ -1,0 +1,10 @@
+"""Request limits: backoff, rate limits, circuit breakers and batch sizes. Pure: no clock, no I/O, no randomness.
+
+A `jitter_sample` is a random number in [0, 1). `sent_at` is the time at which a poll started.
+"""
+
+from acetasks._limits.backoff import full_jitter
+from acetasks._limits.poll_budget import PollBudget
+from acetasks._limits.throttle import PollSummary, Throttle
+
+__all__ = ["PollBudget", "PollSummary", "Throttle", "full_jitter"]

@@ -1,0 +1,146 @@
+"""Decides when, how fast and in which batch size each provider may be polled.
+
+1. A task whose poll failed with a transient error is retried after a random, growing delay. Other polls go on.
+2. A provider that keeps failing is down: its circuit breaker admits one probe at a time, each with fewer ids.
+3. A pause requested by a provider (`Retry-After`) is kept.
+4. A service that responds 429 is polled at half the rate, for all providers under that token, and then slowly faster.
+5. The user's own rate (`PollPolicy.max_rate`) limits all requests together.
+6. A provider that truncates or refuses large batches is sent smaller ones.
+"""
+
+from __future__ import annotations
+
+import collections
+from typing import TYPE_CHECKING, Protocol
+
+from acetasks._limits.backoff import full_jitter
+from acetasks._limits.batch_size import BatchSizeLimiter
+from acetasks._limits.circuit_breaker import CircuitBreaker
+from acetasks._limits.rate_limiter import AdaptiveRateLimiter, TokenBucket
+from acetasks.errors import AceTasksError, APIError, RateLimitError
+from acetasks.events import Event, OutageBegan, OutageEnded, RateCut, RateRestored
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from acetasks.policies import PollPolicy, RetryPolicy
+    from acetasks.providers import ProviderSpec, Service
+
+
+class PollSummary(Protocol):
+    """The part of a poll's result that limits later polls."""
+
+    @property
+    def errors(self) -> Mapping[str, AceTasksError]:
+        """Errors by id."""
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether any request of the poll got a usable response."""
+
+    @property
+    def truncated_at(self) -> Sequence[int]:
+        """Number of records in each response that was truncated."""
+
+    @property
+    def accepted_size(self) -> int | None:
+        """Number of ids accepted after a larger request was refused for its size; None if none was."""
+
+
+class Throttle:
+    """Limits of all providers and services of one client."""
+
+    def __init__(self, policy: PollPolicy, retry: RetryPolicy) -> None:
+        self._policy = policy
+        self._retry = retry
+        self._breakers: dict[str, CircuitBreaker] = collections.defaultdict(lambda: CircuitBreaker(retry))
+        self._limiters: dict[Service, AdaptiveRateLimiter] = collections.defaultdict(
+            lambda: AdaptiveRateLimiter(policy.start_rate, retry)
+        )
+        # Requests within the user's rate are spaced evenly: a capacity of 1 saves nothing for later.
+        self._user_limit = TokenBucket(policy.max_rate, 1.0) if policy.max_rate else None
+        self._batch_sizes = BatchSizeLimiter()
+
+    def __repr__(self) -> str:
+        down = {slug: breaker.state.value for slug, breaker in self._breakers.items() if not breaker.is_closed}
+        rates = {str(service): limiter.rate for service, limiter in self._limiters.items()}
+        return f"<Throttle down={down} rates={rates}>"
+
+    def is_down(self, provider: str) -> bool:
+        """Return whether the provider's circuit is open or half-open."""
+        return not self._breakers[provider].is_closed
+
+    def has_answered_since(self, provider: str, time: float) -> bool:
+        """Return whether the provider has responded after a time."""
+        return self._breakers[provider].last_success_at > time
+
+    def available_at(self, spec: ProviderSpec, *, in_flight: int, coalesce: float = 0.0) -> float:
+        """Return the time at which the next scheduled poll of a provider may start; infinity while it is probed.
+
+        `in_flight` counts the provider's requests. Only polls that are no probes are delayed to `coalesce` them, see
+        `AdaptiveRateLimiter.available_at`.
+        """
+        breaker = self._breakers[spec.slug]
+        rate_available_at = self.rate_available_at(spec, coalesce if breaker.is_closed else 0.0)
+        return max(breaker.available_at(in_flight), rate_available_at)
+
+    def rate_available_at(self, spec: ProviderSpec, coalesce: float = 0.0) -> float:
+        """Return the time at which rates and requested pauses allow a request, even to a provider that is down."""
+        limiter, breaker = self._limiters[spec.service], self._breakers[spec.slug]
+        available_at = max(limiter.available_at(coalesce), breaker.paused_until)
+        return available_at if self._user_limit is None else max(available_at, self._user_limit.available_at())
+
+    def acquire(self, spec: ProviderSpec, now: float) -> None:
+        """Count a request that is sent now."""
+        if self._user_limit is not None:
+            self._user_limit.acquire(now)
+        self._limiters[spec.service].acquire(now)
+        self._breakers[spec.slug].acquire()
+
+    def batch_size(self, spec: ProviderSpec, split_level: int, now: float) -> int:
+        """Return the number of ids for one request, at least 1.
+
+        The `split_level` is the number of times that a batch is halved to isolate an id that makes it fail. Each
+        failed probe of a provider halves it too: the ids may be the cause.
+        """
+        size = self._batch_sizes.size(spec.slug, spec.batch_size(self._policy.batch_size), now)
+        return max(1, size >> split_level >> self._breakers[spec.slug].backoff_steps)
+
+    def retry_at(self, failures: int, error: AceTasksError, now: float, jitter_sample: float) -> float:
+        """Return the time at which to poll a task again after consecutive transient errors.
+
+        One jitter sample for a whole batch keeps its tasks together.
+        """
+        return now + full_jitter(failures, self._retry.base, self._retry.cap, jitter_sample, _retry_after(error))
+
+    def record(
+        self, spec: ProviderSpec, result: PollSummary, *, sent_at: float, now: float, jitter_sample: float
+    ) -> list[Event]:
+        """Update the limits after a poll, and return the outages and rate reductions that began or ended."""
+        events: list[Event] = []
+        errors = result.errors.values()
+        rate_limits = [error for error in errors if isinstance(error, RateLimitError)]
+        failures = [error for error in errors if error.transient and not isinstance(error, RateLimitError)]
+        limiter, breaker = self._limiters[spec.service], self._breakers[spec.slug]
+        if result.is_answered:
+            if (outage := breaker.record_success(now)) is not None:
+                events.append(OutageEnded(time=now, provider=spec.slug, seconds=outage))
+            if not rate_limits and limiter.record_success():
+                events.append(RateRestored(time=now, provider=spec.slug, rate=limiter.rate))
+        if rate_limits:
+            pause = max(map(_retry_after, rate_limits))
+            if limiter.record_rate_limit(now, sent_at, pause, jitter_sample):
+                events.append(RateCut(time=now, provider=spec.slug, rate=limiter.rate, error=rate_limits[0]))
+        if failures:
+            pause = max(map(_retry_after, failures))
+            if breaker.record_failure(now, sent_at, pause, jitter_sample):
+                events.append(OutageBegan(time=now, provider=spec.slug, error=failures[0]))
+        self._batch_sizes.record_truncated(spec.slug, result.truncated_at, now)
+        if result.accepted_size is not None:
+            self._batch_sizes.record_too_large(spec.slug, result.accepted_size, now)
+        return events
+
+
+def _retry_after(error: AceTasksError) -> float:
+    """Return the pause that a service requests, in seconds; 0 for none."""
+    return (error.retry_after or 0.0) if isinstance(error, APIError) else 0.0

@@ -1,0 +1,256 @@
+"""The poller: one background task that polls whatever is due while tasks are awaited.
+
+It runs as a plain asyncio task from the first waiter to the last. Each iteration of its loop starts the polls that are
+due while there are free slots, and sleeps until the next is due or something changes. Results are applied by
+synchronous methods, so that no two of them interleave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import math
+from typing import TYPE_CHECKING
+
+import anyio
+
+from acetasks._http import PollResult, poll_batch
+from acetasks._limits import Throttle
+from acetasks._polling.awaited import unseen_task
+from acetasks._polling.outcomes import OutcomeRules
+from acetasks._polling.registry import TaskRegistry
+from acetasks._polling.results import ResultHandler
+from acetasks._scheduling import Scheduler, build_planner
+from acetasks.errors import AceTasksError, ClientClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from acetasks._http import Transport
+    from acetasks._polling.awaited import Waiter
+    from acetasks._runtime import Runtime
+    from acetasks._scheduling import Durations, InFlightPoll, Key
+    from acetasks.models import Task
+    from acetasks.providers import ProviderSpec
+
+_logger = logging.getLogger("acetasks")
+
+#: Seconds that requests in flight may take to end when the client is closed.
+CLOSE_TIMEOUT = 0.5
+
+
+class Poller:
+    """Polls every awaited task of one client until it ends."""
+
+    def __init__(self, transport: Transport, *, runtime: Runtime, durations: Durations) -> None:
+        policy, retry = runtime.policy, runtime.retry
+        self._transport = transport
+        self._attempts = retry.attempts
+        self._observers = runtime.observers
+        self._rng = runtime.rng
+        self._clock = runtime.clock
+        self._registry = TaskRegistry()
+        self._throttle = Throttle(policy, retry)
+        planner = build_planner(policy, durations, self._clock() + self._rng.random())
+        self._scheduler = Scheduler(policy, throttle=self._throttle, planner=planner, rng=self._rng)
+        rules = OutcomeRules(policy, throttle=self._throttle, registry=self._registry)
+        self._results = ResultHandler(self._registry, rules=rules, observers=self._observers)
+        self._slots = anyio.Semaphore(policy.max_in_flight)
+        self._in_flight: set[InFlightPoll] = set()
+        self._wake = asyncio.Event()
+        self._sleeps_until = -math.inf
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Poller {self._registry!r}, {self._scheduler!r}, {self._slots.value} free slots>"
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is awaited and nothing runs."""
+        return not self._registry and self._task is None
+
+    # Called by waiting coroutines and the client.
+
+    def register(self, waiter: Waiter, keys: Sequence[Key]) -> None:
+        """Add a waiter for tasks, which are polled soon; `leave` must be called at the end.
+
+        Args:
+            waiter: Not yet registered for any of the tasks.
+            keys: The tasks, with valid ids.
+
+        Raises:
+            ClientClosedError: The client is closed.
+        """
+        if self._closed:
+            raise ClientClosedError("this client is closed: make a new one to wait for tasks")
+        if new := self._registry.register(waiter, keys):
+            self._scheduler.add(new, self._clock())
+            self._wake_by(self._scheduler.next_poll_at)
+        if self._task is None:
+            self._start()
+
+    def leave(self, waiter: Waiter, keys: Sequence[Key]) -> None:
+        """Remove a waiter from tasks; a task without waiters is not polled any more."""
+        for key in keys:
+            if (task := self._registry.leave(waiter, key)) is not None:
+                self._scheduler.discard(task)
+        if not self._registry:
+            self._wake.set()
+
+    def last_seen(self, key: Key) -> Task:
+        """Return a task as last seen; pending if it was never seen, or is not awaited."""
+        task = self._registry.get(key)
+        return task.last_seen if task else unseen_task(key)
+
+    def fault_of(self, key: Key) -> AceTasksError | None:
+        """Return why the last poll of an awaited task failed; None if it did not."""
+        health = self._registry.health.get(key)
+        return health.fault if health else None
+
+    async def poll_once(self, spec: ProviderSpec, ids: Sequence[str]) -> PollResult:
+        """Poll some tasks once, awaited or not, within the limits on requests.
+
+        Args:
+            spec: The provider.
+            ids: Without duplicates, no more than one batch.
+        """
+        try:
+            async with self._slots:
+                await self._acquire_rate_slot(spec)
+                sent_at = self._clock()
+                result = await self._send(spec, ids, attempts=self._attempts)
+        finally:
+            self._wake.set()
+        self._record(spec, result, sent_at=sent_at, now=self._clock(), jitter_sample=self._rng.random())
+        return result
+
+    async def close(self) -> None:
+        """Resolve every awaited task with a `ClientClosedError`, and end the polls in flight."""
+        self._closed = True
+        self._resolve_all(ClientClosedError("the client was closed while this task was awaited"))
+        if self._task is not None:
+            self._task.cancel()
+            _, late = await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT)
+            if late:
+                _logger.warning("a closed client still has a request in flight that ignores its cancellation: %r", self)
+
+    # The background task.
+
+    def _start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="acetasks poller")
+
+    async def _run(self) -> None:
+        """Poll until nothing is awaited; if this fails in any way, every waiter receives the error at once."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                while self._registry or self._in_flight:
+                    self._start_ready(group)
+                    await self._sleep_until(self._scheduler.next_poll_at)
+            await self._transport.close_idle()
+        except BaseException as error:
+            cause = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
+            died = AceTasksError(f"the poller stopped because of an internal error, please report it: {cause!r}")
+            died.__cause__ = cause
+            self._resolve_all(died)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._task = None
+            for poll in tuple(self._in_flight):
+                self._finish(poll)  # it was cancelled before it began
+            if self._registry and not self._closed:
+                self._start()  # a waiter came at the end
+
+    def _start_ready(self, group: asyncio.TaskGroup) -> None:
+        """Start the polls that are due, as long as there are free slots."""
+        while (poll := self._scheduler.next_batch(self._clock(), self._slots.value)) is not None:
+            self._slots.acquire_nowait()
+            self._in_flight.add(poll)
+            group.create_task(self._poll_batch(poll))
+
+    async def _poll_batch(self, poll: InFlightPoll) -> None:
+        """Poll one batch, apply the result, and schedule the next polls of its tasks."""
+        try:
+            result = await self._request(poll)
+        finally:
+            self._finish(poll)
+        # Synchronous from here on, so that no two results interleave.
+        now = self._clock()
+        self._record(poll.spec, result, sent_at=poll.sent_at, now=now, jitter_sample=poll.jitter_sample)
+        changes = self._results.apply(poll, result, now)
+        self._scheduler.requeue(poll, changes, now)
+        if self._registry:
+            self._wake_by(self._scheduler.next_poll_at)
+        else:
+            self._wake.set()  # the background task ends
+
+    async def _request(self, poll: InFlightPoll) -> PollResult:
+        """Send the requests of a poll; they are cancelled when the last task of the batch is discarded."""
+        if not poll.batch.live_count:
+            return PollResult()  # they were discarded before this began
+        if (current := asyncio.current_task()) is not None:
+            poll.cancel = current.cancel
+        keys = [task.key for task in poll.batch.tasks]
+        return await self._send(poll.spec, [task_id for _, task_id in keys], self._registry.known_records(keys))
+
+    def _finish(self, poll: InFlightPoll) -> None:
+        """End a poll in flight, and wake the loop if it can do more then."""
+        self._in_flight.discard(poll)
+        self._slots.release()
+        self._scheduler.finish(poll, self._clock())
+        if self._scheduler.is_saturated or not self._registry:
+            self._wake.set()
+
+    def _resolve_all(self, error: AceTasksError) -> None:
+        now = self._clock()
+        for task in self._registry:
+            self._results.resolve(task, error, now)
+            self._scheduler.discard(task)
+
+    # Requests within the limits.
+
+    async def _send(
+        self, spec: ProviderSpec, ids: Sequence[str], known: Sequence[bytes | None] = (), *, attempts: int = 1
+    ) -> PollResult:
+        """Send the requests of one poll; the rate slot of the first is already acquired, by the scheduler mostly."""
+        earlier_requests = itertools.count()
+
+        async def acquire_slot() -> None:
+            if next(earlier_requests) > 0:
+                await self._acquire_rate_slot(spec)
+
+        return await poll_batch(self._transport, spec, ids, known, acquire_slot=acquire_slot, attempts=attempts)
+
+    async def _acquire_rate_slot(self, spec: ProviderSpec) -> None:
+        """Wait until the limits allow a request, and count it."""
+        while (available_at := self._throttle.rate_available_at(spec)) > self._clock():  # noqa: ASYNC110  # it may move
+            await anyio.sleep_until(available_at)
+        self._throttle.acquire(spec, self._clock())
+
+    def _record(
+        self, spec: ProviderSpec, result: PollResult, *, sent_at: float, now: float, jitter_sample: float
+    ) -> None:
+        """Update the limits by the result of a poll, and emit the events that follow."""
+        for event in self._throttle.record(spec, result, sent_at=sent_at, now=now, jitter_sample=jitter_sample):
+            self._observers(event)
+
+    # Sleeping between polls.
+
+    async def _sleep_until(self, time: float) -> None:
+        """Wait for a loop time, or until something changes."""
+        self._sleeps_until = time
+        timer = None if time == math.inf else asyncio.get_running_loop().call_at(time, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._sleeps_until = -math.inf
+        self._wake.clear()
+
+    def _wake_by(self, time: float) -> None:
+        """Wake the loop if it would sleep past a loop time."""
+        if time < self._sleeps_until:
+            self._wake.set()

@@ -1,0 +1,80 @@
+"""Handler of poll results: updates the registry, and returns the changes for the scheduler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from acetasks._polling.outcomes import OutcomeScope
+from acetasks._scheduling import Changes
+from acetasks.events import TaskChanged, TaskSettled
+from acetasks.models import Task, TaskState
+from acetasks.providers import lookup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from acetasks._http import PollResult
+    from acetasks._polling.awaited import AwaitedTask, Outcome
+    from acetasks._polling.outcomes import OutcomeRules
+    from acetasks._polling.registry import TaskRegistry
+    from acetasks._scheduling import InFlightPoll
+    from acetasks.events import Observers
+    from acetasks.providers import ProviderSpec, RecordStatus
+
+
+class ResultHandler:
+    """Applies the results of polls: updates and resolves tasks, and emits events."""
+
+    def __init__(self, registry: TaskRegistry, *, rules: OutcomeRules, observers: Observers) -> None:
+        self._registry = registry
+        self._rules = rules
+        self._observers = observers
+
+    def apply(self, poll: InFlightPoll, result: PollResult, now: float) -> Changes:
+        """Apply the result of a poll, which the throttle has recorded, and return the changes for the scheduler."""
+        changes = Changes(result.server_time)
+        for task in self._affected(poll.spec, result):
+            decision = self._rules.decide(task, poll, result, now)
+            if decision.status is not None:
+                self._update(task, decision.status, changes, now)
+            if decision.outcome is not None:
+                for ended in self._in_scope(task, poll.spec, decision.scope):
+                    self.resolve(ended, decision.outcome, now)
+                    changes.ended.append(ended)
+            elif decision.apart:
+                changes.apart[decision.split_level, decision.due].append(task)
+        return changes
+
+    def resolve(self, task: AwaitedTask, outcome: Outcome, now: float) -> None:
+        """Pass an outcome to every waiter of a task."""
+        waiters = self._registry.resolve(task, outcome)
+        if isinstance(outcome, Task) and self._observers.wants(TaskSettled):
+            self._observers(TaskSettled(time=now, provider=task.key[0], task=outcome, waiters=waiters))
+
+    def _affected(self, spec: ProviderSpec, result: PollResult) -> Iterator[AwaitedTask]:
+        """Yield the tasks to decide on: those still awaited, but for unchanged ones without failure counters."""
+        ids = [*result.statuses, *result.errors, *result.missing]
+        if health := self._registry.health:
+            ids += [task_id for task_id in result.unchanged if (spec.slug, task_id) in health]
+        for task_id in ids:
+            if (task := self._registry.get((spec.slug, task_id))) is not None:
+                yield task
+
+    def _update(self, task: AwaitedTask, status: RecordStatus, changes: Changes, now: float) -> None:
+        if status.state is not TaskState.NOT_FOUND:
+            changes.observed.append((task, status))
+        is_change = self._registry.update(task, status)
+        # The log observes only changes to an undocumented state.
+        word = status.unknown_word
+        if is_change and (word is not None or self._observers.wants(TaskChanged)):
+            self._observers(TaskChanged(time=now, provider=task.key[0], task=status.task, unknown_word=word))
+
+    def _in_scope(self, task: AwaitedTask, spec: ProviderSpec, scope: OutcomeScope) -> Iterable[AwaitedTask]:
+        if scope is OutcomeScope.TASK:
+            return (task,)
+        return [
+            other
+            for other in self._registry
+            if other.key[0] == spec.slug
+            or (scope is OutcomeScope.TOKEN and lookup(other.key[0]).service is spec.service)
+        ]

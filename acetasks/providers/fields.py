@@ -1,0 +1,290 @@
+"""Readers of single record fields: texts, times, progress, errors and artifacts, in every spelling that services use.
+
+Each function takes one value of any JSON type and never raises: an unreadable value is None. The state is determined
+in `acetasks.providers.normalize`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import math
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from acetasks._records import DECODE_ERRORS, ECHO_LIMIT, RecordHead, ResponseHead, read_response
+from acetasks.models import Artifact, TaskError, build_decode_error
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from acetasks.providers.spec import ArtifactField, ProviderSpec
+
+#: The lowest HTTP status that is an error; a plain int, which compares faster than an `HTTPStatus`.
+MIN_ERROR_STATUS = 400
+
+#: The progress of a finished task, in percent.
+MAX_PROGRESS = 100.0
+
+#: Error codes for an unknown task (digital-human, captcha).
+_MISSING_CODES = frozenset({"not_found", "no_task"})
+
+#: A task or job in prose, but not in a path such as `/luma/tasks`.
+_TASK = re.compile(r"(?<![/\w])(?:task|job)s?\b", re.IGNORECASE)
+
+#: Maximum length of an error message or code kept in a task, in characters.
+_REASON_LIMIT = 4 * ECHO_LIMIT
+
+#: Maximum width or height. A larger number is not a size, and would not fit into MessagePack.
+_MAX_PIXELS = 2**31 - 1
+
+#: The type of an image sent as base64 text, as the service's image models return it.
+_BASE64_TYPE = "image/png"
+
+#: One-key paths that do not name a value: the root, every entry, and `data`, some items of which may not count.
+_SPECIAL_PATHS = frozenset({"", "*", "data"})
+
+#: Values found in a response, each with the object that contains it.
+_Matches = list[tuple[object, dict[str, object] | None]]
+
+
+def read_text(value: object) -> str | None:
+    """Read a text without surrounding whitespace; a number becomes its digits, an empty text None."""
+    if isinstance(value, str):
+        return value.strip() or None
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def read_progress(value: object, *, maximum: float | None = MAX_PROGRESS) -> float | None:
+    """Read a non-negative number, such as a progress in percent.
+
+    Args:
+        value: A number, a text such as `"100%"`, or maestro's `{percent: ...}`.
+        maximum: The largest valid number, or None for no limit.
+
+    Returns:
+        The number, or None if `value` is not a valid one.
+    """
+    if value is None:  # in most records
+        return None
+    if isinstance(value, float):
+        number = value
+    else:
+        if isinstance(value, dict):
+            value = value.get("percent")
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            return None
+        try:
+            number = float(value.strip().removesuffix("%") if isinstance(value, str) else value)
+        except (ValueError, OverflowError):
+            return None
+    return number if 0 <= number < math.inf and (maximum is None or number <= maximum) else None
+
+
+def read_epoch(value: object, utc_offset: float = 0.0) -> float | None:
+    """Read a point in time.
+
+    Args:
+        value: Seconds since the epoch, or an ISO 8601 text (used in records before August 2026).
+        utc_offset: Hours east of UTC, for a text without a time zone.
+
+    Returns:
+        Seconds since the epoch, or None.
+    """
+    if value is None or (isinstance(value, float) and 0.0 < value < math.inf):  # in most records
+        return value
+    if not isinstance(value, str):
+        return read_progress(value, maximum=None) or None
+    try:
+        moment = dt.datetime.fromisoformat(value.strip())
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=dt.timezone(dt.timedelta(hours=utc_offset)))
+        return moment.timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def find_error_object(*errors: object) -> dict[str, object] | None:
+    """Return the first error object with a value; `{}` and objects of nulls are sent for "no error"."""
+    for error in errors:
+        if error and isinstance(error, dict) and any(value is not None for value in error.values()):
+            return error
+    return None
+
+
+def find_error(response: ResponseHead, head: RecordHead) -> TaskError:
+    """Return the reason of a failure, from the first place that has one."""
+    # 1. An error object, in the response or at the top.   2. A plain text as error (useapi adds `errorDetails`).
+    if (error := find_error_object(response.error, head.error)) is not None:
+        return TaskError(
+            code=_truncate(read_error_code(error)),
+            message=_truncate(read_error_message(error)) or "no reason given",
+        )
+    if text := read_text(response.error) or read_text(head.error):
+        details = read_text(head.error_details)
+        message = f"{text} ({details})" if details and details != text else text
+        return TaskError(code=_read_failure_code(head.code), message=message[:_REASON_LIMIT])
+    # 3. fish's `{status: 400, message}`, captcha's `{code, detail}`.   4. Only a state word, or nothing.
+    if text := read_text(response.message) or read_text(head.detail):
+        status = None if isinstance(response.status, str) else _read_failure_code(response.status)
+        return TaskError(code=status or _read_failure_code(head.code), message=text[:_REASON_LIMIT])
+    word = next(filter(None, map(read_text, (head.status, head.state, response.status, response.state))), None)
+    message = f"the service gave no reason{f' (state {word[:_REASON_LIMIT]!r})' if word else ''}"
+    return TaskError(message=message[:_REASON_LIMIT])
+
+
+def read_error_code(error: dict[str, object]) -> str | None:
+    """Return the code of an error object, under any of its known keys."""
+    return next(filter(None, (read_text(error.get(key)) for key in ("code", "type", "http_code"))), None)
+
+
+def read_error_message(error: dict[str, object]) -> str | None:
+    """Return the message of an error object: under a known key, or else the first text in it."""
+    keys = ("message", "detail", *error)
+    return next(filter(None, (read_text(error.get(key)) for key in keys)), None)
+
+
+def is_missing(head: RecordHead) -> bool:
+    """Return whether the body of a 404 response is about the task, not the path."""
+    texts = [read_text(head.detail)]
+    if (error := find_error_object(head.error)) is not None:
+        if code := read_text(error.get("code")):
+            return code.lower() in _MISSING_CODES
+        texts.append(read_text(error.get("message")))
+    else:
+        texts.append(read_text(head.error))
+    return any(_TASK.search(text) for text in texts if text)
+
+
+class ResponseBody:
+    """A fully decoded response: its artifacts, and the times nested in it.
+
+    Attributes:
+        artifacts: The files that the task produced, unique by URL. headshots sends one URL for several images and
+            midjourney for two roles: the first one counts.
+    """
+
+    __slots__ = ("_root", "_spec", "_unfinished", "artifacts")
+
+    def __init__(
+        self, spec: ProviderSpec, raw: bytes, unfinished_items: Collection[int] = (), *, is_flat: bool = False
+    ) -> None:
+        """Decode the response of a record.
+
+        Args:
+            spec: The provider spec.
+            raw: The record's JSON.
+            unfinished_items: Positions in `data` whose artifacts do not count.
+            is_flat: Whether the record is its own response.
+
+        Raises:
+            ProtocolError: The response is malformed.
+        """
+        self._spec = spec
+        self._unfinished = unfinished_items
+        try:
+            # May fail although the head was read: that skipped the response, and from a less deep stack frame.
+            self._root = read_response(raw, is_flat=is_flat)
+        except DECODE_ERRORS as error:
+            raise build_decode_error("a response", raw, error) from error
+        self.artifacts = tuple(self._collect_artifacts().values())
+
+    @property
+    def has_main_artifact(self) -> bool:
+        """Whether any of the requested files exists."""
+        return any(artifact.role == "main" for artifact in self.artifacts)
+
+    @property
+    def finished_at(self) -> float | None:
+        """The latest finish time at the provider's own path (`ProviderSpec.finished_path`)."""
+        times = [read_epoch(value, self._spec.utc_offset) for value, _ in self._find(self._spec.finished_path)]
+        return max(filter(None, times), default=None)
+
+    def _collect_artifacts(self) -> dict[str, Artifact]:
+        """Return the artifacts of finished items by URL, in the order of the spec's fields."""
+        found: dict[str, Artifact] = {}
+        for field in self._spec.artifacts:
+            for value, parent in self._find(field.path):
+                if isinstance(value, str) and (url := self._usable_url(field, value)) and url not in found:
+                    width = height = None
+                    if parent is not None and field.size_keys is not None:
+                        width_key, height_key = field.size_keys
+                        width, height = _read_pixels(parent.get(width_key)), _read_pixels(parent.get(height_key))
+                    role = "cover" if field.cover_of and self._has_text(field.cover_of) else field.role
+                    found[url] = Artifact(url=url, kind=field.kind, role=role, width=width, height=height)
+        return found
+
+    def _has_text(self, path: str) -> bool:
+        return any(isinstance(value, str) and value for value, _ in self._find(path))
+
+    def _usable_url(self, field: ArtifactField, value: str) -> str | None:
+        """Return the URL for an artifact's value; None for an empty text or a preview of unfinished work."""
+        if not value.strip():
+            return None
+        if field.is_base64:
+            return f"data:{_BASE64_TYPE};base64,{value}"
+        if not self._spec.preview_hosts:
+            return value
+        try:
+            host = urlsplit(value).hostname or ""
+        except ValueError:
+            return value
+        return None if host.startswith(self._spec.preview_hosts) else value
+
+    def _find(self, path: str) -> _Matches:
+        """Return the values at a path, each with its parent object; empty if the path does not exist."""
+        root = self._root
+        if "." not in path and path not in _SPECIAL_PATHS:  # usually the value is in the response itself
+            return [(root[path], root)] if isinstance(root, dict) and path in root else []
+        found: _Matches = [(root, None)] if path else []
+        in_data = False
+        for key in _split_path(path):
+            if key == "*":
+                found = [match for node, parent in found for match in self._expand(node, parent, in_data=in_data)]
+                in_data = False
+            else:
+                # The response's own `data` contains the items, some of which may not count.
+                in_data = key == "data" and found[0][1] is None
+                found = [
+                    (node[key], node)
+                    for node, _ in found
+                    if isinstance(node, dict)
+                    and key in node
+                    and not (in_data and 0 in self._unfinished and isinstance(node[key], dict))
+                ]
+            if not found:
+                break
+        return found
+
+    def _expand(self, node: object, parent: dict[str, object] | None, *, in_data: bool) -> _Matches:
+        """Return the entries of a list, or the node itself if a provider sends one object instead of a list."""
+        if not isinstance(node, list):
+            return [(node, parent)]
+        if in_data:  # skip non-objects, so that positions match the record's items
+            items = [entry for entry in node if isinstance(entry, dict)]
+            return [(entry, parent) for index, entry in enumerate(items) if index not in self._unfinished]
+        return [(entry, parent) for entry in node]
+
+
+@functools.lru_cache(maxsize=1024)
+def _split_path(path: str) -> tuple[str, ...]:
+    return tuple(path.split("."))
+
+
+def _read_pixels(value: object) -> int | None:
+    """Read a width or height; 0 is sent for "unknown" (pixverse)."""
+    if type(value) is not int:  # excludes bool
+        return None
+    return value if 0 < value <= _MAX_PIXELS else None
+
+
+def _read_failure_code(value: object) -> str | None:
+    """Read an error code or HTTP status; a number below 400 is None, because useapi sends 200 with failed jobs."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value < MIN_ERROR_STATUS:
+        return None
+    return _truncate(read_text(value))
+
+
+def _truncate(text: str | None) -> str | None:
+    return text and text[:_REASON_LIMIT]

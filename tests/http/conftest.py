@@ -1,0 +1,158 @@
+"""Fixtures of the tests of HTTP: transports and servers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+from aioresponses import aioresponses
+from http_support import TOKEN
+
+import acetasks
+from acetasks import PollPolicy, RetryPolicy
+from acetasks._http.auth import Endpoint, Secret
+from acetasks._http.session import HTTPTransport
+from acetasks._runtime import Runtime
+from acetasks.providers import Service
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    import aiohttp
+
+    from acetasks._http.auth import TokenProvider
+
+
+class Recorder(list[acetasks.Event]):
+    """Observers that record the events, only failures if there are no observers of the user's."""
+
+    has_own = True
+
+    def __call__(self, event: acetasks.Event) -> None:
+        """Record an event."""
+        self.append(event)
+
+    def wants(self, kind: type[acetasks.Event]) -> bool:
+        """Return whether events of a kind are recorded."""
+        return self.has_own or kind is acetasks.RequestFailed
+
+    def names(self) -> list[str]:
+        """Return the type name of each event."""
+        return [type(event).__name__ for event in self]
+
+    def sent_at(self) -> list[float]:
+        """Return the time of each sent request."""
+        return [event.time for event in self if isinstance(event, acetasks.RequestSent)]
+
+
+@pytest.fixture
+def events() -> Recorder:
+    """The events of all transports of the test."""
+    return Recorder()
+
+
+@pytest.fixture
+def http() -> Iterator[aioresponses]:
+    """Prepared responses in place of all HTTP."""
+    with aioresponses() as http:
+        yield http
+
+
+@pytest.fixture
+async def new_transport(events: Recorder) -> AsyncIterator[Callable[..., HTTPTransport]]:
+    """Builds transports and closes them."""
+    transports = []
+
+    def build(
+        base_url: str = "https://api.example",
+        *,
+        token: Secret | TokenProvider | None = Secret(TOKEN),  # noqa: B008  # it is immutable
+        http: aiohttp.ClientSession | None = None,
+        **retry: float,
+    ) -> HTTPTransport:
+        endpoint = Endpoint(base_url=base_url, token=token, token_variable="ACEDATACLOUD_API_TOKEN")
+        runtime = Runtime(
+            policy=PollPolicy(),
+            retry=RetryPolicy(**retry),
+            observers=events,
+            rng=random.Random(0),
+            clock=asyncio.get_running_loop().time,
+        )
+        transport = HTTPTransport({Service.ACEDATA: endpoint, Service.USEAPI: endpoint}, http=http, runtime=runtime)
+        transports.append(transport)
+        return transport
+
+    yield build
+    for transport in transports:
+        await transport.close()
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[..., Awaitable[str]]]:
+    """Starts servers that pass every request to a function, and stops them."""
+    runners = []
+
+    async def start(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> str:
+        async def respond(request: web.Request) -> web.StreamResponse:
+            return await handler(request)
+
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", respond)
+        runner = web.AppRunner(app, shutdown_timeout=0)
+        runners.append(runner)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def listen() -> AsyncIterator[Callable[..., Awaitable[str]]]:
+    """Starts servers that send raw bytes for each request, and stops them; None sends nothing."""
+    servers, writers = [], []
+
+    async def start(
+        *responses: bytes | None,
+        tls: ssl.SSLContext | None = None,
+        seen: list[bytes] | None = None,
+        speak: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]] | None = None,
+    ) -> str:
+        replies = itertools.chain(responses, itertools.repeat(responses[-1] if responses else None))
+
+        async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                head = await reader.readuntil(b"\r\n\r\n")
+                if seen is not None:
+                    seen.append(head)
+                await reader.readuntil(b"}")
+                reply = next(replies)
+                if reply is None:
+                    await asyncio.sleep(10_000)
+                else:
+                    writer.write(reply)
+                    await writer.drain()
+            writer.close()
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writers.append(writer)
+            await (speak or respond)(reader, writer)
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
+        servers.append(server)
+        return f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    yield start
+    for server in servers:
+        server.close()
+    for writer in writers:
+        writer.transport.abort()
+    await asyncio.sleep(0)

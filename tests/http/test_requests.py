@@ -1,0 +1,226 @@
+"""Builders of requests."""
+
+from __future__ import annotations
+
+import collections
+import json
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acetasks._http.requests import build_poll, build_submission
+from acetasks.providers import ProviderSpec, Service, lookup, specs
+
+FLUX, LUMA, VEO, SUNO = lookup("flux"), lookup("luma"), lookup("veo"), lookup("suno")
+CAPTCHA, DIGITAL_HUMAN, MAESTRO = lookup("captcha"), lookup("digital-human"), lookup("maestro")
+MINIMAX, USEAPI = lookup("minimax"), lookup("useapi-pixverse")
+
+
+class TestBuildPoll:
+    """`build_poll`: the request of each kind of tasks call."""
+
+    @pytest.mark.parametrize(
+        ("spec", "ids", "method", "path", "query", "body"),
+        [
+            (LUMA, ["a"], "POST", "/luma/tasks", {}, {"id": "a", "action": "retrieve"}),
+            (
+                LUMA,
+                ["b", "a"],
+                "POST",
+                "/luma/tasks",
+                {},
+                {"ids": ["b", "a"], "action": "retrieve_batch", "limit": 2, "offset": 0},
+            ),
+            (DIGITAL_HUMAN, ["a"], "POST", "/digital-human/tasks", {}, {"task_id": "a", "action": "retrieve"}),
+            (
+                DIGITAL_HUMAN,
+                ["a", "b", "c"],
+                "POST",
+                "/digital-human/tasks",
+                {},
+                {"task_id": ["a", "b", "c"], "action": "retrieve_batch", "limit": 3, "offset": 0},
+            ),
+            (MAESTRO, ["a"], "POST", "/maestro/tasks", {}, {"id": "a", "action": "retrieve"}),
+            (CAPTCHA, ["a"], "POST", "/captcha/tasks", {}, {"task_id": "a"}),
+            (USEAPI, ["user:1-job:7&x"], "GET", "/v1/pixverse/jobs/", {"jobid": "user:1-job:7&x"}, None),
+        ],
+        ids=["one", "batch", "one by its own key", "batch by its own key", "single only", "bare", "query"],
+    )
+    def test_is_exact(  # noqa: PLR0917  # one argument for each column
+        self,
+        spec: ProviderSpec,
+        ids: list[str],
+        method: str,
+        path: str,
+        query: dict[str, str],
+        body: dict[str, object] | None,
+    ) -> None:
+        """Method, path, query and body are the ones in the provider's documents."""
+        request = build_poll(spec, ids)
+
+        assert (request.method, request.path, request.query) == (method, path, query)
+        assert (json.loads(request.body) if request.body else None) == body
+        assert request.provider == spec.slug
+        assert request.service is spec.service
+        assert request.ids == tuple(ids)
+        assert request.is_submission is False
+
+    @pytest.mark.parametrize(
+        ("spec", "statuses"), [(LUMA, set()), (CAPTCHA, {504}), (USEAPI, {410})], ids=["luma", "captcha", "useapi"]
+    )
+    def test_has_the_statuses_that_describe_the_task(self, spec: ProviderSpec, statuses: set[int]) -> None:
+        """A request has the error statuses that describe the task and not the request."""
+        assert build_poll(spec, ["a"]).task_statuses == statuses
+
+    @pytest.mark.parametrize("spec", specs(), ids=lambda spec: spec.slug)
+    def test_every_provider_gets_the_ids(self, spec: ProviderSpec) -> None:
+        """Every provider's request has an absolute path and the ids in its body or query."""
+        ids = ["a", "b"] if spec.has_batch else ["a"]
+        request = build_poll(spec, ids)
+
+        assert request.path.startswith("/")
+        polled = request.query or json.loads(request.body)
+        assert (ids if spec.has_batch else "a") in polled.values()
+        assert (request.method == "GET") == (not request.body)
+
+
+class TestBuildSubmission:
+    """`build_submission`: the payload, unchanged except for `async`."""
+
+    def test_is_exact(self) -> None:
+        """The request posts to the provider's first path, is asynchronous, and is marked as a submission."""
+        request = build_submission(VEO, {"action": "text2video", "model": "veo2", "prompt": "a paper boat"})
+
+        assert (request.method, request.path, request.query) == ("POST", "/veo/videos", {})
+        assert json.loads(request.body) == {
+            "action": "text2video",
+            "model": "veo2",
+            "prompt": "a paper boat",
+            "async": True,
+        }
+        assert (request.provider, request.service) == ("veo", Service.ACEDATA)
+        assert request.is_submission is True
+        assert (request.ids, request.task_statuses) == ((), frozenset())
+
+    @pytest.mark.parametrize(
+        ("payload", "is_async"),
+        [
+            ({}, True),
+            ({"async": True}, True),
+            ({"async": False}, False),
+            ({"callback_url": ""}, True),
+            ({"callback_url": None}, True),
+            ({"callback_url": "https://example.com/secret"}, None),
+            ({"callback_url": "https://example.com/secret", "async": True}, True),
+        ],
+    )
+    def test_adds_async_unless_the_caller_decided(
+        self,
+        payload: dict[str, object],
+        is_async: bool | None,  # noqa: FBT001  # a column of the table
+    ) -> None:
+        """`async` is added only without an `async` or a callback in the payload."""
+        body = json.loads(build_submission(FLUX, payload).body)
+
+        assert body.get("async") is is_async
+        assert {key: value for key, value in body.items() if key != "async" or "async" in payload} == payload
+
+    @pytest.mark.parametrize(
+        ("spec", "payload", "is_blocking"),
+        [
+            (FLUX, {}, False),
+            (FLUX, {"async": True}, False),
+            (FLUX, {"callback_url": "https://example.com/secret"}, False),
+            (FLUX, {"callback_url": "https://example.com/secret", "async": False}, False),
+            (FLUX, {"async": False}, True),
+            (FLUX, {"async": None, "callback_url": ""}, True),
+            (MINIMAX, {"async": False}, False),
+            (USEAPI, {}, False),
+        ],
+    )
+    def test_is_blocking_without_async_and_callback(
+        self,
+        spec: ProviderSpec,
+        payload: dict[str, object],
+        is_blocking: bool,  # noqa: FBT001  # a column of the table
+    ) -> None:
+        """The response is the result without `async` and callback, if the provider supports that at all."""
+        assert build_submission(spec, payload).is_blocking is is_blocking
+
+    @pytest.mark.parametrize("spec", [MINIMAX, USEAPI], ids=lambda spec: spec.slug)
+    def test_adds_nothing_for_asynchronous_providers(self, spec: ProviderSpec) -> None:
+        """An always asynchronous provider gets the payload unchanged."""
+        assert json.loads(build_submission(spec, {"prompt": "a"}).body) == {"prompt": "a"}
+
+    def test_path_overrides_the_first_path(self) -> None:
+        """The caller's path takes precedence over the provider's first path."""
+        assert build_submission(SUNO, {}).path == "/suno/audios"
+        assert build_submission(SUNO, {}, "/suno/lyrics").path == "/suno/lyrics"
+
+    @pytest.mark.parametrize(
+        "payload", [MappingProxyType({"prompt": "a"}), collections.ChainMap({"prompt": "a"}, {"prompt": "b"})]
+    )
+    def test_accepts_any_mapping_without_changing_it(self, payload: collections.abc.Mapping[str, object]) -> None:
+        """The caller's mapping is not modified."""
+        body = json.loads(build_submission(LUMA, payload).body)
+
+        assert body == {"prompt": "a", "async": True}
+        assert dict(payload) == {"prompt": "a"}
+
+    @pytest.mark.parametrize("path", ["luma/videos", "https://example.com/luma/videos", "//example.com/luma", " /luma"])
+    def test_refuses_paths_to_other_hosts(self, path: str) -> None:
+        """A path that could name another host is refused, because the token would be sent there."""
+        with pytest.raises(ValueError, match="path must begin with exactly one '/'") as caught:
+            build_submission(LUMA, {}, path)
+
+        assert repr(path) in str(caught.value)
+
+    def test_refuses_a_provider_without_path(self) -> None:
+        """Without a known path, the error says which argument to pass."""
+        with pytest.raises(
+            ValueError, match=r"provider 'brand-new' has no known submit path; pass path='/brand-new/...'"
+        ):
+            build_submission(ProviderSpec(slug="brand-new"), {})
+
+        assert build_submission(ProviderSpec(slug="brand-new"), {}, "/brand-new/videos").path == "/brand-new/videos"
+
+    @pytest.mark.parametrize("payload", [None, "a paper boat", b"{}", [("prompt", "a")], 7])
+    def test_refuses_other_types(self, payload: object) -> None:
+        """A payload that is not a mapping is refused by its type, without its content."""
+        with pytest.raises(TypeError, match=f"payload must be a mapping of parameters, got {type(payload).__name__}"):
+            build_submission(LUMA, payload)  # type: ignore[arg-type]  # the wrong type is tested
+
+    @pytest.mark.parametrize(
+        "value",
+        [object(), 1j, {None: 1}, "\ud800", float("nan"), float("inf"), [float("-inf")]],
+        ids=["object", "complex", "key", "surrogate", "nan", "infinity", "nested infinity"],
+    )
+    def test_refuses_values_without_json_equivalent(self, value: object) -> None:
+        """Values that would be sent, and billed, as something else are refused."""
+        with pytest.raises(TypeError, match="the payload for /luma/videos cannot be encoded as JSON"):
+            build_submission(LUMA, {"image": value})
+
+    def test_refuses_recursive_payloads(self) -> None:
+        """A payload that contains itself is refused."""
+        payload: dict[str, object] = {}
+        payload["again"] = payload
+
+        with pytest.raises(TypeError, match="cannot be encoded as JSON"):
+            build_submission(LUMA, payload)
+
+    @given(
+        payload=st.dictionaries(
+            st.text().filter("callback_url".__ne__),
+            st.recursive(
+                st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+                lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+                max_leaves=8,
+            ),
+            max_size=4,
+        )
+    )
+    def test_encodes_any_json_value(self, payload: dict[str, object]) -> None:
+        """Every payload of JSON values is encoded unchanged except for `async`."""
+        assert json.loads(build_submission(FLUX, payload).body) == {"async": True} | payload

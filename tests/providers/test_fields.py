@@ -1,0 +1,403 @@
+"""Tests of the readers of single fields."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acetasks import Artifact, ArtifactKind, ProtocolError, TaskError
+from acetasks._records import RecordHead, ResponseHead
+from acetasks.providers import ArtifactField, ProviderSpec, is_missing, read_error_code, read_head, read_text
+from acetasks.providers.fields import ResponseBody, find_error, read_epoch, read_progress
+
+#: Any JSON value.
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.just(10**400),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["percent", "a"]), inner),
+    max_leaves=4,
+)
+FILE = ArtifactKind.FILE
+
+
+# ------------------------------------------------------------------------------------------------------------- text
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        *(("text", "text"), ("  text\n", "text"), (7, "7"), (0, "0"), (1.5, "1.5"), (-3, "-3")),
+        *(("", None), (" \t", None), (None, None), (True, None), (False, None), ([], None), (["a"], None), ({}, None)),
+    ],
+)
+def test_read_text(value: object, expected: str | None) -> None:
+    """Ids and codes are sent as texts and as numbers; an empty text is None."""
+    assert read_text(value) == expected
+
+
+# ---------------------------------------------------------------------------------------------------------- numbers
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        *((0, 0.0), (40, 40.0), (99.5, 99.5), (100, 100.0), ("100%", 100.0), ("40 %", 40.0), (" 7 ", 7.0)),
+        *(({"percent": 35}, 35.0), ({"percent": "35%"}, 35.0), ({"stage": "producing"}, None), ({}, None)),
+        *((100.1, None), (-1, None), ("101%", None), ("-1", None), ("soon", None), ("", None), ("%", None)),
+        *((None, None), (True, None), (False, None), ([40], None), ({"percent": {"percent": 1}}, None)),
+        *((math.nan, None), (math.inf, None), ("nan", None), ("inf", None), ("1e999", None), ("9" * 400, None)),
+        *((10**400, None), (-(10**400), None), ({"percent": 10**400}, None)),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_read_progress(value: object, expected: float | None) -> None:
+    """Producer sends `"100%"`, maestro an object, other providers a number; anything else is None."""
+    assert read_progress(value) == expected
+
+
+def test_the_maximum_of_a_number_can_be_changed_or_removed() -> None:
+    """Seconds of work are read by the same function, without an upper limit."""
+    assert read_progress(1976.5, maximum=None) == 1976.5
+    assert read_progress(1e308, maximum=None) == 1e308
+    assert read_progress(math.inf, maximum=None) is None
+    assert read_progress(7, maximum=5.0) is None
+    assert read_progress(5, maximum=5.0) == 5.0
+
+
+@given(VALUES, st.none() | st.floats(0, 1e6))
+def test_read_progress_never_raises(value: object, maximum: float | None) -> None:
+    """Any value gives None or a float from 0 to the maximum."""
+    found = read_progress(value, maximum=maximum)
+
+    assert found is None or (type(found) is float and 0 <= found < math.inf)
+    assert found is None or maximum is None or found <= maximum
+
+
+# ------------------------------------------------------------------------------------------------------------ times
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1736304669.779, 1736304669.779),
+        (1785125529, 1785125529.0),
+        ("1970-01-01T00:00:01Z", 1.0),
+        ("2026-07-25T17:20:01Z", 1785000001.0),
+        ("2026-07-25T17:20:01.5+00:00", 1785000001.5),
+        ("2026-07-25T19:20:01+02:00", 1785000001.0),
+        (" 2026-07-25 17:20:01 ", 1785000001.0),
+        *((None, None), (0, None), (-1, None), (True, None), ("", None), ("soon", None), ([], None), ({}, None)),
+        *((math.nan, None), (math.inf, None), (10**400, None), ("2026-13-01T00:00:00Z", None), ("03:57", None)),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_read_epoch(value: object, expected: float | None) -> None:
+    """Numbers are seconds since the epoch, texts are ISO 8601 and in UTC by default; 0 is not a time."""
+    assert read_epoch(value) == expected
+
+
+def test_a_time_without_a_zone_is_in_the_zone_of_the_provider() -> None:
+    """Veo's item times are in UTC+8 without a time zone: 17:21:45 means 09:21:45 in UTC."""
+    assert read_epoch("2025-07-25 17:21:45", 8.0) == read_epoch("2025-07-25T09:21:45Z") == 1753435305.0
+    assert read_epoch("2025-07-25 17:21:45", -3.5) == 1753435305.0 + 11.5 * 3600
+    assert read_epoch("2025-07-25T17:21:45Z", 8.0) == 1753435305.0 + 8 * 3600
+    assert read_epoch(1753435305, 8.0) == 1753435305.0
+
+
+@given(
+    st.datetimes(dt.datetime(1971, 1, 1), dt.datetime(2200, 1, 1)),  # noqa: DTZ001  # the time zone is under test
+    st.floats(-14, 14),
+)
+def test_the_utc_offset_shifts_a_time(moment: dt.datetime, offset: float) -> None:
+    """A text without a time zone is earlier in UTC by the hours that the provider is east of it."""
+    here, there = read_epoch(moment.isoformat(), 0.0), read_epoch(moment.isoformat(), offset)
+
+    assert here is not None
+    assert there == pytest.approx(here - offset * 3600, abs=1e-3)
+
+
+@given(VALUES, st.sampled_from([0.0, 8.0, -3.5]))
+def test_read_epoch_never_raises(value: object, offset: float) -> None:
+    """Any value gives None or a finite number of seconds."""
+    found = read_epoch(value, offset)
+
+    assert found is None or (type(found) is float and math.isfinite(found))
+
+
+# ----------------------------------------------------------------------------------------------------------- errors
+
+
+def read_error(**record: object) -> TaskError:
+    """Return the error of a record; its response is `response`, or empty."""
+    head, _ = read_head(msgspec.json.encode(record))
+    return find_error(head.response if isinstance(head.response, ResponseHead) else ResponseHead(), head)
+
+
+def test_the_error_object_of_the_response_comes_first() -> None:
+    """It is the provider's own; the other fields describe the same failure."""
+    found = read_error(
+        response={"error": {"code": "c", "message": "m"}, "message": "n", "status": 400, "state": "failed"},
+        error={"code": "d", "message": "o"},
+        detail="p",
+    )
+
+    assert found == TaskError(code="c", message="m")
+
+
+def test_the_error_object_of_the_record_comes_second() -> None:
+    """It precedes every text, even one in the response."""
+    assert read_error(response={"error": "text"}, error={"message": "o"}) == TaskError(message="o")
+    assert read_error(response={"error": {}}, error={"code": "d"}) == TaskError(code="d", message="d")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ({"code": "c", "message": "m"}, TaskError(code="c", message="m")),
+        ({"message": "m"}, TaskError(message="m")),
+        ({"code": "c"}, TaskError(code="c", message="c")),
+        ({"code": 1026, "message": " m "}, TaskError(code="1026", message="m")),
+        ({"code": "CONTENT_REJECTED", "message": ""}, TaskError(code="CONTENT_REJECTED", message="CONTENT_REJECTED")),
+        (
+            {"type": "rate_limit", "message": "m", "http_code": "429"},
+            TaskError(code="rate_limit", message="m"),
+        ),
+        ({"http_code": "422", "message": "m"}, TaskError(code="422", message="m")),
+        ({"code": "c", "detail": "d"}, TaskError(code="c", message="d")),
+        ({"code": "c", "message": {"text": "m"}}, TaskError(code="c", message="c")),
+        ({"message": ["m"]}, TaskError(message="no reason given")),
+    ],
+    ids=repr,
+)
+def test_an_error_object_is_read_with_each_set_of_keys(error: dict[str, object], expected: TaskError) -> None:
+    """Ace Data Cloud sends `code`, minimax's workers send `type` and `http_code`; the message is never empty."""
+    assert read_error(response={"error": error}) == expected
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"response": {"error": "provider timeout"}}, TaskError(message="provider timeout")),
+        ({"error": "a", "errorDetails": "b", "code": 200}, TaskError(message="a (b)")),
+        ({"error": "a", "errorDetails": "a"}, TaskError(message="a")),
+        ({"error": "Job has expired", "code": 410}, TaskError(code="410", message="Job has expired")),
+        ({"error": "refused", "code": "forbidden"}, TaskError(code="forbidden", message="refused")),
+        ({"response": {"error": "b"}, "error": "a"}, TaskError(message="b")),
+        ({"response": {"error": " "}, "error": "a"}, TaskError(message="a")),
+    ],
+    ids=repr,
+)
+def test_a_plain_text_error_is_read(record: dict[str, object], expected: TaskError) -> None:
+    """The service useapi adds details, and the HTTP status as a code, which is ignored if it is 200."""
+    assert read_error(**record) == expected
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"response": {"status": 400, "message": "m"}}, TaskError(code="400", message="m")),
+        ({"detail": "d", "code": "timeout", "status": "failed"}, TaskError(code="timeout", message="d")),
+        ({"response": {"message": "m"}, "detail": "d"}, TaskError(message="m")),
+    ],
+    ids=repr,
+)
+def test_a_message_without_an_error_is_read(record: dict[str, object], expected: TaskError) -> None:
+    """Fish sends a status and a message, captcha a code and a detail."""
+    assert read_error(**record) == expected
+
+
+@pytest.mark.parametrize(
+    ("record", "word"),
+    [
+        ({"status": "dead", "state": "b"}, "dead"),
+        ({"state": "failed", "response": {"state": "b"}}, "failed"),
+        ({"response": {"status": "rejected", "state": "b"}}, "rejected"),
+        ({"response": {"state": "cancelled"}}, "cancelled"),
+    ],
+    ids=repr,
+)
+def test_a_failure_without_a_reason_contains_its_state_word(record: dict[str, object], word: str) -> None:
+    """The word is the only difference between a cancelled and a failed task."""
+    assert read_error(**record) == TaskError(message=f"the service gave no reason (state {word!r})")
+
+
+def test_a_failure_without_any_information_has_a_default_message() -> None:
+    """The message is not empty, and does not look like one of the service."""
+    assert read_error(id="a") == TaskError(message="the service gave no reason")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [{"response": {"error": {"message": "x" * 5000}}}, {"error": "x" * 5000}, {"detail": "x" * 5000}],
+    ids=["object", "text", "detail"],
+)
+def test_a_reason_is_truncated(record: dict[str, object]) -> None:
+    """An error message is limited to 1024 characters."""
+    assert read_error(**record).message == "x" * 1024
+
+
+def test_the_code_of_an_error_object() -> None:
+    """The first non-empty value of `code`, `type` and `http_code`."""
+    assert read_error_code({"code": "a", "type": "b", "http_code": "c"}) == "a"
+    assert read_error_code({"code": "", "type": "b", "http_code": "c"}) == "b"
+    assert read_error_code({"http_code": 429}) == "429"
+    assert read_error_code({"message": "m"}) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"error": {"code": "not_found", "message": "x"}}, True),
+        ({"error": {"code": "no_task", "message": "x"}}, True),
+        ({"error": {"code": "no_api", "message": "no such task API"}}, False),
+        ({"error": {"code": "bad_request", "message": "task id is required"}}, False),
+        ({"error": {"message": "Task not found"}}, True),
+        ({"error": {"message": "Not Found"}}, False),
+        ({"error": "Unable to locate job a"}, True),
+        ({"detail": "task not found"}, True),
+        ({"detail": "Not Found"}, False),
+        ({"detail": "Not Found", "error": "no such job"}, True),
+        ({"message": "task"}, False),
+        ({}, False),
+    ],
+    ids=repr,
+)
+def test_is_missing(body: dict[str, object], expected: bool) -> None:  # noqa: FBT001  # a parameter of the test
+    """The code decides; without one, a text that contains "task" or "job"."""
+    assert is_missing(msgspec.convert(body, RecordHead)) is expected
+
+
+# -------------------------------------------------------------------------------------------------- response bodies
+
+
+def read_body(
+    response: object, *fields: ArtifactField, unfinished: tuple[int, ...] = (), **facts: object
+) -> ResponseBody:
+    """Decode a response with a spec made for the test."""
+    spec = ProviderSpec(slug="mine", artifacts=fields, **facts)  # type: ignore[arg-type]  # any field of a spec
+    return ResponseBody(spec, msgspec.json.encode({"response": response}), set(unfinished))
+
+
+def urls(response: object, path: str, unfinished: tuple[int, ...] = ()) -> list[str]:
+    """Return the URLs at a path."""
+    return [found.url for found in read_body(response, ArtifactField(path, FILE), unfinished=unfinished).artifacts]
+
+
+@pytest.mark.parametrize(
+    ("path", "response", "expected"),
+    [
+        ("url", {"url": "a"}, ["a"]),
+        ("data.url", {"data": {"url": "a"}}, ["a"]),
+        ("data.content.url", {"data": {"content": {"url": "a"}}}, ["a"]),
+        ("data.*.url", {"data": [{"url": "a"}, {"url": "b"}]}, ["a", "b"]),
+        ("data.*.url", {"data": {"url": "a"}}, ["a"]),
+        ("urls.*", {"urls": ["a", "b"]}, ["a", "b"]),
+        ("urls.*", {"urls": "a"}, ["a"]),
+        ("data.variants.*.url", {"data": {"variants": [{"url": "a"}, {"url": "b"}]}}, ["a", "b"]),
+        ("data.url", {"data": [{"url": "a"}]}, []),
+        ("data.*.url", {"data": None}, []),
+        ("data.*.url", {"data": [None, "a", ["b"], {"url": "c"}]}, ["c"]),
+        ("url", {}, []),
+        ("url", None, []),
+        ("url", "text", []),
+    ],
+)
+def test_a_path_matches_values(path: str, response: object, expected: list[str]) -> None:
+    """A star matches each entry of a list, or the one object sent instead; a wrong path matches nothing."""
+    assert urls(response, path) == expected
+
+
+def test_files_of_unfinished_items_are_ignored() -> None:
+    """They are previews, or broken; positions count only the objects in the list."""
+    data = [None, {"url": "a"}, {"url": "b"}, "text", {"url": "c"}]
+
+    assert urls({"data": data}, "data.*.url", unfinished=(1,)) == ["a", "c"]
+    assert urls({"data": {"url": "a"}}, "data.*.url", unfinished=(0,)) == []
+    assert urls({"data": {"url": "a"}}, "data.url", unfinished=(0,)) == []
+    assert urls({"data": {"content": {"url": "a"}}}, "data.content.url", unfinished=(0,)) == []
+    assert urls({"url": "a", "data": {"url": "b"}}, "url", unfinished=(0,)) == ["a"]
+
+
+def test_only_the_top_level_data_has_items() -> None:
+    """A nested list with the name `data` does not contain items."""
+    assert urls({"out": {"data": [{"url": "a"}]}}, "out.data.*.url", unfinished=(0,)) == ["a"]
+
+
+def test_sizes_are_read_beside_the_url() -> None:
+    """Each artifact field has its own prefix for width and height, or no size."""
+    response = {"url": "a", "video_width": 8, "video_height": 6, "width": 4, "height": 0, "thumb": "b", "plain": "c"}
+    found = read_body(
+        response,
+        ArtifactField("url", FILE, size="video"),
+        ArtifactField("thumb", FILE, role="thumbnail", size=""),
+        ArtifactField("plain", FILE),
+    ).artifacts
+
+    assert found == (
+        Artifact(url="a", kind=FILE, width=8, height=6),
+        Artifact(url="b", kind=FILE, role="thumbnail", width=4),
+        Artifact(url="c", kind=FILE),
+    )
+
+
+def test_only_a_main_artifact_is_a_requested_file() -> None:
+    """A thumbnail alone does not make a task done."""
+    thumbnail = ArtifactField("thumb", FILE, role="thumbnail")
+
+    assert read_body({"url": "a"}, ArtifactField("url", FILE), thumbnail).has_main_artifact
+    assert not read_body({"thumb": "a"}, ArtifactField("url", FILE), thumbnail).has_main_artifact
+
+
+def test_a_preview_is_recognised_by_its_host() -> None:
+    """The prefix of the host name counts, not that of the URL or of another part."""
+    field = ArtifactField("data.*.url", FILE)
+    found = [
+        "https://pipe.a.example/x",
+        "https://cdn.example/pipe.",
+        "http://a.pipe.example",
+        "HTTPS://PIPE.A.EXAMPLE/y",
+    ]
+    response = {"data": [{"url": url} for url in found]}
+
+    assert [it.url for it in read_body(response, field, preview_hosts=("pipe.",)).artifacts] == found[1:3]
+    assert [it.url for it in read_body(response, field).artifacts] == found
+
+
+def test_a_base64_file_becomes_a_data_url() -> None:
+    """Openai may send images as base64 in `b64_json`."""
+    [found] = read_body(
+        {"data": [{"b64_json": "aGk="}]}, ArtifactField("data.*.b64_json", ArtifactKind.IMAGE)
+    ).artifacts
+
+    assert found == Artifact(url="data:image/png;base64,aGk=", kind=ArtifactKind.IMAGE)
+
+
+def test_the_finish_time_is_read_from_the_path_in_the_spec() -> None:
+    """It is the latest one of the items, in the time zone of the provider."""
+    data = [{"end": "2025-07-25 17:21:45"}, {"end": "2025-07-25 17:20:00"}, {"end": None}]
+    found = read_body({"data": data}, finished_path="data.*.end", utc_offset=8.0)
+
+    assert found.finished_at == 1753435305.0
+
+
+def test_a_missing_finish_time_is_none() -> None:
+    """A record may lack the path in the spec."""
+    assert read_body({"data": []}, finished_path="data.*.end").finished_at is None
+
+
+def test_a_malformed_response_is_a_protocol_error() -> None:
+    """A response that was skipped while the head was read can be malformed."""
+    with pytest.raises(ProtocolError, match="a response"):
+        ResponseBody(ProviderSpec(slug="mine"), b'{"response": {"a": 1e999}}', set())
+
+
+def test_a_flat_record_is_its_own_response() -> None:
+    """The artifacts of a callback are at the top level; otherwise only the response is searched."""
+    spec = ProviderSpec(slug="mine", artifacts=(ArtifactField("url", FILE),))
+
+    assert [found.url for found in ResponseBody(spec, b'{"url": "a"}', is_flat=True).artifacts] == ["a"]
+    assert ResponseBody(spec, b'{"url": "a"}').artifacts == ()
