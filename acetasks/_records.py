@@ -28,6 +28,9 @@ _ESCAPE = re.compile(
 #: Maximum length of a model or action name, in characters: the names are kept for the life of a client.
 _NAME_LIMIT = 64
 
+#: Fields of a response that may be around a `{"task": {...}}` wrapper.
+_ENVELOPE = frozenset({"task", "success", "task_id", "trace_id", "message"})
+
 #: Values other than the usual object.
 NonObject = list[msgspec.Raw] | str | float | bool | None
 #: An error: an object with a code and a message under any of their keys, a plain text, or any other value.
@@ -39,6 +42,7 @@ class ItemHead(msgspec.Struct, gc=False):
 
     state: object = None
     status: object = None
+    error: object = None
 
 
 #: The items of a task: one, several, or any other value.
@@ -58,6 +62,7 @@ class ResponseHead(msgspec.Struct, gc=False):
     finished_at: object = None
     task_id: object = None
     trace_id: object = None
+    task: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class RecordHead(msgspec.Struct, gc=False):
@@ -81,7 +86,8 @@ class RecordHead(msgspec.Struct, gc=False):
     created_at: object = None
     created: object = None
     started_at: object = None
-    finished_at: object = None
+    #: A null means "not ended yet", an absent field nothing.
+    finished_at: object = msgspec.UNSET
     elapsed: object = None
     duration: object = None
     request: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -118,6 +124,13 @@ class _WholeResponse(msgspec.Struct, gc=False):
     response: object = None
 
 
+class _Billing(msgspec.Struct, gc=False):
+    """The price of a task and the amounts that it was calculated from."""
+
+    cost: object = None
+    usage: object = None
+
+
 class _Sections(msgspec.Struct, gc=False):
     """The long parts of a record, left undecoded."""
 
@@ -129,6 +142,9 @@ record_decoder = msgspec.json.Decoder(RecordHead)
 _request_decoder = msgspec.json.Decoder(_RequestHead)
 _response_decoder = msgspec.json.Decoder(_WholeResponse)
 _sections_decoder = msgspec.json.Decoder(_Sections)
+_billing_decoder = msgspec.json.Decoder(_Billing)
+_head_decoder = msgspec.json.Decoder(ResponseHead)
+_text_decoder = msgspec.json.Decoder(str)
 
 
 def decode(decoder: msgspec.json.Decoder[T], raw: bytes | msgspec.Raw) -> tuple[T, bytes | msgspec.Raw]:
@@ -161,7 +177,10 @@ def read_sections(raw: bytes) -> tuple[bytes | None, bytes | None]:
     sections = _sections_decoder.decode(raw)
     request = _read_section(sections.request)
     if sections.response is not msgspec.UNSET:
-        return request, _read_section(sections.response)
+        response = _read_section(sections.response)
+        if response is not None and response[:1] == b'"':
+            response = unquote(_text_decoder.decode(response)) or response
+        return request, response
     return request, raw if record_decoder.decode(raw).is_flat and not is_empty_object(raw) else None
 
 
@@ -170,8 +189,76 @@ def _read_section(raw: msgspec.Raw | msgspec.UnsetType) -> bytes | None:
 
 
 def read_response(raw: bytes, *, is_flat: bool) -> object:
-    """Decode the complete response of a record; None if it has none."""
-    return msgspec.json.decode(raw) if is_flat else _response_decoder.decode(raw).response
+    """Decode the complete response of a record.
+
+    Args:
+        raw: One JSON object, as returned by `read_head`.
+        is_flat: Whether the record is its own response.
+
+    Returns:
+        The response, of any JSON type; None if the record has none.
+
+    Raises:
+        Exception: One of `DECODE_ERRORS`.
+    """
+    root = msgspec.json.decode(raw) if is_flat else _response_decoder.decode(raw).response
+    if isinstance(root, str) and (quoted := unquote(root)) is not None:
+        root = msgspec.json.decode(quoted)
+    if isinstance(root, dict) and isinstance(wrapped := root.get("task"), dict) and root.keys() <= _ENVELOPE:
+        return wrapped
+    return root
+
+
+def read_response_head(response: ResponseHead | NonObject | msgspec.UnsetType) -> ResponseHead | None:
+    """Return the head of a response, removing quotes and a `{"task": {...}}` wrapper; None if it is not an object.
+
+    Args:
+        response: The response as it is in the record's head.
+
+    Raises:
+        Exception: One of `DECODE_ERRORS`.
+    """
+    if isinstance(response, str) and (quoted := unquote(response)) is not None:
+        response = _head_decoder.decode(quoted)
+    if not isinstance(response, ResponseHead):
+        return None
+    has_fields = any(value is not None for value in (response.state, response.status, response.data, response.error))
+    wrapped = response.task
+    if wrapped is not msgspec.UNSET and bytes(memoryview(wrapped)[:1]) == b"{" and not has_fields:
+        return _head_decoder.decode(wrapped)
+    return response
+
+
+def unquote(text: str) -> bytes | None:
+    """Return the JSON object that a text contains, which openai's records have as a response; None for other text."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        raw = text.encode()
+        msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    except (*DECODE_ERRORS, UnicodeEncodeError):
+        return None
+    return raw
+
+
+def read_billing(raw: bytes) -> tuple[object, object]:
+    """Read the `cost` and the `usage` of a record, from its top or else from its response.
+
+    Args:
+        raw: One JSON object, as returned by `read_head`.
+
+    Returns:
+        The two values, of any JSON type; None for each that is absent or unreadable.
+    """
+    try:
+        found = _billing_decoder.decode(raw)
+        response = read_sections(raw)[1]
+        if response is not None and (not found.cost or not found.usage):
+            inner = _billing_decoder.decode(response)
+            return found.cost or inner.cost, found.usage or inner.usage
+    except DECODE_ERRORS:
+        return None, None
+    return found.cost, found.usage
 
 
 def read_kind(head: RecordHead) -> tuple[str, str]:

@@ -13,9 +13,13 @@ from typing import TypeVar
 
 import msgspec
 
-from acetasks._records import DECODE_ERRORS, ECHO_LIMIT, excerpt, read_sections, shorten
+from acetasks._records import DECODE_ERRORS, ECHO_LIMIT, excerpt, read_billing, read_sections, shorten
 
 T = TypeVar("T")
+
+
+#: The code of the error of a task that the service reports as done, without its files.
+NO_RESULT = "no_result"
 
 
 class TaskState(enum.StrEnum):
@@ -73,7 +77,8 @@ class TaskError(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Attributes:
         message: The service's message, or a sentence that says that there is none.
-        code: The service's error code, or None if there is none.
+        code: The service's error code, or None if there is none; `no_result` if the service reports success but
+            returned no file.
     """
 
     message: str
@@ -129,6 +134,27 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """
         return self._decode_section("response", self._sections()[1])
 
+    @property
+    def cost(self) -> dict[str, object] | None:
+        """The price, such as `{"amount": 0.4, "currency": "credit"}`; None if the record does not have it."""
+        return _read_billing_object(read_billing(self.raw)[0], "amount")
+
+    @property
+    def usage(self) -> dict[str, object] | None:
+        """The amounts that the price was calculated from; None if the record does not have them."""
+        return _read_billing_object(read_billing(self.raw)[1], "total")
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the task as plain values for `json.dumps` and web frameworks, without the record itself."""
+        fields = msgspec.structs.asdict(self)
+        del fields["raw"]
+        fields["state"] = self.state.value
+        fields["artifacts"] = [
+            msgspec.structs.asdict(artifact) | {"kind": artifact.kind.value} for artifact in self.artifacts
+        ]
+        fields["error"] = None if self.error is None else msgspec.structs.asdict(self.error)
+        return fields | {"cost": self.cost, "usage": self.usage}
+
     def decode(self, response_type: type[T]) -> T:
         """Decode the response into a type, such as `acetasks.LumaResponse` or your own msgspec Struct.
 
@@ -164,6 +190,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         except (*DECODE_ERRORS, TypeError) as error:  # a TypeError here is the data's, such as a list in a set
             message = f"the {section} of {self._name} does not fit {getattr(target, '__name__', target)}"
             raise ProtocolError(f"{message} ({shorten(error)})", excerpt=excerpt(raw), transient=False) from error
+
+
+def _read_billing_object(value: object, number_key: str) -> dict[str, object] | None:
+    """Return an object with values; a plain number becomes an object with one key."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {number_key: value}
+    return value if isinstance(value, dict) and value else None
 
 
 def _rebuild(error_type: type[AceTasksError], message: str, data: dict[str, object]) -> AceTasksError:

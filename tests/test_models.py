@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
 import msgspec
@@ -93,6 +94,51 @@ def test_task_encodes_to_json() -> None:
 
     assert (written["state"], written["provider"], written["id"]) == ("succeeded", "luma", "a-task")
     assert written["artifacts"] == [{"url": "https://cdn.example.com/a.mp4", "kind": "video"}]
+
+
+def test_cost_and_usage_are_read_from_the_record() -> None:
+    """They are in the response, or at the top; an empty one is absent, and a plain number is the amount."""
+    cost, usage = {"amount": 0.4, "currency": "credit", "list_amount": 0.5}, {"seconds": 5}
+    task = normalize("wan", {"id": "a", "response": {"cost": cost, "usage": usage}})
+    assert (task.cost, task.usage) == (cost, usage)
+
+    task = normalize("wan", {"id": "a", "cost": 2.5, "usage": {}})
+    assert (task.cost, task.usage) == ({"amount": 2.5}, None)
+    assert (TASK.cost, TASK.usage) == (None, None)
+
+
+@pytest.mark.parametrize("raw", [b"", b"no JSON", b'{"cost": 1e999}', b'{"cost": ["a"], "usage": true}'])
+def test_unreadable_cost_and_usage_are_absent(raw: bytes) -> None:
+    """Billing data of an unknown form does not make a task unusable."""
+    task = Task(provider="luma", id="a", state=TaskState.SUCCEEDED, raw=raw)
+
+    assert (task.cost, task.usage) == (None, None)
+
+
+def test_task_converts_to_plain_values() -> None:
+    """The values are those of JSON, with every field but the record."""
+    response = {"video_url": "u", "state": "failed", "error": {"code": "c", "message": "m"}, "cost": {"amount": 1}}
+    task = normalize("luma", {"id": "a", "created_at": 1, "finished_at": 3.5, "response": response})
+    plain = task.to_dict()
+
+    assert json.loads(json.dumps(plain)) == plain
+    assert type(plain["state"]) is str
+    assert plain == {
+        "provider": "luma",
+        "id": "a",
+        "state": "partial",
+        "artifacts": [{"url": "u", "kind": "video", "role": "main", "width": None, "height": None}],
+        "error": {"message": "m", "code": "c"},
+        "progress": None,
+        "created_at": 1.0,
+        "started_at": None,
+        "finished_at": 3.5,
+        "duration": 2.5,
+        "trace_id": None,
+        "cost": {"amount": 1},
+        "usage": None,
+    }
+    assert Task(provider="luma", id="a", state=TaskState.PENDING).to_dict()["error"] is None
 
 
 def test_artifact_defaults_to_a_main_file() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acetasks import ProtocolError
-from acetasks._records import ItemHead, RecordHead, ResponseHead, excerpt, read_sections
+from acetasks._records import ItemHead, RecordHead, ResponseHead, excerpt, read_billing, read_sections
 from acetasks.providers import read_head
 
 VALUES = st.recursive(
@@ -68,7 +68,7 @@ def test_data_can_be_one_object() -> None:
     assert head.response.data == ItemHead(status="done")
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"null", b'"a"', b"5", b'{"id"', b"{} {}", b'{"id": "\xff"}', b"<html>"])
+@pytest.mark.parametrize("body", [b"", b"[]", b"nullx", b'"a"', b"5", b'{"id"', b"{} {}", b'{"id": "\xff"}', b"<html>"])
 def test_a_body_that_is_not_an_object_is_a_protocol_error(body: bytes) -> None:
     """The error contains the beginning of the body."""
     with pytest.raises(ProtocolError, match="a task record") as caught:
@@ -87,13 +87,21 @@ def test_the_error_of_a_truncated_body_is_transient(body: bytes) -> None:
     assert caught.value.transient is True
 
 
-@pytest.mark.parametrize("body", [b"[]", b"null", b'{"id": 1e999}', b'{"id": ' + b"[" * 9999 + b"]" * 9999 + b"}"])
+@pytest.mark.parametrize("body", [b"[]", b"7", b'{"id": 1e999}', b'{"id": ' + b"[" * 9999 + b"]" * 9999 + b"}"])
 def test_the_error_of_a_complete_body_is_not_transient(body: bytes) -> None:
     """The next response would be the same."""
     with pytest.raises(ProtocolError) as caught:
         read_head(body)
 
     assert caught.value.transient is False
+
+
+@pytest.mark.parametrize("body", [b"null", b" null\r\n"])
+def test_null_is_an_empty_object(body: bytes) -> None:
+    """Some services send null instead of `{}` for an unknown id."""
+    head, raw = read_head(body)
+
+    assert (head.id, head.is_flat, bytes(raw)) == (None, True, b"{}")
 
 
 def test_a_wrapper_is_removed() -> None:
@@ -136,6 +144,32 @@ def test_is_flat(
 
 
 # --------------------------------------------------------------------------------------------------------- sections
+
+
+def test_a_response_inside_a_text_is_a_section() -> None:
+    """Openai's records have a response encoded twice; other texts are kept."""
+    inner = '{"success": true}'
+
+    assert read_sections(json.dumps({"id": "a", "response": inner}).encode()) == (None, inner.encode())
+    assert read_sections(b'{"response": "{oops"}') == (None, b'"{oops"')
+    assert read_sections(b'{"response": "text"}') == (None, b'"text"')
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"id": "a"}, (None, None)),
+        ({"id": "a", "cost": 2, "response": {"cost": 3, "usage": {"n": 1}}}, (2, {"n": 1})),
+        ({"id": "a", "response": {"cost": {"amount": 1}}}, ({"amount": 1}, None)),
+        ({"success": True, "usage": {"n": 1}}, (None, {"n": 1})),
+        ({"id": "a", "response": '{"cost": 4}'}, (4, None)),
+        ({"id": "a", "cost": 2, "response": ["x"]}, (None, None)),
+    ],
+    ids=str,
+)
+def test_read_billing(record: dict[str, object], expected: tuple[object, object]) -> None:
+    """The top of the record comes before its response."""
+    assert read_billing(json.dumps(record).encode()) == expected
 
 
 @pytest.mark.parametrize(

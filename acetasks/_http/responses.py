@@ -14,7 +14,7 @@ from acetasks._http.error_bodies import build_error, raise_for_code, read_error_
 from acetasks._http.headers import read_date
 from acetasks._records import DECODE_ERRORS, decode, excerpt, shorten
 from acetasks.errors import ProtocolError, UnknownProviderError
-from acetasks.models import TaskState, build_decode_error
+from acetasks.models import NO_RESULT, TaskState, build_decode_error
 from acetasks.providers import ProviderSpec, RecordStatus, is_missing, read_record, suggest
 
 if TYPE_CHECKING:
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 _ENVELOPE = frozenset(
     {
         *("success", "id", "task_id", "trace_id", "state", "status", "progress", "code", "message", "detail"),
-        *("items", "count", "started_at", "created_at"),
+        *("items", "count", "started_at", "created_at", "finished_at", "elapsed", "cost", "usage"),
     }
 )
+#: Keys of a task id in a place or spelling that is not documented.
+_ID_KEYS = frozenset({"task_id", "taskId", "job_id", "jobId", "jobid", "request_id"})
 _EMPTY: tuple[object, ...] = (None, "", [], {})
 
 #: The service has no such path, hence no such provider.
@@ -38,10 +40,10 @@ _NO_API = "no_api"
 
 
 class _BatchBody(msgspec.Struct):
-    items: list[msgspec.Raw] | None = None
+    items: list[msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
 
 
-_batch_decoder = msgspec.json.Decoder(_BatchBody | list[msgspec.Raw])
+_batch_decoder = msgspec.json.Decoder(_BatchBody | list[msgspec.Raw] | None)
 
 
 def read_failure(request: Request, response: Response, retry_after: float | None) -> AceTasksError | None:
@@ -149,9 +151,9 @@ def _split_batch(spec: ProviderSpec, response: Response) -> list[msgspec.Raw]:
             excerpt=excerpt(response.body),
             transient=not isinstance(error, RecursionError),
         ) from error
-    items = body if isinstance(body, list) else body.items
-    if items is not None:
-        return items
+    items = body.items if isinstance(body, _BatchBody) else body
+    if items is not msgspec.UNSET:
+        return items or []  # null is sent for "none of them", as for an unknown id
     raise_for_code(spec.slug, read_error_head(response.body), response)
     raise ProtocolError(f"{spec.slug}: the response to a batch has no items", excerpt=excerpt(response.body))
 
@@ -161,26 +163,47 @@ def read_submission(spec: ProviderSpec, request: Request, response: Response) ->
 
     `read_failure` has found no error in the response. `ProtocolError` means that it has neither a result nor an id.
     """
-    task = read_record(spec, response.body).task
-    # 1. The end of the task. An acknowledgement may have data too: there only a file or a failure is an end.
-    is_final = request.is_blocking or task.artifacts or task.state is TaskState.FAILED
-    if task.state.is_terminal and task.state is not TaskState.NOT_FOUND and is_final:
-        return task
+    status = read_record(spec, response.body)
+    task = status.task
+    # 1. The end of the task. An acknowledgement may have a word and data too: there only a file, a failure, a result
+    # with a finish time, or a result without an id is an end.
+    if task.state.is_terminal and task.state is not TaskState.NOT_FOUND:
+        is_failed = task.error is not None and task.error.code != NO_RESULT
+        if request.is_blocking or task.artifacts or is_failed or _has_ended(status, response.body):
+            return task
     # 2. An id to poll.
     if task.id:
         if not task.state.is_terminal:
             return task
-        return msgspec.structs.replace(task, state=TaskState.PENDING, finished_at=None, duration=None)
+        return msgspec.structs.replace(task, state=TaskState.PENDING, error=None, finished_at=None, duration=None)
     # 3. A result without a state (midjourney's descriptions): without an id the response can be nothing else.
-    if request.is_blocking and task.state is TaskState.PENDING and _has_content(response.body):
+    if task.state is TaskState.PENDING and _has_content(response.body, is_blocking=request.is_blocking):
         return msgspec.structs.replace(task, state=TaskState.SUCCEEDED)
     raise ProtocolError(f"{spec.slug}: the response to a submission has no task id", excerpt=excerpt(response.body))
 
 
-def _has_content(body: bytes) -> bool:
-    """Return whether a response has values in fields other than `_ENVELOPE`."""
+def _has_ended(status: RecordStatus, body: bytes) -> bool:
+    """Return whether the response to an asynchronous submission is its result."""
+    if status.finished_at is not None:  # no acknowledgement has one
+        return _has_content(body, is_blocking=True)
+    return not status.id and _has_content(body, is_blocking=False)
+
+
+def _has_content(body: bytes, *, is_blocking: bool) -> bool:
+    """Return whether a response has a result beside envelope fields; raise `ProtocolError` if it cannot be read.
+
+    In the response to an asynchronous submission, the result must be marked as a success and contain no task id.
+    """
     try:
         fields = msgspec.json.decode(body)
     except DECODE_ERRORS as error:
         raise build_decode_error("the response to a submission", body, error) from error
+    if not is_blocking:
+        if not isinstance(fields, dict):
+            return False
+        data = fields.get("data")
+        places = [fields, *(data if isinstance(data, list) else [data])]
+        has_id = any(isinstance(place, dict) and not _ID_KEYS.isdisjoint(place) for place in places)
+        if has_id or fields.get("success") is not True:
+            return False
     return any(value not in _EMPTY for key, value in fields.items() if key not in _ENVELOPE)

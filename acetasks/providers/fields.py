@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from acetasks._records import DECODE_ERRORS, ECHO_LIMIT, RecordHead, ResponseHead, read_response
-from acetasks.models import Artifact, TaskError, build_decode_error
+from acetasks.models import Artifact, ArtifactKind, TaskError, build_decode_error
+from acetasks.providers.spec import ArtifactField
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
-    from acetasks.providers.spec import ArtifactField, ProviderSpec
+    from acetasks.providers.spec import ProviderSpec
 
 #: The lowest HTTP status that is an error; a plain int, which compares faster than an `HTTPStatus`.
 MIN_ERROR_STATUS = 400
@@ -44,6 +45,46 @@ _BASE64_TYPE = "image/png"
 
 #: One-key paths that do not name a value: the root, every entry, and `data`, some items of which may not count.
 _SPECIAL_PATHS = frozenset({"", "*", "data"})
+
+#: Documented places of files, by kind, which are searched where a provider's own places have no requested file: new
+#: models put their files there before the provider table knows it.
+_USUAL_FIELDS = (
+    (
+        *(ArtifactField("data.*.video_url", ArtifactKind.VIDEO), ArtifactField("video_url", ArtifactKind.VIDEO)),
+        ArtifactField("data.*.content.video_url", ArtifactKind.VIDEO),
+        *(ArtifactField("content.video_url", ArtifactKind.VIDEO), ArtifactField("content.url", ArtifactKind.VIDEO)),
+        *(ArtifactField("data.*.video_urls.*", ArtifactKind.VIDEO), ArtifactField("video_urls.*", ArtifactKind.VIDEO)),
+        ArtifactField("data.variants.*.output_url", ArtifactKind.VIDEO),
+    ),
+    (ArtifactField("data.*.audio_url", ArtifactKind.AUDIO), ArtifactField("audio_url", ArtifactKind.AUDIO)),
+    (
+        *(ArtifactField("data.*.image_url", ArtifactKind.IMAGE), ArtifactField("image_url", ArtifactKind.IMAGE)),
+        *(ArtifactField("data.*.image_urls.*", ArtifactKind.IMAGE), ArtifactField("image_urls.*", ArtifactKind.IMAGE)),
+    ),
+    (
+        *(ArtifactField("data.*.file_url", ArtifactKind.FILE), ArtifactField("file_url", ArtifactKind.FILE)),
+        *(ArtifactField("data.*.output_url", ArtifactKind.FILE), ArtifactField("output_url", ArtifactKind.FILE)),
+        ArtifactField("data.*.url", ArtifactKind.FILE),
+    ),
+)
+
+#: Results that are no file: descriptions, lyrics, voices and the like.
+_TEXT_RESULTS = (
+    *("descriptions", "prompts", "token", "voice_id", "data.*.text", "data.*.lyrics", "data.*.aligned_words"),
+    *("data.*.persona_id", "data.*.voice_id", "data.*.element_id", "element_id"),
+)
+
+#: Keys of an item without any content.
+_STATE_KEYS = frozenset({"id", "state", "status", "success"})
+
+#: Places of the reason for which a finished task has no file, in the response and in each of its items.
+_REASON_KEYS = (
+    *("raiMediaFilteredReasons", "reasons", "reason", "fail_reason", "failure_reason", "block_reason"),
+    *("blocked_reason", "moderation_reason", "message", "msg", "detail"),
+)
+
+#: Texts of a `message` that are no reason.
+_NO_REASONS = frozenset({"ok", "success", "succeeded", "succeed", "completed", "done", "finished"})
 
 #: Values found in a response, each with the object that contains it.
 _Matches = list[tuple[object, dict[str, object] | None]]
@@ -113,10 +154,29 @@ def find_error_object(*errors: object) -> dict[str, object] | None:
     return None
 
 
-def find_error(response: ResponseHead, head: RecordHead) -> TaskError:
-    """Return the reason of a failure, from the first place that has one."""
-    # 1. An error object, in the response or at the top.   2. A plain text as error (useapi adds `errorDetails`).
-    if (error := find_error_object(response.error, head.error)) is not None:
+def find_error(
+    response: ResponseHead, head: RecordHead, *, item_errors: Iterable[object] = (), word: str | None = None
+) -> TaskError:
+    """Return the reason of a failure, from the first place that has one.
+
+    Args:
+        response: The head of the response.
+        head: The head of the record.
+        item_errors: The `error` of each item of the response.
+        word: The undocumented state word that the task ended with, which becomes a part of the message.
+    """
+    found = _find_reason(response, head, item_errors)
+    if word is None or (found is not None and repr(word) in found.message):
+        return found or TaskError(message="the service gave no reason")
+    suffix = f" (state {word[:ECHO_LIMIT]!r})"
+    message = "the service gave no reason" if found is None else found.message[: _REASON_LIMIT - len(suffix)]
+    return TaskError(code=None if found is None else found.code, message=message + suffix)
+
+
+def _find_reason(response: ResponseHead, head: RecordHead, item_errors: Iterable[object]) -> TaskError | None:
+    """Return the reason of a failure, or None if the record has none and no state word at its top."""
+    # 1. An error object: in the response, at the top, in an item.   2. A plain text (useapi adds `errorDetails`).
+    if (error := find_error_object(response.error, head.error, *item_errors)) is not None:
         return TaskError(
             code=_truncate(read_error_code(error)),
             message=_truncate(read_error_message(error)) or "no reason given",
@@ -130,8 +190,9 @@ def find_error(response: ResponseHead, head: RecordHead) -> TaskError:
         status = None if isinstance(response.status, str) else _read_failure_code(response.status)
         return TaskError(code=status or _read_failure_code(head.code), message=text[:_REASON_LIMIT])
     word = next(filter(None, map(read_text, (head.status, head.state, response.status, response.state))), None)
-    message = f"the service gave no reason{f' (state {word[:_REASON_LIMIT]!r})' if word else ''}"
-    return TaskError(message=message[:_REASON_LIMIT])
+    if word is None:
+        return None
+    return TaskError(message=f"the service gave no reason (state {word[:_REASON_LIMIT]!r})"[:_REASON_LIMIT])
 
 
 def read_error_code(error: dict[str, object]) -> str | None:
@@ -188,7 +249,7 @@ class ResponseBody:
             self._root = read_response(raw, is_flat=is_flat)
         except DECODE_ERRORS as error:
             raise build_decode_error("a response", raw, error) from error
-        self.artifacts = tuple(self._collect_artifacts().values())
+        self.artifacts = tuple(self._collect_artifacts(spec.artifacts).values())
 
     @property
     def has_main_artifact(self) -> bool:
@@ -201,10 +262,58 @@ class ResponseBody:
         times = [read_epoch(value, self._spec.utc_offset) for value, _ in self._find(self._spec.finished_path)]
         return max(filter(None, times), default=None)
 
-    def _collect_artifacts(self) -> dict[str, Artifact]:
-        """Return the artifacts of finished items by URL, in the order of the spec's fields."""
+    @property
+    def is_empty(self) -> bool:
+        """Whether the places of requested files exist without a value, and there is no result of another kind."""
+        if self.has_main_artifact or any(value for path in _TEXT_RESULTS for value, _ in self._find(path)):
+            return False
+        return any(field.role == "main" and self._is_blank(field.path) for field in self._spec.artifacts)
+
+    def find_reason(self) -> str | None:
+        """Return the reason for which there is no file, if the response or one of its items has one."""
+        places = [self._root, *(node for node, _ in self._find("data.*"))]
+        values = (place.get(key) for place in places if isinstance(place, dict) for key in _REASON_KEYS)
+        for value in values:
+            texts = value if isinstance(value, list) else [value]
+            reason = ", ".join(text.strip() for text in texts if isinstance(text, str) and text.strip())
+            if reason and reason.lower() not in _NO_REASONS:
+                return reason[:_REASON_LIMIT]
+        return None
+
+    def find_usual_artifacts(self) -> tuple[Artifact, ...]:
+        """Return the artifacts, searching the places of other providers if the own ones have no requested file."""
+        if self.has_main_artifact or not self._spec.artifacts:
+            return self.artifacts
+        known = {*(field.path for field in self._spec.artifacts), *self._spec.input_paths}
+        main = [field for field in self._spec.artifacts if field.role == "main"]
+        # An empty place means that this file is missing: one of another kind is no substitute, but perhaps an input.
+        kinds = {field.kind for field in main} if any(self._is_blank(field.path) for field in main) else ArtifactKind
+        for fields in _USUAL_FIELDS:
+            found = self._collect_artifacts(
+                [field for field in fields if field.path not in known and field.kind in kinds]
+            )
+            if found:
+                return (*found.values(), *(artifact for artifact in self.artifacts if artifact.url not in found))
+        return self.artifacts
+
+    def _is_blank(self, path: str) -> bool:
+        """Return whether a path ends at an empty value: the file's own, or that of an object or list around it."""
+        nodes: list[object] = [self._root]
+        for key in _split_path(path):
+            if key == "*":
+                nodes = [entry for node in nodes for entry in (node if isinstance(node, list) else [node])]
+                if any(isinstance(node, dict) and node.keys() <= _STATE_KEYS for node in nodes):
+                    return True
+            else:
+                nodes = [node[key] for node in nodes if isinstance(node, dict) and key in node]
+            if any(not (node.strip() if isinstance(node, str) else node) for node in nodes):
+                return True
+        return False
+
+    def _collect_artifacts(self, fields: Iterable[ArtifactField]) -> dict[str, Artifact]:
+        """Return the artifacts of finished items by URL, in the order of the fields."""
         found: dict[str, Artifact] = {}
-        for field in self._spec.artifacts:
+        for field in fields:
             for value, parent in self._find(field.path):
                 if isinstance(value, str) and (url := self._usable_url(field, value)) and url not in found:
                     width = height = None

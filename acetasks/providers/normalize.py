@@ -2,8 +2,8 @@
 
 The providers share no status field, and most of the obvious signs mislead: `success: true` is sent while a task still
 runs, finished tasks may lack a finish time, and URLs may be previews. So the state follows from an ordered list of
-rules, numbered in `_decide`, which was checked against recorded and documented payloads of every provider. State words
-are read in fixed places only, and never in the request.
+rules, numbered in `_decide` and `_decide_success`, which was checked against recorded and documented payloads of every
+provider. State words are read in fixed places only, and never in the request.
 """
 
 from __future__ import annotations
@@ -88,21 +88,37 @@ def _decide(record: ParsedRecord, *, confirmed: bool) -> RecordStatus:  # noqa: 
     if record.is_unfinished:
         return record.unfinished_status()
     # 5. Items: done only if all of them are; partial if some failed and the rest are done.
-    items, finished_at = record.item_words, record.finished_at
+    items = record.item_words
     if items:
         if any(map(is_unfinished, items)):
             return record.unfinished_status()
         failed_items = sum(Word.FAILED in words for words in items)
-        if failed_items and (failed_items == len(items) or record.unknown_word is None or finished_at is not None):
+        is_known = record.unknown_word is None or record.finished_at is not None
+        if failed_items and (failed_items == len(items) or is_known):
             return record.failed_status()
     # 6. `success: false`, or an error that is plain text: final only if the task is finished.
     if record.has_ambiguous_failure:
-        is_final = finished_at is not None or confirmed
-        return record.failed_status() if is_final else record.unfinished_status(unconfirmed=True)
-    # 7. Only done words.   8. A finish time.
-    has_words = record.words or any(items)
-    if (has_words and record.unknown_word is None) or finished_at is not None:
+        return _decide_ambiguous_failure(record, confirmed=confirmed)
+    return _decide_success(record)
+
+
+def _decide_ambiguous_failure(record: ParsedRecord, *, confirmed: bool) -> RecordStatus:
+    """Determine the state of a record that looks failed: with `finished_at: null` the task goes on."""
+    if record.finished_at is not None or (confirmed and not record.is_open):
+        return record.failed_status()
+    return record.unfinished_status(unconfirmed=not record.is_open)
+
+
+def _decide_success(record: ParsedRecord) -> RecordStatus:
+    """Determine the state of a record without any sign of a failure or of unfinished work."""
+    # 7. A done word, or only done items.   8. A finish time; beside an undocumented word only with a result.
+    has_words = record.words or any(record.item_words)
+    if record.has_done_word or (has_words and record.unknown_word is None):
         return record.succeeded_status()
+    if record.finished_at is not None:
+        if record.unknown_word is None or record.has_made_something:
+            return record.succeeded_status()
+        return record.failed_status(word=record.unknown_word)
     # 9. An undocumented word, or a progress below 100 %: not done.
     if record.unknown_word is not None or (record.progress is not None and record.progress < MAX_PROGRESS):
         return record.unfinished_status()

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from acetasks._records import ItemHead, RecordHead, ResponseHead, read_kind
-from acetasks.models import Artifact, Task, TaskError, TaskState
+from acetasks._records import (
+    DECODE_ERRORS,
+    ItemHead,
+    RecordHead,
+    ResponseHead,
+    read_kind,
+    read_response_head,
+)
+from acetasks.models import NO_RESULT, Artifact, Task, TaskError, TaskState, build_decode_error
 from acetasks.providers.fields import (
     MIN_ERROR_STATUS,
     ResponseBody,
@@ -29,10 +36,10 @@ if TYPE_CHECKING:
 
     from acetasks.providers.spec import ProviderSpec
 
-#: State words common to all providers, in lower case, as documented; a provider spec may add its own.
+#: State words common to all providers, in lower case and with underscores; a provider spec may add its own.
 WORDS: Mapping[str, Word] = {
-    **dict.fromkeys(("pending", "queued", "created", "submitted"), Word.QUEUED),
-    **dict.fromkeys(("processing", "running", "started", "progress", "generating"), Word.RUNNING),
+    **dict.fromkeys(("pending", "queued", "created", "submitted", "in_queue", "not_start"), Word.QUEUED),
+    **dict.fromkeys(("processing", "running", "started", "progress", "generating", "in_progress"), Word.RUNNING),
     # maestro's stages
     **dict.fromkeys(("planning", "producing", "scripting", "rendering", "captioning", "qc"), Word.RUNNING),
     **dict.fromkeys(
@@ -42,6 +49,10 @@ WORDS: Mapping[str, Word] = {
         ("failed", "failure", "fail", "error", "cancelled", "canceled", "rejected", "dead", "moderated", "expired"),
         Word.FAILED,
     ),
+    # not documented, but common among the services behind the providers
+    **dict.fromkeys(("aborted", "abort", "timeout", "timed_out", "timedout", "terminated", "interrupted"), Word.FAILED),
+    **dict.fromkeys(("stopped", "errored", "exception", "blocked", "banned", "nsfw"), Word.FAILED),
+    **dict.fromkeys(("deleted", "refunded"), Word.FAILED),
 }
 #: Module constants, because an enum member's attribute lookup costs more than the rest of a word check.
 _QUEUED, _RUNNING, _DONE, _FAILED = Word
@@ -88,6 +99,11 @@ class RecordStatus(msgspec.Struct, gc=False, eq=False):
         return self._record.created_at
 
     @property
+    def finished_at(self) -> float | None:
+        """The time in `finished_at`, in seconds since the epoch, or None if there is none."""
+        return self._record.finished_at
+
+    @property
     def kind(self) -> tuple[str, str]:
         """The model and the action named in the record's request, truncated; empty texts if it names none."""
         return read_kind(self._record.head)
@@ -117,13 +133,14 @@ class ParsedRecord:
         is_flat: Whether the record is its own response.
         response: The head of the response.
         words: The state words at the top and in the response, which are one place in a flat record.
-        item_words: The state words of each item of the response.
+        item_errors: The error of each item of the response.
+        item_words: The state words of each item of the response; a failed word for an error object.
         unknown_word: The first undocumented state word, or None.
     """
 
     __slots__ = (
-        *("_body", "head", "id", "is_flat", "item_words", "raw", "response", "spec", "unknown_word"),
-        "words",
+        *("_body", "head", "id", "is_flat", "item_errors", "item_words", "raw", "response", "spec"),
+        *("unknown_word", "words"),
     )
 
     def __init__(self, spec: ProviderSpec, head: RecordHead, record: bytes | msgspec.Raw, task_id: str) -> None:
@@ -132,9 +149,9 @@ class ParsedRecord:
         self.raw = bytes(record)
         self._body: ResponseBody | None = None
         self.unknown_word: str | None = None
-        if isinstance(head.response, ResponseHead):
+        if (found := self._read_response()) is not None:
             self.is_flat = False
-            self.response = response = head.response
+            self.response = response = found
         else:
             self.is_flat = head.is_flat
             self.response = response = _build_flat_response(head) if self.is_flat else _NO_RESPONSE
@@ -149,11 +166,12 @@ class ParsedRecord:
         self.words = () if self.is_flat else self._read_words(head.state, head.status)
         self.words += self._read_words(response.state, response.status)
         self.item_words: list[tuple[Word, ...]] = []
+        self.item_errors: list[object] = []
         if response.data is not None:
-            items = response.data if isinstance(response.data, list) else [response.data]
-            self.item_words = [
-                self._read_words(item.state, item.status) for item in items if isinstance(item, ItemHead)
-            ]
+            data = response.data if isinstance(response.data, list) else [response.data]
+            items = [item for item in data if isinstance(item, ItemHead)]
+            self.item_words = [self._read_item_words(item) for item in items]
+            self.item_errors = [item.error for item in items]
 
     @property
     def body(self) -> ResponseBody:
@@ -196,7 +214,26 @@ class ParsedRecord:
             return False  # usual for a new task: nothing to decode
         if self.body.has_main_artifact:
             return True
+        if self.response.success is True and any(it.role == "main" for it in self.body.find_usual_artifacts()):
+            return True
         return (self.is_flat or not self.spec.artifacts) and self.response.success is True and bool(self.response.data)
+
+    @property
+    def has_made_something(self) -> bool:
+        """Whether there is a requested file; for a provider without files, data of a successful task."""
+        if not self.spec.artifacts:
+            return self.response.success is True and bool(self.response.data)
+        return any(artifact.role == "main" for artifact in self.body.find_usual_artifacts())
+
+    @property
+    def has_done_word(self) -> bool:
+        """Whether a word at the top or in the response means that the task is done."""
+        return _DONE in self.words
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the record says that the task has no finish time yet, by a null."""
+        return self.head.finished_at is None
 
     @property
     def has_error_status(self) -> bool:
@@ -216,7 +253,10 @@ class ParsedRecord:
     def finished_at(self) -> float | None:
         """The finish time in seconds since the epoch, or None if unknown."""
         offset = self.spec.utc_offset
-        return read_epoch(self.head.finished_at, offset) or read_epoch(self.response.finished_at, offset)
+        top = self.head.finished_at
+        return (read_epoch(top, offset) if top is not msgspec.UNSET else None) or read_epoch(
+            self.response.finished_at, offset
+        )
 
     @property
     def progress(self) -> float | None:
@@ -247,15 +287,25 @@ class ParsedRecord:
             state = TaskState.RUNNING if has_started else TaskState.PENDING
         return RecordStatus(self, self.id, state, progress, self.raw, unconfirmed, self.unknown_word)
 
-    def failed_status(self) -> RecordStatus:
-        """Return the status of a failed task; it is partial if a requested file exists."""
+    def failed_status(self, *, word: str | None = None) -> RecordStatus:
+        """Return the status of a failed task; it is partial if a requested file exists.
+
+        Args:
+            word: The undocumented state word that the task ended with, which becomes a part of the error.
+        """
         artifacts = self.body.artifacts if self.body.has_main_artifact else ()
         state = TaskState.PARTIAL if artifacts else TaskState.FAILED
-        return self.terminal_status(state, artifacts, find_error(self.response, self.head))
+        error = find_error(self.response, self.head, item_errors=self.item_errors, word=word)
+        return self.terminal_status(state, artifacts, error)
 
     def succeeded_status(self) -> RecordStatus:
-        """Return the status of a task that is done."""
-        return self.terminal_status(TaskState.SUCCEEDED, self.body.artifacts)
+        """Return the status of a task that is done: failed if the places of its files are empty."""
+        artifacts = self.body.find_usual_artifacts()
+        if self.spec.artifacts and not any(it.role == "main" for it in artifacts) and self.body.is_empty:
+            reason = self.body.find_reason() or read_text(self.head.message) or read_text(self.head.detail)
+            message = reason or "the task is done, but the service returned no file and no reason"
+            return self.terminal_status(TaskState.FAILED, error=TaskError(code=NO_RESULT, message=message))
+        return self.terminal_status(TaskState.SUCCEEDED, artifacts)
 
     def terminal_status(
         self, state: TaskState, artifacts: tuple[Artifact, ...] = (), error: TaskError | None = None
@@ -300,6 +350,26 @@ class ParsedRecord:
             duration = finished_at - started_at
         return duration
 
+    def _read_response(self) -> ResponseHead | None:
+        """Return the head of the record's own response, or None if it has none.
+
+        Raises:
+            ProtocolError: The response is an object inside a text or a wrapper, and malformed.
+        """
+        if self.head.response is msgspec.UNSET:  # usual for a new task, and for a flat record
+            return None
+        try:
+            return read_response_head(self.head.response)
+        except DECODE_ERRORS as error:
+            raise build_decode_error("a response", self.raw, error) from error
+
+    def _read_item_words(self, item: ItemHead) -> tuple[Word, ...]:
+        """Return the state words of one item; an error object counts as a failed word."""
+        words = self._read_words(item.state, item.status)
+        if item.error and _FAILED not in words and find_error_object(item.error) is not None:
+            words += (_FAILED,)
+        return words
+
     def _read_words(self, state: object, status: object) -> tuple[Word, ...]:
         """Return the state words of one place, ignoring non-texts; store the first unknown word."""
         found: tuple[Word, ...] = ()
@@ -308,6 +378,8 @@ class ParsedRecord:
         for value in (state, status):
             if isinstance(value, str) and (text := value.strip().lower()):
                 word = self.spec.words.get(text) or WORDS.get(text)
+                if word is None:  # in another spelling
+                    word = WORDS.get(text.replace("-", "_").replace(" ", "_"))
                 if word is not None:
                     found += (word,)
                 elif self.unknown_word is None:

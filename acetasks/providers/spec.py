@@ -107,6 +107,7 @@ class ProviderSpec(msgspec.Struct, frozen=True, kw_only=True):
         words: State words with a meaning specific to this provider.
         task_statuses: HTTP statuses of 400 and above whose body is the task's own record.
         failed_statuses: HTTP statuses of 400 and above that mean that the task itself has failed.
+        input_paths: Paths in its responses that repeat the request's files, in the form of `ArtifactField.path`.
         preview_hosts: Host name prefixes of URLs that are previews of unfinished work.
         finished_path: The path of the finish time if it is not in `finished_at`, in the form of `ArtifactField.path`.
         utc_offset: Hours east of UTC, for times without a time zone.
@@ -130,6 +131,7 @@ class ProviderSpec(msgspec.Struct, frozen=True, kw_only=True):
     words: dict[str, Word] = {}
     task_statuses: frozenset[int] = frozenset()
     failed_statuses: frozenset[int] = frozenset()
+    input_paths: tuple[str, ...] = ()
     preview_hosts: tuple[str, ...] = ()
     finished_path: str = ""
     utc_offset: float = 0.0

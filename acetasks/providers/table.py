@@ -23,12 +23,14 @@ _VIDEO, _IMAGE, _AUDIO = ArtifactKind.VIDEO, ArtifactKind.IMAGE, ArtifactKind.AU
 _VIDEOS = (ArtifactField("data.*.video_url", _VIDEO),)
 _IMAGES = (ArtifactField("data.*.image_url", _IMAGE),)
 _ONE_VIDEO = (ArtifactField("video_url", _VIDEO),)
+_ONE_IMAGE = (ArtifactField("image_url", _IMAGE),)
 #: Songs have a cover, and a video if one was requested.
 _SONGS = (
     ArtifactField("data.*.audio_url", _AUDIO),
     ArtifactField("data.*.video_url", _VIDEO),
     ArtifactField("data.*.file_url", _AUDIO),
-    ArtifactField("data.vocal_audio_url", _AUDIO),
+    ArtifactField("data.*.vocal_audio_url", _AUDIO),
+    ArtifactField("data.*.midi_url", ArtifactKind.FILE),
     ArtifactField("data.*.image_url", _IMAGE, role="cover"),
 )
 
@@ -76,7 +78,8 @@ _SPECS = (
     ProviderSpec(
         slug="dreamina",
         submit_paths=("/dreamina/videos",),
-        artifacts=(ArtifactField("data.video_url", _VIDEO),),
+        artifacts=_VIDEOS,
+        input_paths=("data.*.image_url", "data.*.audio_url"),
         # It returns `{}` until the first result exists, so the grace period has to exceed a slow task.
         missing_grace=600.0,
         typical_duration=47.3,
@@ -93,9 +96,9 @@ _SPECS = (
     ProviderSpec(
         slug="flux",
         submit_paths=("/flux/images",),
-        artifacts=_IMAGES,
+        artifacts=(*_IMAGES, ArtifactField("data.*.video_url", _VIDEO, size="")),
         typical_duration=3.2,
-        source="guides: flux/flux_tasks",
+        source="guides: flux/flux_tasks, flux/flux_generate_video",
     ),
     ProviderSpec(
         slug="gemini",
@@ -137,9 +140,9 @@ _SPECS = (
     ProviderSpec(
         slug="kling",
         submit_paths=("/kling/videos", "/kling/motion", "/kling/lip-sync", "/kling/talking-photo"),
-        artifacts=_ONE_VIDEO,
+        artifacts=(*_ONE_VIDEO, *_VIDEOS, *_IMAGES),
         typical_duration=317.0,
-        source="guides: kling/kling_tasks",
+        source="guides: kling/kling_tasks, kling/kling_goods_studio (files in `data`)",
     ),
     ProviderSpec(
         slug="luma",
@@ -174,16 +177,16 @@ _SPECS = (
     ProviderSpec(
         slug="minimax",
         submit_paths=("/minimax/videos",),
-        artifacts=(ArtifactField("content.url", _VIDEO),),
+        artifacts=(ArtifactField("content.url", _VIDEO), *_VIDEOS),
         finished_path="updated_at",
         accepts_async=False,
         typical_duration=417.0,
-        source="openapi: minimax (always asynchronous)",
+        source="openapi: minimax (always asynchronous; older documents have `data`)",
     ),
     ProviderSpec(
         slug="nano-banana",
         submit_paths=("/nano-banana/images",),
-        artifacts=_IMAGES,
+        artifacts=(*_IMAGES, *_ONE_IMAGE),
         typical_duration=11.3,
         source="guides: nano-banana/nanobanana_tasks",
     ),
@@ -237,12 +240,12 @@ _SPECS = (
         slug="seedance",
         submit_paths=("/seedance/videos",),
         artifacts=(
-            ArtifactField("data.video_url", _VIDEO),
-            ArtifactField("data.content.video_url", _VIDEO),
-            ArtifactField("data.last_frame_url", _IMAGE, role="frame"),
+            *_VIDEOS,
+            ArtifactField("data.*.content.video_url", _VIDEO),
+            ArtifactField("data.*.last_frame_url", _IMAGE, role="frame"),
         ),
         typical_duration=81.9,
-        source="guides: seedance/seedance_tasks",
+        source="guides: seedance/seedance_tasks; openapi: seedance (a list)",
     ),
     ProviderSpec(
         slug="seedream",
@@ -291,9 +294,14 @@ _SPECS = (
     ProviderSpec(
         slug="wan",
         submit_paths=("/wan/videos",),
-        artifacts=_ONE_VIDEO,
+        artifacts=(
+            *_ONE_VIDEO,
+            *_VIDEOS,
+            ArtifactField("thumbnail_url", _IMAGE, role="thumbnail"),
+            ArtifactField("data.*.thumbnail_url", _IMAGE, role="thumbnail"),
+        ),
         typical_duration=787.0,
-        source="guides: wan/wan_tasks",
+        source="guides: wan/wan_tasks (wan 3.0 has its file in `data`)",
     ),
     ProviderSpec(
         slug="webextrator",

@@ -341,7 +341,7 @@ def states(result: PollResponse) -> dict[str, str]:
 
 
 #: Records that are complete but unreadable.
-UNREADABLE = [b'{"id":"t-1","progress":1e999}', b"7", b"null", b"[]", b'"t-1"', b'{"items":[]}']
+UNREADABLE = [b'{"id":"t-1","progress":1e999}', b"7", b"[]", b'"t-1"', b'{"items":[]}']
 
 
 class TestReadSinglePoll:
@@ -367,8 +367,9 @@ class TestReadSinglePoll:
         assert read(POLL, {"id": "t-1", "state": "made_up"}).statuses["t-1"].unknown_word == "made_up"
 
     def test_empty_object_is_not_found(self) -> None:
-        """The service returns an empty object for an unknown id."""
+        """The service returns an empty object or null for an unknown id."""
         assert states(read(POLL, {})) == {"t-1": "not_found"}
+        assert states(read(POLL, "null")) == {"t-1": "not_found"}
 
     @pytest.mark.parametrize(
         ("spec", "status", "body", "state"),
@@ -488,6 +489,11 @@ class TestReadBatchPoll:
         assert states(result) == {"t-2": "pending"}
         assert result.unreadable == 2
 
+    @pytest.mark.parametrize("body", ["null", '{"items":null,"count":0}', '{"items":[null]}'])
+    def test_null_is_an_empty_batch(self, body: str) -> None:
+        """A batch of unknown ids may be null, as the record of one is."""
+        assert read(BATCH_POLL, body) == PollResponse({})
+
     def test_batch_of_unreadable_records_is_valid(self) -> None:
         """A batch without a readable record is not an error."""
         assert read(BATCH_POLL, b'{"items":[%s]}' % b",".join(UNREADABLE)) == PollResponse(
@@ -530,9 +536,7 @@ class TestReadBatchPoll:
             '{"items":[{"id":"t-1"},',
             '{"items":7}',
             '{"items":{"id":"t-1"}}',
-            '{"items":null}',
             "{}",
-            "null",
             "7",
             '"items"',
             {"error": "odd"},
@@ -1034,15 +1038,66 @@ class TestReadSubmission:
         if "task_id" in body:
             assert submitted(spec, body, asynchronous=True).state is TaskState.PENDING
 
-    def test_acknowledgement_with_data_has_no_end(self) -> None:
-        """A task that seems finished without a file is pending, without an end time."""
-        body = {"task_id": ID, "data": {"title": "Example"}, "started_at": 1787600000.0, "finished_at": 1787600060.0}
-        task = submitted(SUNO, body)
+    @pytest.mark.parametrize(
+        "data", [{"title": "Example"}, {"persona_id": "p"}, [{"text": "la", "status": "complete"}]]
+    )
+    @pytest.mark.parametrize("asynchronous", [True, False])
+    def test_finish_time_is_the_end(self, data: object, asynchronous: bool) -> None:  # noqa: FBT001  # a column
+        """An acknowledgement has no `finished_at`, so a response with one is final (suno's lyrics, kling's voices)."""
+        body = {"task_id": ID, "data": data, "started_at": 1787600000.0, "finished_at": 1787600060.0}
+        task = submitted(SUNO, body, asynchronous=asynchronous)
+
         assert (task.state, task.finished_at, task.duration) == (TaskState.SUCCEEDED, 1787600060.0, 60.0)
+        assert task.id == ID
+
+    def test_acknowledgement_with_data_has_no_end(self) -> None:
+        """A task that seems finished without a file and a finish time is pending, without an end time."""
+        body = {"task_id": ID, "state": "done", "data": {"title": "Example"}, "started_at": 1787600000.0, "elapsed": 6}
+        assert submitted(SUNO, body).state is TaskState.SUCCEEDED
 
         task = submitted(SUNO, body, asynchronous=True)
-        assert (task.state, task.finished_at, task.duration) == (TaskState.PENDING, None, None)
-        assert task.id == ID
+        assert (task.id, task.state, task.finished_at, task.duration) == (ID, TaskState.PENDING, None, None)
+
+    @pytest.mark.parametrize("data", [None, [], {}])
+    def test_acknowledgement_with_empty_data_has_no_end(self, data: object) -> None:
+        """A done word without a result is that of the submission, not of the task."""
+        body = {"task_id": ID, "success": True, "status": "success", "data": data}
+        assert submitted(SUNO, body).state is TaskState.FAILED
+
+        for times in ({}, {"finished_at": 1787600060.0}):
+            task = submitted(SUNO, body | times, asynchronous=True)
+            assert (task.id, task.state, task.error, task.finished_at) == (ID, TaskState.PENDING, None, None)
+
+    @pytest.mark.parametrize(
+        ("slug", "body"),
+        [
+            ("midjourney", {"prompts": ["a", "b"], "started_at": 5, "finished_at": 6, "elapsed": 1, "cost": {}}),
+            ("suno", {"success": True, "data": {"id": "project", "name": "Tides", "version": 2}}),
+            ("suno", {"success": True, "data": [{"model": "mine"}], "started_at": 5, "finished_at": 6}),
+            ("fish", {"task_id": "", "success": True, "audio_url": "https://x.test/1.mp3"}),
+        ],
+    )
+    def test_result_without_id_is_a_finished_task(self, slug: str, body: dict[str, object]) -> None:
+        """Some paths (midjourney/shorten, suno/projects) ignore `async: true`; their response is paid for."""
+        task = submitted(lookup(slug), body, asynchronous=True)
+
+        assert (task.id, task.state, task.response) == ("", TaskState.SUCCEEDED, body)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"success": True, "status": "success"},
+            {"success": True, "data": {"task_id": ID}},
+            {"success": True, "data": [{"taskId": ID}]},
+            {"success": True, "job_id": ID},
+            {"status": "queued", "position": 3},
+            {"message": "ok", "host": "proxy"},
+        ],
+    )
+    def test_asynchronous_response_without_result_and_id_is_refused(self, body: dict[str, object]) -> None:
+        """A state word, an id in an undocumented place or the body of a proxy is not a result."""
+        with pytest.raises(ProtocolError, match="no task id"):
+            submitted(SUNO, body, asynchronous=True)
 
     def test_error_has_provider_and_excerpt(self) -> None:
         """The error names the provider and has the beginning of the body."""
