@@ -17,7 +17,6 @@ from acetasks._records import DECODE_ERRORS, ECHO_LIMIT, excerpt, read_billing, 
 
 T = TypeVar("T")
 
-
 #: The code of the error of a task that the service reports as done, without its files.
 NO_RESULT = "no_result"
 

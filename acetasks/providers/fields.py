@@ -313,9 +313,13 @@ class ResponseBody:
     def _collect_artifacts(self, fields: Iterable[ArtifactField]) -> dict[str, Artifact]:
         """Return the artifacts of finished items by URL, in the order of the fields."""
         found: dict[str, Artifact] = {}
+        parents: set[int] = set()
         for field in fields:
             for value, parent in self._find(field.path):
                 if isinstance(value, str) and (url := self._usable_url(field, value)) and url not in found:
+                    if id(parent) in parents and field.placeholder_host and _host(url) == field.placeholder_host:
+                        continue
+                    parents.add(id(parent))
                     width = height = None
                     if parent is not None and field.size_keys is not None:
                         width_key, height_key = field.size_keys
@@ -335,11 +339,7 @@ class ResponseBody:
             return f"data:{_BASE64_TYPE};base64,{value}"
         if not self._spec.preview_hosts:
             return value
-        try:
-            host = urlsplit(value).hostname or ""
-        except ValueError:
-            return value
-        return None if host.startswith(self._spec.preview_hosts) else value
+        return None if _host(value).startswith(self._spec.preview_hosts) else value
 
     def _find(self, path: str) -> _Matches:
         """Return the values at a path, each with its parent object; empty if the path does not exist."""
@@ -374,6 +374,14 @@ class ResponseBody:
             items = [entry for entry in node if isinstance(entry, dict)]
             return [(entry, parent) for index, entry in enumerate(items) if index not in self._unfinished]
         return [(entry, parent) for entry in node]
+
+
+def _host(url: str) -> str:
+    """Return the host name of a URL; empty if it has none or is malformed."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 @functools.lru_cache(maxsize=1024)

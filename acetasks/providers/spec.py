@@ -68,6 +68,8 @@ class ArtifactField(msgspec.Struct, frozen=True, dict=True):
         role: `main` for a requested file, otherwise what the file is in relation to it, such as `cover`.
         size: The prefix of the `..._width` and `..._height` keys beside it, or None if there are none.
         cover_of: The path of another artifact; if that one exists, the role of this one is `cover`.
+        placeholder_host: The host of URLs that do not count beside another file of the same item, because the service
+            sends them whether or not the file was made.
     """
 
     path: str
@@ -75,6 +77,7 @@ class ArtifactField(msgspec.Struct, frozen=True, dict=True):
     role: str = "main"
     size: str | None = None
     cover_of: str = ""
+    placeholder_host: str = ""
 
     @functools.cached_property
     def size_keys(self) -> tuple[str, str] | None:

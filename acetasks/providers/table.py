@@ -277,7 +277,12 @@ _SPECS = (
             "/suno/style",
             "/suno/upload",
         ),
-        artifacts=_SONGS,
+        artifacts=(
+            _SONGS[0],
+            # A song has the URL of a video that exists only after a call of /suno/mp4.
+            ArtifactField("data.*.video_url", _VIDEO, placeholder_host="cdn1.suno.ai"),
+            *_SONGS[2:],
+        ),
         preview_hosts=("audiopipe.",),
         typical_duration=38.4,
         source="guides: suno/suno_tasks, suno/suno_audios (stream section)",

@@ -517,6 +517,18 @@ def test_a_file_is_found_wherever_a_model_has_it(
     assert [(it.url, it.kind) for it in task.artifacts if it.role == "main"] == [(URL, expected)]
 
 
+def test_the_video_url_of_a_suno_song_is_not_a_file() -> None:
+    """Every song has one, but the file exists only after a call of /suno/mp4, whose response has no song."""
+    song, video = "https://cdn1.suno.ai/a.mp3", "https://cdn1.suno.ai/a.mp4"
+    songs = [{"state": "succeeded", "audio_url": song, "video_url": video}]
+    for data, expected in ((songs, [song]), ({"video_url": video}, [video]), ([{"video_url": video}], [video])):
+        task = normalize("suno", {"id": "a", "finished_at": 5, "response": {"success": True, "data": data}})
+        assert [artifact.url for artifact in task.artifacts] == expected
+
+    songs[0]["video_url"] = URL
+    assert len(normalize("suno", {"id": "a", "finished_at": 5, "response": {"data": songs}}).artifacts) == 2
+
+
 def test_the_size_of_a_flux_video_is_read() -> None:
     """The keys of its size are `width` and `height`."""
     data = [{"video_url": URL, "width": 1280, "height": 704, "fps": 24}]
@@ -594,6 +606,12 @@ def test_a_response_inside_a_text_is_read(response: dict[str, object], expected:
 def test_another_text_as_a_response_has_no_meaning(text: str) -> None:
     """A text that is not a JSON object says nothing about the task."""
     assert read_state({"id": "a", "response": text}) is PENDING
+
+
+@pytest.mark.parametrize("response", ['{"progress": 1e999}', {"task": {"progress": [[1], 2], "data": 1, "error": 7}}])
+def test_a_hidden_response_is_read_or_rejected(response: object) -> None:
+    """A response in a text or a wrapper is decoded by the same rules as any other."""
+    assert_total("luma", {"id": "a", "response": response})
 
 
 def test_a_wrapped_response_is_unwrapped() -> None:
