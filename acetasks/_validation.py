@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def check_id(task_id: object) -> str:
@@ -41,3 +44,12 @@ def check_timeout(timeout: object) -> float | None:
     except OverflowError:
         return None
     return None if seconds == math.inf else seconds
+
+
+def check_setting(name: str, value: T | None, kind: type[T]) -> T:
+    """Return a setting, or the default one for None; raise `TypeError` if it is of another type."""
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__} or None, got {value!r}")
+    return value

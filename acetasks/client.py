@@ -23,7 +23,7 @@ from acetasks._http import (
 from acetasks._polling import CLOSE_TIMEOUT, Poller, waiting
 from acetasks._runtime import Runtime
 from acetasks._scheduling import Durations
-from acetasks._validation import check_id, check_timeout
+from acetasks._validation import check_id, check_setting, check_timeout
 from acetasks.errors import AceTasksError, ClientClosedError
 from acetasks.events import Observer, Observers
 from acetasks.handles import Target, TaskHandle, parse_targets
@@ -76,6 +76,7 @@ class Client:
 
     Raises:
         ValueError: A base URL, a token or the session is malformed or insecure.
+        TypeError: A token, a policy or an observer is of another type.
     """
 
     def __init__(
@@ -93,10 +94,18 @@ class Client:
         rng: random.Random | None = None,
         allow_insecure: bool = False,
     ) -> None:
-        self._policy, self._retry = policy or PollPolicy(), retry or RetryPolicy()
-        secret, useapi_secret = _wrap_token(token, _ACEDATA_TOKEN), _wrap_token(useapi_token, _USEAPI_TOKEN)
-        # Keep tokens out of tracebacks that show local variables.
-        del token, useapi_token
+        # Set before the checks: the traceback of a failed one shows the repr of this object.
+        self._endpoints: dict[Service, Endpoint] = {}
+        self._running: _Running | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._was_opened = False
+        try:
+            secret, useapi_secret = _wrap_token(token, _ACEDATA_TOKEN), _wrap_token(useapi_token, _USEAPI_TOKEN)
+        finally:
+            # Keep tokens out of tracebacks that show local variables.
+            del token, useapi_token
+        self._policy = check_setting("policy", policy, PollPolicy)
+        self._retry = check_setting("retry", retry, RetryPolicy)
         new_endpoint = functools.partial(Endpoint, timeout=self._retry.timeout, allow_insecure=allow_insecure)
         self._endpoints = {
             Service.ACEDATA: new_endpoint(
@@ -115,13 +124,11 @@ class Client:
         self._http = http
         self._observers = Observers(observers)
         self._durations, self._rng = durations or Durations(), rng or random.Random()
-        self._running: _Running | None = None
-        self._closing: asyncio.Task[None] | None = None
-        self._was_opened = False
 
     def __repr__(self) -> str:
         state = repr(self._running.poller) if self._running else "closed" if self._was_opened else "not opened"
-        return f"<Client {self._endpoints[Service.ACEDATA].base_url} {state}>"
+        base_url = self._endpoints[Service.ACEDATA].base_url if self._endpoints else "invalid"
+        return f"<Client {base_url} {state}>"
 
     @property
     def durations(self) -> Durations:
@@ -403,9 +410,13 @@ def _wrap_token(token: str | TokenProvider | None, variable: str) -> Secret | To
     """Return the token, or the one in the environment, as a `Secret`; a token provider is returned as it is."""
     if token is None:
         token = _from_environment(variable)
-    if not isinstance(token, str):
-        return token
-    return Secret(token) if token else None
+    if isinstance(token, str):
+        return Secret(token) if token else None
+    is_provider, type_name = callable(token), type(token).__name__
+    if not is_provider:
+        del token  # it may be the token as bytes
+        raise TypeError(f"a token must be a str or a callable that returns one, got {type_name}")
+    return token
 
 
 def _from_environment(variable: str) -> str:

@@ -188,6 +188,10 @@ class Observers:
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         own = tuple(observers)
+        for observer in own:
+            # A class has the method too, but no instance to call it on.
+            if isinstance(observer, type) or not callable(getattr(observer, "on_event", None)):
+                raise TypeError(f"an observer must be an object with a method on_event(event), got {observer!r}")
         self._has_own = bool(own)
         self._observers = (LoggingObserver(), *own)
 

@@ -9,6 +9,7 @@ import math
 import pickle
 import random
 import re
+import traceback
 from collections import Counter
 
 import aiohttp
@@ -704,6 +705,44 @@ class TestLifetime:
             assert "0 waiters" in repr(client)
             assert "sesame" not in repr(client)
         assert "closed" in repr(client)
+
+    @pytest.mark.parametrize("text", ['"sesame"', "${SESAME}", "<sesame>", "{sesame}"])
+    def test_placeholder_in_the_environment_raises(self, monkeypatch, text):
+        """A variable with quotes or a placeholder is refused at once, and not repeated."""
+        monkeypatch.setenv("ACEDATACLOUD_API_TOKEN", text)
+        with pytest.raises(ValueError, match=r"the token for api\.acedata\.cloud") as caught:
+            acetasks.Client()
+        assert "sesame" not in str(caught.value).lower()
+
+    @pytest.mark.parametrize("name", ["token", "useapi_token"])
+    @pytest.mark.parametrize("value", [b"sesame-0123", bytearray(b"sesame-0123"), ["sesame-0123"], 7, False])
+    def test_token_of_another_type_raises(self, name, value):
+        """The error has the type and, with all local variables shown, not the value."""
+        with pytest.raises(TypeError, match=f"a token must be a str .* got {type(value).__name__}") as caught:
+            acetasks.Client(**{name: value})
+        frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack[1:]
+        assert "sesame" not in str([frame.locals for frame in frames])
+
+    @pytest.mark.parametrize("observer", [print, object(), "on_event", None, acetasks.LoggingObserver])
+    def test_observer_without_on_event_raises(self, observer):
+        """A function, or a class in place of its instance, would fail at each event."""
+        with pytest.raises(TypeError, match=r"an observer must be an object with a method on_event\(event\), got "):
+            acetasks.Client("token", observers=[observer])
+
+    @pytest.mark.parametrize("name", ["policy", "retry"])
+    @pytest.mark.parametrize("value", [{}, {"interval": 1}, 5, False, acetasks.PollPolicy, acetasks.Client("t")])
+    def test_policy_of_another_type_raises(self, name, value):
+        """The error names the argument and shows the value."""
+        with pytest.raises(TypeError, match=f"{name} must be a (Poll|Retry)Policy or None, got ") as caught:
+            acetasks.Client("token", **{name: value})
+        assert repr(value) in str(caught.value)
+
+    def test_policies_must_not_be_exchanged(self):
+        """A `RetryPolicy` is no `PollPolicy`."""
+        with pytest.raises(TypeError, match="policy must be a PollPolicy"):
+            acetasks.Client("token", policy=acetasks.RetryPolicy())
+        with pytest.raises(TypeError, match="retry must be a RetryPolicy"):
+            acetasks.Client("token", retry=acetasks.PollPolicy())
 
     async def test_observers_receive_events(self, server, new_client):
         """They receive requests, changes and ends, with the loop time."""

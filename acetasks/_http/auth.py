@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -28,6 +29,22 @@ _TOKEN_PAGES = {
     "ACEDATACLOUD_API_TOKEN": "https://platform.acedata.cloud",
     "USEAPI_API_TOKEN": "https://useapi.net/docs/start-here/setup-useapi",
 }
+
+#: Texts that no token can be, with what they are, their usual origin and the remedy.
+_PLACEHOLDERS = (
+    (
+        re.compile("[\"'`].*|.*[\"'`]"),
+        "has quotes around it, as `docker run --env-file` keeps them: remove the quotes",
+    ),
+    (
+        re.compile(r".*\$[{(].*|\$\w+|%\w+%"),
+        "is the name of a variable that was not expanded, as in a file that no shell reads: set the value itself",
+    ),
+    (
+        re.compile(r"<.*>|.*\{.*\}.*"),
+        "is a placeholder, as in an example or a template that was not filled in: replace it with a token",
+    ),
+)
 
 #: Returns a token: for the first request, and again when the service has refused the last one.
 TokenProvider = Callable[[], str | Awaitable[str]]
@@ -55,6 +72,9 @@ class Secret:
         """Return why the text cannot be a token, such as a line break that would begin another header, or None."""
         if not self._text:
             return "is empty"
+        for pattern, flaw in _PLACEHOLDERS:
+            if pattern.fullmatch(self._text):
+                return flaw
         if not self._text.isascii() or not self._text.isprintable() or " " in self._text:
             return "contains whitespace, control or non-ASCII characters"
         return None

@@ -185,7 +185,7 @@ class TestSecrets:
 
         assert flaw == ("contains whitespace, control or non-ASCII characters" if text else "is empty")
 
-    @pytest.mark.parametrize("text", [TOKEN, "a.b-c_d~e+f/g==", "platform-v1-1234", '!#$%&"'])
+    @pytest.mark.parametrize("text", [TOKEN, "a.b-c_d~e+f/g==", "platform-v1-1234", '!#$%&"+'])
     def test_accepts_visible_ascii(self, text):
         """Every visible ASCII character may be in a token."""
         assert Secret(text).find_flaw() is None
@@ -225,6 +225,47 @@ class TestEndpoints:
             new_endpoint(Secret(text))
 
         assert TOKEN not in expose(caught.value)
+
+
+class TestPlaceholders:
+    """Texts in place of a token: refused before a request is sent, with a hint and without repeating them."""
+
+    @pytest.mark.parametrize(
+        ("text", "hint"),
+        [
+            (f'"{TOKEN}"', "has quotes around it.*env-file.*remove the quotes"),
+            (f"'{TOKEN}'", "has quotes around it"),
+            (f"`{TOKEN}`", "has quotes around it"),
+            (f'"{TOKEN}', "has quotes around it"),
+            (f"{TOKEN}'", "has quotes around it"),
+            ("$SESAME_TOKEN", "is the name of a variable that was not expanded.*set the value itself"),
+            ("${SESAME_TOKEN}", "is the name of a variable"),
+            ("${SESAME_TOKEN:-none}", "is the name of a variable"),
+            ("Bearer-${SESAME_TOKEN}", "is the name of a variable"),
+            ("$(cat sesame)", "is the name of a variable"),
+            ("${{ secrets.SESAME }}", "is the name of a variable"),
+            ("%SESAME_TOKEN%", "is the name of a variable"),
+            ("<your-sesame>", "is a placeholder.*replace it with a token"),
+            ("<your sesame token>", "is a placeholder"),
+            ("{sesame}", "is a placeholder"),
+            ("{{ sesame }}", "is a placeholder"),
+        ],
+    )
+    async def test_placeholder_is_refused_with_a_hint(self, text, hint):
+        """The hint has the kind, the usual origin and the remedy, for a token given, provided or from a variable."""
+        with pytest.raises(ValueError, match=rf"the token for api\.example {hint}") as given:
+            new_endpoint(Secret(text))
+        with pytest.raises(AuthenticationError, match=f"returned a token that {hint}") as provided:
+            await new_endpoint(lambda: text).authorize()
+
+        for error in (given.value, provided.value):
+            assert "sesame" not in str(error).lower()
+            assert text not in expose(error)
+
+    @pytest.mark.parametrize("text", ["a$b", "$", "a%b%c", "a<b>c", "a'b", 'a"b', "{", "a}"])
+    def test_token_with_such_a_character_is_accepted(self, text):
+        """A single character of that kind inside a token makes it no placeholder."""
+        assert Secret(text).find_flaw() is None
 
 
 class TestAuthorizing:
