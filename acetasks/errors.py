@@ -97,7 +97,8 @@ class APIError(AceTasksError):
         code: The service's error code, or None.
         message: The service's message, at most 256 characters.
         trace_id: The service's id of the request, for support requests, or None.
-        retry_after: Seconds to wait before the next request, or None if the service did not say.
+        retry_after: Seconds to wait before the next request, at most `RetryPolicy.max_retry_after`, or None if the
+            service did not say.
         provider: The provider's slug, or None if the error concerns no single provider.
     """
 

@@ -74,8 +74,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Settings for retries after transient failures, and request timeouts.
 
     The delay after the n-th failure in a row is random between 0 and `base * 2 ** (n - 1)` seconds, at most `cap`
-    (exponential backoff with full jitter), and at least the service's `Retry-After`. The service's documentation
-    advises 1, 2, 4, 8, 16 s.
+    (exponential backoff with full jitter), and at least the service's `Retry-After`, up to `max_retry_after`. The
+    service's documentation advises 1, 2, 4, 8, 16 s.
 
     Waits retry until their timeout. A submission is retried only if it certainly did not reach the service.
 
@@ -87,6 +87,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         cap: Maximum backoff, in seconds.
         timeout: Seconds from sending a poll to the last byte of its response.
         submit_timeout: Seconds for a submission; with `async: false` the service responds when the task is done.
+        max_retry_after: Maximum seconds that a `Retry-After` of the service is kept, so that one absurd value cannot
+            stop polling for a day; then the next request shows whether the service responds again.
     """
 
     attempts: int = 4
@@ -94,6 +96,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     cap: float = 16.0
     timeout: float = 30.0
     submit_timeout: float = 600.0
+    max_retry_after: float = 300.0
 
     def __post_init__(self) -> None:
         _check_count("RetryPolicy.attempts", self.attempts)
@@ -101,6 +104,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         _check("RetryPolicy.cap", self.cap, least=0)
         _check("RetryPolicy.timeout", self.timeout, above=0)
         _check("RetryPolicy.submit_timeout", self.submit_timeout, above=0)
+        _check("RetryPolicy.max_retry_after", self.max_retry_after, least=0)
 
 
 def _check(name: str, value: float, *, least: float | None = None, above: float | None = None) -> None:

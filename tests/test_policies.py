@@ -14,7 +14,7 @@ OPTIONAL = [(PollPolicy, "interval"), (PollPolicy, "max_rate")]
 POSITIVE = [*OPTIONAL, (PollPolicy, "start_rate"), (RetryPolicy, "timeout"), (RetryPolicy, "submit_timeout")]
 NOT_NEGATIVE = [
     *((PollPolicy, name) for name in ("jitter", "linger", "missing_grace")),
-    *((RetryPolicy, name) for name in ("base", "cap")),
+    *((RetryPolicy, name) for name in ("base", "cap", "max_retry_after")),
 ]
 COUNTS = [
     *((PollPolicy, name) for name in ("batch_size", "max_in_flight", "missing_polls", "unconfirmed_polls")),
@@ -122,6 +122,7 @@ def test_defaults() -> None:
         "cap": 16.0,
         "timeout": 30.0,
         "submit_timeout": 600.0,
+        "max_retry_after": 300.0,
     }
 
 

@@ -162,8 +162,7 @@ class HTTPTransport:
             observers(RequestSent(time=sent_at, provider=provider, ids=count))
         try:
             response = await self._backend.send(base_url, request, token)
-            # The wall clock is needed only for a Retry-After date in a response without a date of its own.
-            failure = read_failure(request, response, read_retry_after(response.headers, time.time()))
+            failure = read_failure(request, response, self._read_pause(response))
             if failure is not None:
                 raise failure
             result = call.read(response)
@@ -178,6 +177,12 @@ class HTTPTransport:
             now, status = clock(), response.status
             observers(RequestAnswered(time=now, provider=provider, ids=count, status=status, seconds=now - sent_at))
         return result
+
+    def _read_pause(self, response: Response) -> float | None:
+        """Return the seconds that a response requests to pause, at most the user's maximum, or None."""
+        # The wall clock is needed only for a Retry-After date in a response without a date of its own.
+        pause = read_retry_after(response.headers, time.time())
+        return None if pause is None else min(pause, self._runtime.retry.max_retry_after)
 
 
 def _build_uncertain_error(request: Request, reason: str, sent_at: float) -> SubmissionUncertainError:

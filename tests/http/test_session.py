@@ -257,6 +257,41 @@ class TestRetryingPolls:
             delays.append(caught.value.retry_after)
         assert delays == [90.0, 30.0]
 
+    @pytest.mark.parametrize("status", [429, 503])
+    @pytest.mark.parametrize(
+        ("headers", "pause"),
+        [
+            ({"Retry-After": "86400"}, 300),
+            ({"Retry-After": "9999999999"}, 300),
+            ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, 300),
+            ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT", "Date": "Thu, 01 Jan 2026 00:00:00 GMT"}, 300),
+            ({"Retry-After": "301"}, 300),
+            ({"Retry-After": "299"}, 299),
+            ({"Retry-After": "0"}, 0),
+        ],
+    )
+    async def test_retry_after_has_a_maximum(self, new_transport, http, status, headers, pause):
+        """A longer pause, in seconds or as a date, is cut to the maximum of the policy in the error itself."""
+        http.post(URL, status=status, headers=headers, repeat=True, response_class=PatchedResponse)
+        for policy, seconds in ({}, pause), ({"max_retry_after": 20}, min(pause, 20)), ({"max_retry_after": 0}, 0):
+            with pytest.raises(acetasks.APIError) as caught:
+                await new_transport(**policy).send(POLL, keep)
+            assert caught.value.retry_after == seconds
+
+    @pytest.mark.parametrize("status", [429, 503])
+    @pytest.mark.parametrize("maximum", [300, 60])
+    async def test_absurd_retry_after_does_not_stop_polling(self, server, new_client, status, maximum):
+        """After one such response every provider's tasks end within the maximum, a `retrieve` included."""
+        server.fail("luma", status=status, headers={"Retry-After": "9999999999"})
+        async with new_client(retry=acetasks.RetryPolicy(max_retry_after=maximum)) as client:
+            waits = [client.wait(provider, server.add(provider, after=20)) for provider in ("luma", "flux")]
+            waiting = asyncio.gather(*waits)
+            await asyncio.sleep(1)
+            await client.retrieve("luma", server.add("luma", after=0))
+            assert maximum <= now() < maximum + 5
+            await waiting
+        assert maximum <= now() < maximum + 25
+
 
 class TestSubmissions:
     """Submissions are never billed twice."""
