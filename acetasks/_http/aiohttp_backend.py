@@ -1,4 +1,4 @@
-"""The adapter to aiohttp: sends one request, and maps every aiohttp error to one of this library's."""
+"""The adapter to aiohttp: sends one request, and maps every error of it to one of this library's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from acetasks._http.requests import Request, Response
+from acetasks._records import ECHO_LIMIT
 from acetasks._version import __version__
-from acetasks.errors import ClientClosedError, ProtocolError, TransportError
+from acetasks.errors import AceTasksError, ClientClosedError, ProtocolError, TransportError
 
 if TYPE_CHECKING:
     from acetasks._http.auth import Secret
@@ -73,18 +74,20 @@ class AiohttpBackend:
         try:
             async with asyncio.timeout(seconds):
                 return await self._send(base_url, request, token)
+        except AceTasksError:
+            raise
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             failure = TransportError(f"{name} could not be sent ({_describe(error)})", reached=False)
         except TimeoutError:
             failure = TransportError(f"{name} got no complete response within {seconds:g} s")
-        except (aiohttp.ClientError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  # resolvers, tracers, middlewares and threads raise any
             failure = TransportError(f"{name} got no complete response ({_describe(error)})")
-        # Raised outside the handlers, so that aiohttp's error is neither cause nor context: it and the frames of its
+        # Raised outside the handlers, so that the original error is neither cause nor context: it and the frames of its
         # traceback hold the request headers, and printing them would print the token.
         raise failure
 
     async def _send(self, base_url: str, request: Request, token: Secret) -> Response:
-        """Send a request; raises aiohttp's own errors."""
+        """Send a request; raises the errors of aiohttp and everything that it calls."""
         response = await self._open_session().request(
             request.method,
             base_url.rstrip("/") + request.path,
@@ -149,4 +152,5 @@ async def _read_body(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = str(error)[:ECHO_LIMIT]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

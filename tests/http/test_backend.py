@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import gzip
+import socket
 import ssl
 import tracemalloc
 import zlib
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -39,6 +41,9 @@ from acetasks._http.aiohttp_backend import BODY_LIMIT, AiohttpBackend, check_ses
 from acetasks._http.auth import Secret
 from acetasks._http.requests import build_poll
 from acetasks.testing.server import AceServer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 #: Broken HTTP responses.
 FAULTS = {
@@ -165,10 +170,96 @@ class TestFaults:
         assert now() == 5.0
 
 
+#: Errors from outside aiohttp's own tree.
+FOREIGN = [RuntimeError("can't start new thread"), KeyError("host"), UnicodeError("label too long"), MemoryError()]
+FOREIGN += [AssertionError(), NotImplementedError("TLS in TLS"), ExceptionGroup("all failed", [OSError(1, "x")])]
+_NAMES = [type(error).__name__ for error in FOREIGN]
+
+
+class TestForeignErrors:
+    """Every exception below a request is an error of this library, which names its type."""
+
+    @pytest.mark.parametrize("error", FOREIGN, ids=_NAMES)
+    @pytest.mark.parametrize("source", ["resolver", "middleware", "tracer", "thread"])
+    async def test_foreign_exception_is_a_transport_error(self, new_transport, serve, monkeypatch, source, error):
+        """It may have been raised after sending: a submission is uncertain, and a poll transient."""
+        gate = TokenGate(TOKEN)
+        url = (await serve(gate)).replace("127.0.0.1", "api.localhost")
+        faults = [error, error]
+
+        async def middleware(request: object, handler: Callable[[object], Awaitable[object]]) -> object:
+            if source == "middleware" and faults:
+                raise faults.pop()
+            return await handler(request)
+
+        async def on_request_start(*_: object) -> None:
+            if source == "tracer" and faults:
+                raise faults.pop()
+
+        async def getaddrinfo(*_: object, **__: object) -> list[tuple[object, ...]]:
+            if faults:
+                raise faults.pop()
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", int(url.rpartition(":")[2])))]
+
+        tracer = aiohttp.TraceConfig()
+        tracer.on_request_start.append(on_request_start)
+        if source == "thread":  # in which the standard resolver looks names up
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+            resolver = aiohttp.ThreadedResolver()
+        else:
+            resolver = Resolver(*(faults if source == "resolver" else ()), *["127.0.0.1"] * 3)
+        connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False)
+        async with aiohttp.ClientSession(
+            connector=connector, trace_configs=[tracer], middlewares=(middleware,)
+        ) as http:
+            transport = new_transport(url, http=http)
+            with pytest.raises(acetasks.TransportError, match=type(error).__name__) as poll:
+                await transport.send(POLL, keep)
+            with pytest.raises(acetasks.SubmissionUncertainError, match=type(error).__name__) as submission:
+                await transport.send(SUBMISSION, keep)
+            await transport.send(POLL, keep)
+        assert (poll.value.transient, poll.value.reached) == (True, True)
+        assert chain(poll.value) == [acetasks.TransportError]
+        assert TOKEN not in expose(poll.value) + expose(submission.value)
+        assert gate.seen == [TOKEN]
+
+    async def test_errors_of_this_library_pass(self, new_transport, http):
+        """An error of the own tree keeps its type, and a cancellation is none."""
+        http.post(URL, exception=acetasks.ProtocolError("odd"))
+        http.post(URL, exception=asyncio.CancelledError())
+        with pytest.raises(acetasks.ProtocolError, match=r"^odd$"):
+            await new_transport().send(POLL, keep)
+        with pytest.raises(asyncio.CancelledError):
+            await new_transport().send(POLL, keep)
+
+    async def test_long_text_is_cut(self, new_transport, http):
+        """The error has at most 256 characters of a foreign text."""
+        http.post(URL, exception=ValueError("x" * 100_000))
+        with pytest.raises(acetasks.TransportError, match=r"ValueError: x{256}\)$"):
+            await new_transport().send(POLL, keep)
+
+    async def test_waits_survive_a_shortage_of_threads(self, server, new_client, monkeypatch):
+        """Name resolution that fails for a moment ends no wait."""
+        loop, faults = asyncio.get_running_loop(), [RuntimeError("can't start new thread") for _ in range(3)]
+        address, port = server.url.removeprefix("http://").split(":")
+
+        async def getaddrinfo(*_: object, **__: object) -> list[tuple[object, ...]]:
+            if faults:
+                raise faults.pop()
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, int(port)))]
+
+        monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+        async with new_client(base_url=f"http://api.localhost:{port}") as client:
+            waits = [client.wait(provider, server.add(provider, after=3)) for provider in ("luma", "flux")]
+            tasks = await asyncio.gather(*waits)
+        assert [task.state for task in tasks] == [acetasks.TaskState.SUCCEEDED] * 2
+        assert faults == []
+
+
 class Resolver(AbstractResolver):
     """A resolver that returns addresses or raises errors, one after the other."""
 
-    def __init__(self, *finds: str | OSError) -> None:
+    def __init__(self, *finds: str | Exception) -> None:
         self.called_at: list[str] = []
         self._finds = list(finds)
 
@@ -176,7 +267,7 @@ class Resolver(AbstractResolver):
         """Look a name up."""
         self.called_at.append(host)
         found = self._finds.pop(0)
-        if isinstance(found, OSError):
+        if isinstance(found, Exception):
             raise found
         return [{"hostname": host, "host": found, "port": port, "family": family or 2, "proto": 0, "flags": 0}]
 
