@@ -30,6 +30,8 @@ _HEADERS = {
     "content-type": "application/json",
     "user-agent": f"acetasks/{__version__} aiohttp/{aiohttp.__version__} Python/{platform.python_version()}",
 }
+#: The headers of a GET: caches store its responses, and a stale one would keep a finished task unfinished.
+_GET_HEADERS = _HEADERS | {"cache-control": "no-cache"}
 
 
 class _Credentials(str):
@@ -88,12 +90,13 @@ class AiohttpBackend:
 
     async def _send(self, base_url: str, request: Request, token: Secret) -> Response:
         """Send a request; raises the errors of aiohttp and everything that it calls."""
+        headers = _GET_HEADERS if request.method == "GET" else _HEADERS
         response = await self._open_session().request(
             request.method,
             base_url.rstrip("/") + request.path,
             params=request.query or None,
             data=request.body or None,
-            headers={"authorization": _Credentials(f"Bearer {token.reveal()}"), **_HEADERS},
+            headers={"authorization": _Credentials(f"Bearer {token.reveal()}"), **headers},
             allow_redirects=False,
             raise_for_status=False,
             read_bufsize=_READ_SIZE,  # with a larger one, a small body could decompress beyond the limit at once

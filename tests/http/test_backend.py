@@ -618,6 +618,37 @@ class TestSessions:
         await transport.send(POLL, keep)
         assert cookies == [{}, {}]
 
+    async def test_get_polls_are_not_cached(self, new_client, serve):
+        """A cache before the service is asked for a fresh response each time, so that the end of a job is noticed."""
+        stored: list[dict[str, object]] = []
+        asked: list[str | None] = []
+
+        async def cache(request: web.Request) -> web.Response:
+            asked.append(request.headers.get("cache-control"))
+            if not stored or asked[-1] == "no-cache":
+                video = [{"url": "https://files.example/v.mp4"}] if stored else []
+                state = "completed" if stored else "progress"
+                stored[:] = [{"jobid": "j1", "status": state, "attachments": video}]
+            return web.json_response(stored[0])
+
+        async with new_client(useapi_base_url=await serve(cache)) as client:
+            task = await client.wait("useapi-pixverse", "j1", timeout=60)
+        assert task.state is acetasks.TaskState.SUCCEEDED
+        assert asked == ["no-cache"] * 2
+
+    async def test_other_requests_have_no_cache_header(self, new_transport, serve):
+        """Caches do not store responses to POST."""
+        seen = []
+
+        async def handler(request: web.Request) -> web.Response:
+            seen.append("cache-control" in request.headers)
+            return web.json_response({"task_id": "t"})
+
+        transport = new_transport(await serve(handler))
+        await transport.send(POLL, keep)
+        await transport.send(SUBMISSION, keep)
+        assert seen == [False, False]
+
 
 class TestCheckSession:
     """`check_session`: sessions that would expose the token."""
