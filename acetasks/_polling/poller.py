@@ -21,6 +21,7 @@ from acetasks._polling.awaited import unseen_task
 from acetasks._polling.outcomes import OutcomeRules
 from acetasks._polling.registry import TaskRegistry
 from acetasks._polling.results import ResultHandler
+from acetasks._polling.unexpected import UnexpectedErrors
 from acetasks._scheduling import Scheduler, build_planner
 from acetasks.errors import AceTasksError, ClientClosedError
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from acetasks._http import Transport
     from acetasks._polling.awaited import Waiter
     from acetasks._runtime import Runtime
-    from acetasks._scheduling import Durations, InFlightPoll, Key
+    from acetasks._scheduling import Durations, InFlightPoll, Key, TrackedTask
     from acetasks.models import Task
     from acetasks.providers import ProviderSpec
 
@@ -56,6 +57,7 @@ class Poller:
         self._scheduler = Scheduler(policy, throttle=self._throttle, planner=planner, rng=self._rng)
         rules = OutcomeRules(policy, throttle=self._throttle, registry=self._registry)
         self._results = ResultHandler(self._registry, rules=rules, observers=self._observers)
+        self._unexpected = UnexpectedErrors()
         self._slots = anyio.Semaphore(policy.max_in_flight)
         self._in_flight: set[InFlightPoll] = set()
         self._wake = asyncio.Event()
@@ -168,32 +170,55 @@ class Poller:
         while (poll := self._scheduler.next_batch(self._clock(), self._slots.value)) is not None:
             self._slots.acquire_nowait()
             self._in_flight.add(poll)
-            group.create_task(self._poll_batch(poll))
+            group.create_task(self._run_poll(poll))
 
-    async def _poll_batch(self, poll: InFlightPoll) -> None:
-        """Poll one batch, apply the result, and schedule the next polls of its tasks."""
+    async def _run_poll(self, poll: InFlightPoll) -> None:
+        """Run one poll; an unexpected exception in it is a fault of its own tasks, and of no others."""
+        tasks = poll.batch.tasks
         try:
-            result = await self._request(poll)
-        finally:
-            self._finish(poll)
-        # Synchronous from here on, so that no two results interleave.
-        now = self._clock()
-        self._record(poll.spec, result, sent_at=poll.sent_at, now=now, jitter_sample=poll.jitter_sample)
-        changes = self._results.apply(poll, result, now)
-        self._scheduler.requeue(poll, changes, now)
+            await self._poll_batch(poll)
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
+            self._retry_later(poll, tasks, error)
+        else:
+            self._unexpected.record_success(poll.spec.slug)
         if self._registry:
             self._wake_by(self._scheduler.next_poll_at)
         else:
             self._wake.set()  # the background task ends
 
+    async def _poll_batch(self, poll: InFlightPoll) -> None:
+        """Poll one batch, apply the result, and schedule the next polls of its tasks."""
+        result = await self._request(poll)
+        # Synchronous from here on, so that no two results interleave.
+        now = self._clock()
+        self._record(poll.spec, result, sent_at=poll.sent_at, now=now, jitter_sample=poll.jitter_sample)
+        changes = self._results.apply(poll, result, now)
+        self._scheduler.requeue(poll, changes, now)
+
+    def _retry_later(self, poll: InFlightPoll, tasks: Sequence[TrackedTask], error: BaseException) -> None:
+        """Poll the tasks of a poll that raised an exception again, after a backoff as for any transient error."""
+        now = self._clock()
+        # The exception may have come while its tasks were requeued: some are queued by now.
+        left = [task for task in tasks if self._registry.get(task.key) is task and task.is_unscheduled]
+        failure = self._unexpected.convert(poll.spec.slug, error)
+        result = PollResult(errors={task.key[1]: failure for task in left})
+        self._record(poll.spec, result, sent_at=poll.sent_at, now=now, jitter_sample=poll.jitter_sample)
+        changes = self._results.apply(poll, result, now)
+        self._scheduler.requeue(poll.with_tasks(left), changes, now)
+
     async def _request(self, poll: InFlightPoll) -> PollResult:
         """Send the requests of a poll; they are cancelled when the last task of the batch is discarded."""
-        if not poll.batch.live_count:
-            return PollResult()  # they were discarded before this began
-        if (current := asyncio.current_task()) is not None:
-            poll.cancel = current.cancel
-        keys = [task.key for task in poll.batch.tasks]
-        return await self._send(poll.spec, [task_id for _, task_id in keys], self._registry.known_records(keys))
+        try:
+            if not poll.batch.live_count:
+                return PollResult()  # they were discarded before this began
+            if (current := asyncio.current_task()) is not None:
+                poll.cancel = current.cancel
+            keys = [task.key for task in poll.batch.tasks]
+            return await self._send(poll.spec, [task_id for _, task_id in keys], self._registry.known_records(keys))
+        finally:
+            self._finish(poll)
 
     def _finish(self, poll: InFlightPoll) -> None:
         """End a poll in flight, and wake the loop if it can do more then."""
@@ -254,3 +279,9 @@ class Poller:
         """Wake the loop if it would sleep past a loop time."""
         if time < self._sleeps_until:
             self._wake.set()
+
+
+def _is_cancelled() -> bool:
+    """Return whether the running task is being cancelled, and did not only receive the cancellation of another."""
+    current = asyncio.current_task()
+    return current is not None and current.cancelling() > 0

@@ -39,6 +39,11 @@ class TrackedTask(msgspec.Struct, eq=False, gc=False):
     submitted_at: float = math.nan
     last_polled_at: float = math.nan
 
+    @property
+    def is_unscheduled(self) -> bool:
+        """Whether it is neither queued nor in flight."""
+        return self.batch is None or (self.batch.group is None and self.batch.poll is None)
+
 
 class PollGroup(NamedTuple):
     """Tasks that may be polled in one request.
@@ -153,6 +158,10 @@ class InFlightPoll(msgspec.Struct, eq=False):
     sequence: int
     jitter_sample: float
     cancel: Callable[[], object] | None = None
+
+    def with_tasks(self, tasks: Iterable[TrackedTask]) -> InFlightPoll:
+        """Return a copy of a poll that has ended, with a new batch of some of its tasks."""
+        return msgspec.structs.replace(self, batch=PollBatch(tasks), cancel=None)
 
     def __repr__(self) -> str:
         return f"<InFlightPoll {self.spec.slug}, {self.batch.live_count} tasks>"

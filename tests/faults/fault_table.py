@@ -28,7 +28,8 @@ import msgspec
 import trustme
 
 import acetasks
-from acetasks._http import aiohttp_backend
+from acetasks._http import aiohttp_backend, batch_poll
+from acetasks._http.responses import read_poll_response
 from acetasks.testing import AceServer, run
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class Row:
         extra: Maximum number of requests beyond those of a scenario without a fault.
         late: Maximum number of seconds beyond the duration of a scenario without a fault.
         outages: Maximum number of warnings, one for each outage.
+        bugs: Number of exceptions that are logged with a traceback.
         provider: The provider of the tasks.
         count: Number of tasks.
         tasks: Options for the simulated tasks.
@@ -120,6 +122,7 @@ class Row:
     extra: int = 0
     late: float = 0.5
     outages: int = 1
+    bugs: int = 0
     provider: str = "luma"
     count: int = COUNT
     tasks: dict[str, object] = field(default_factory=dict)
@@ -377,8 +380,20 @@ class BrokenRandom(random.Random):
 
 
 def broken(scenario: Scenario) -> None:
-    """Make the poller raise an unexpected error."""
+    """Make the loop of the poller raise an unexpected error."""
     scenario.options["rng"] = BrokenRandom()
+
+
+def misread(scenario: Scenario) -> None:
+    """Make the reading of three responses raise an unexpected error."""
+    bugs = [KeyError("a bug")] * 3
+
+    def read(*args: object, **options: object) -> object:
+        if bugs:
+            raise bugs.pop()
+        return read_poll_response(*args, **options)  # type: ignore[arg-type]  # passed on as they are
+
+    scenario.stack.enter_context(mock.patch.object(batch_poll, "read_poll_response", read))
 
 
 def closed(scenario: Scenario) -> None:
@@ -516,7 +531,8 @@ ROWS = [
         faulty(edit=in_responses(state="dreaming"), times=None, when=lambda seen: seen.time < 12),
     ),
     # The client itself.
-    Row("a bug in the poller", broken, *ends_with("AceTasksError")),
+    Row("an unexpected exception in a poll, 3 times", misread, extra=3, bugs=1),
+    Row("an unexpected exception in the poller's own loop", broken, *ends_with("AceTasksError")),
     Row("the client is closed with requests in flight", closed, *ends_with("ClientClosedError")),
 ]
 

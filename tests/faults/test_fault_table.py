@@ -77,17 +77,19 @@ def test_wait_outcome(row: Row, plain: Result, caplog: pytest.LogCaptureFixture)
         assert result.was_hit
         assert result.left == []
         assert [text for text in list_texts(result, caplog) if CANARY in text] == []
-        check_log(result, caplog, row.outages)
+        check_log(result, caplog, row)
         costs.add((result.requests, round(result.seconds, 3)))
     assert len(costs) == 1, "the ways of waiting differ in cost"
 
 
-def check_log(result: Result, caplog: pytest.LogCaptureFixture, outages: int) -> None:
-    """Check that an outage is logged once when it begins and once when it ends."""
+def check_log(result: Result, caplog: pytest.LogCaptureFixture, row: Row) -> None:
+    """Check that an outage is logged once when it begins and once when it ends, and an unexpected exception once."""
     logged = [record for record in caplog.records if record.name == "acetasks" and record.levelno > logging.DEBUG]
     began = [record for record in logged if record.levelno == logging.WARNING]
-    assert len(began) <= outages
-    assert len(logged) - len(began) <= len(began)
+    bugs = [record for record in logged if record.levelno == logging.ERROR]
+    assert len(bugs) == row.bugs
+    assert len(began) <= row.outages
+    assert len(logged) - len(bugs) - len(began) <= len(began)
     kinds = [type(event).__name__ for event in result.events]
     assert kinds.count("OutageBegan") - kinds.count("OutageEnded") in {0, 1}
 
