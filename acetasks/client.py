@@ -168,7 +168,8 @@ class Client:
         """
         if self._running is not None:
             running, self._running = self._require_open(), None
-            self._closing = asyncio.create_task(_shut_down(running), name="acetasks close")
+            context = running.poller.context
+            self._closing = asyncio.create_task(_shut_down(running), name="acetasks close", context=context)
         if self._closing is None:
             return
         try:

@@ -8,6 +8,7 @@ synchronous methods, so that no two of them interleave.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import logging
 import math
@@ -42,10 +43,16 @@ CLOSE_TIMEOUT = 0.5
 
 
 class Poller:
-    """Polls every awaited task of one client until it ends."""
+    """Polls every awaited task of one client until it ends.
+
+    Attributes:
+        context: The context variables with which polls run, however many waiters with other ones there are: those of
+            the creation of the poller.
+    """
 
     def __init__(self, transport: Transport, *, runtime: Runtime, durations: Durations) -> None:
         policy, retry = runtime.policy, runtime.retry
+        self.context = contextvars.copy_context()
         self._transport = transport
         self._attempts = retry.attempts
         self._observers = runtime.observers
@@ -141,7 +148,7 @@ class Poller:
     # The background task.
 
     def _start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="acetasks poller")
+        self._task = asyncio.create_task(self._run(), name="acetasks poller", context=self.context.copy())
 
     async def _run(self) -> None:
         """Poll until nothing is awaited; if this fails in any way, every waiter receives the error at once."""
