@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -20,3 +21,9 @@ class Runtime(NamedTuple):
     observers: Observers
     rng: random.Random
     clock: Callable[[], float]
+
+
+def is_being_cancelled() -> bool:
+    """Return whether a `CancelledError` is the running task's own, and not of something cancelled that it awaited."""
+    current = asyncio.current_task()
+    return current is not None and current.cancelling() > 0

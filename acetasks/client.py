@@ -347,6 +347,8 @@ class Client:
         async def poll(batch: list[str]) -> None:
             result = await poller.poll_once(spec, batch)
             tasks.update((task_id, status.task) for task_id, status in result.statuses.items())
+            for task_id in result.missing:
+                tasks[task_id] = Task(provider=spec.slug, id=task_id, state=TaskState.NOT_FOUND)
             errors.update(result.errors)
 
         async with anyio.create_task_group() as group:
@@ -354,10 +356,10 @@ class Client:
                 group.start_soon(poll, distinct[start : start + size])
         if errors:
             raise next(errors[task_id] for task_id in distinct if task_id in errors)
-        return [
-            tasks.get(task_id) or Task(provider=spec.slug, id=task_id, state=TaskState.NOT_FOUND)
-            for _, task_id in targets.keys
-        ]
+        if lost := [task_id for task_id in distinct if task_id not in tasks]:
+            # A task group ends without an error if something else cancels a poll.
+            raise AceTasksError(f"{spec.slug}: the poll of task {lost[0]!r} ended without a result: try again")
+        return [tasks[task_id] for _, task_id in targets.keys]
 
     # Access to the open client.
 

@@ -6,6 +6,7 @@ in the event loop, so they must return quickly. An exception in an observer is l
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
@@ -200,7 +201,7 @@ class Observers:
         for observer in self._observers:
             try:
                 observer.on_event(event)
-            except Exception:
+            except (Exception, asyncio.CancelledError):  # the latter of a future that the observer has read
                 _logger.exception("observer %r failed on %s", observer, type(event).__name__)
 
     def wants(self, event_type: type[Event]) -> bool:

@@ -20,6 +20,8 @@ from support import now
 
 import acetasks
 from acetasks import TaskState
+from acetasks._http import PollResult
+from acetasks._polling import Poller
 from acetasks.testing import AceServer, run
 
 FIVE = ("pixverse", "veo", "luma", "flux", "useapi-pixverse")
@@ -472,6 +474,31 @@ class TestRetrieve:
         tasks = await client.retrieve_batch(provider, ids)
         assert [task.state for task in tasks] == [TaskState.SUCCEEDED] * 3
         assert server.request_count == 3
+
+    @pytest.mark.parametrize("found", [[], ["known"]], ids=["no results", "one result"])
+    async def test_an_id_without_a_result_is_no_unknown_task(self, client, monkeypatch, found):
+        """`NOT_FOUND` is what the service says: an id with neither record, error nor miss raises."""
+
+        async def poll_once(*_args: object) -> PollResult:
+            return PollResult(missing=found)
+
+        monkeypatch.setattr(Poller, "poll_once", poll_once)
+        with pytest.raises(acetasks.AceTasksError, match="luma: the poll of task 'lost' ended without a result"):
+            await client.retrieve_batch("luma", [*found, "lost"])
+
+    async def test_a_poll_that_other_code_cancels_is_no_unknown_task(self, server, new_client):
+        """A CancelledError out of the user's own session raises, and not `NOT_FOUND`."""
+
+        async def cancel(*_args: object) -> None:
+            refresh = asyncio.get_running_loop().create_future()
+            refresh.cancel()
+            await refresh
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_start.append(cancel)
+        async with aiohttp.ClientSession(trace_configs=[trace]) as http, new_client(http=http) as client:
+            with pytest.raises(acetasks.AceTasksError):
+                await client.retrieve("luma", server.add("luma", after=0))
 
     async def test_raises_an_error_response(self, server, new_client):
         """An error of the request is raised."""

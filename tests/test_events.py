@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
@@ -121,6 +122,23 @@ class TestObservers:
         assert [(record.name, record.levelno) for record in caplog.records] == [("acetasks", logging.ERROR)] * 2
         assert caplog.messages == ["observer <a broken observer> failed on RequestSent"] * 2
         assert "LookupError: cannot take RequestSent" in caplog.text
+
+    async def test_cancelled_error_of_an_observer_is_an_exception_like_any_other(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """An observer may read the result of a future that was cancelled; it cannot be cancelled itself."""
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+
+        class Reader:
+            def on_event(self, event: Event) -> None:
+                del event
+                future.result()
+
+        Observers([Reader()])(SENT)
+
+        assert len(caplog.records) == 1
+        assert "CancelledError" in caplog.text
 
     @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
     def test_keyboard_interrupt_and_system_exit_propagate(self, interruption: type[BaseException]) -> None:

@@ -279,6 +279,28 @@ class TestTokens:
         assert 30 <= now() < 50
         assert server.request_count == 1
 
+    @pytest.mark.parametrize("call", ["wait", "retrieve", "submit"])
+    async def test_a_token_provider_that_other_code_cancels_is_a_transient_failure(self, server, new_client, call):
+        """A token refresh that is shared, and cancelled with another request for it, ends no call of the client."""
+        refreshes: list[asyncio.Task] = []
+
+        async def provide() -> str:
+            if not refreshes or refreshes[-1].cancelled():
+                refreshes.append(asyncio.create_task(asyncio.sleep(2, server.token)))
+            return await refreshes[-1]
+
+        async with new_client(token=provide) as client:
+            other = asyncio.create_task(asyncio.wait_for(provide(), 1))
+            if call == "submit":
+                assert (await client.submit("luma", {"prompt": "a cat"})).id
+            else:
+                method = client.wait if call == "wait" else client.retrieve
+                assert (await method("luma", server.add("luma", after=0))).state is TaskState.SUCCEEDED
+            await asyncio.wait([other])
+        assert isinstance(other.exception(), TimeoutError)
+        assert len(refreshes) == 2
+        assert server.request_count == 1
+
     async def test_a_submission_is_retried_with_the_renewed_token(self, server, new_client):
         """After a 401 nothing was accepted, so the submission is sent again, and accepted once."""
         tokens = iter(["old", server.token])

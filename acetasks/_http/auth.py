@@ -6,6 +6,7 @@ unwrapped only where request headers are written.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import ipaddress
 import re
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
+from acetasks._runtime import is_being_cancelled
 from acetasks.errors import AceTasksError, AuthenticationError, TransportError, fresh_copy
 
 if TYPE_CHECKING:
@@ -143,7 +145,7 @@ class Endpoint:
 
         Raises:
             AuthenticationError: There is no token, or the provider returned none.
-            TransportError: The provider could not be reached; trying again later helps.
+            TransportError: The provider could not be reached, or was cancelled; trying again later helps.
         """
         provider, calls = self._provider, self._calls
         if provider is not None and self._token in {None, self._refused}:
@@ -195,6 +197,10 @@ class Endpoint:
                 token: object = await returned if inspect.isawaitable(returned) else returned
         except AceTasksError:
             raise
+        except asyncio.CancelledError as error:
+            if is_being_cancelled():
+                raise
+            raise TransportError(f"{name} was cancelled by other code", reached=False) from error
         except OSError as error:  # includes TimeoutError
             reason = str(error) or type(error).__name__
             raise TransportError(f"{name} could not be reached: {reason}", reached=False) from error

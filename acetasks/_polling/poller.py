@@ -23,6 +23,7 @@ from acetasks._polling.outcomes import OutcomeRules
 from acetasks._polling.registry import TaskRegistry
 from acetasks._polling.results import ResultHandler
 from acetasks._polling.unexpected import UnexpectedErrors
+from acetasks._runtime import is_being_cancelled
 from acetasks._scheduling import Scheduler, build_planner
 from acetasks.errors import AceTasksError, ClientClosedError
 
@@ -185,7 +186,7 @@ class Poller:
         try:
             await self._poll_batch(poll)
         except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
                 raise
             self._retry_later(poll, tasks, error)
         else:
@@ -286,9 +287,3 @@ class Poller:
         """Wake the loop if it would sleep past a loop time."""
         if time < self._sleeps_until:
             self._wake.set()
-
-
-def _is_cancelled() -> bool:
-    """Return whether the running task is being cancelled, and did not only receive the cancellation of another."""
-    current = asyncio.current_task()
-    return current is not None and current.cancelling() > 0

@@ -368,6 +368,28 @@ class TestAuthorizing:
         assert not caught.value.reached
         assert ends == [now()] == [12.5]
 
+    @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+    async def test_provider_that_is_cancelled_by_other_code_is_transient(self, is_async):
+        """A CancelledError is the provider's own failure unless the request is being cancelled."""
+        refresh = asyncio.get_running_loop().create_future()
+        refresh.cancel()
+        tokens = [refresh, None]
+
+        async def await_refresh() -> str:
+            return TOKEN if (token := tokens.pop(0)) is None else await token
+
+        def read_refresh() -> str:
+            return TOKEN if (token := tokens.pop(0)) is None else token.result()
+
+        endpoint = new_endpoint(await_refresh if is_async else read_refresh)
+        with pytest.raises(
+            TransportError, match=f"^the token provider for {URL} was cancelled by other code$"
+        ) as caught:
+            await endpoint.authorize()
+
+        assert not caught.value.reached
+        assert (await endpoint.authorize()).reveal() == TOKEN
+
     async def test_provider_may_raise_errors_of_this_library(self):
         """They are raised unchanged."""
         fault = ServiceError("the vault is busy", status=503, retry_after=7.0)
