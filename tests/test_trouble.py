@@ -197,6 +197,25 @@ class TestRates:
         assert [seen.time >= 60 for seen in server.requests[before:]] == [True] * (server.request_count - before)
         await waiting
 
+    @pytest.mark.parametrize("provider", ["luma", "captcha", "useapi-pixverse"])
+    @pytest.mark.parametrize("way", ["wait", "as_completed", "updates"])
+    async def test_the_interval_is_kept_however_often_a_task_is_awaited(self, server, new_client, provider, way):
+        """A loop of short waits, as of a progress display, sends no more requests than one long wait."""
+        async with new_client(policy=PollPolicy(interval=10, jitter=0)) as client:
+            task_id = server.add(provider, after=1000)
+            while now() < 60:
+                try:
+                    if way == "wait":
+                        await client.wait(provider, task_id, timeout=1)
+                    elif way == "as_completed":
+                        _ = [task async for task in client.as_completed(provider, [task_id], timeout=1)]
+                    else:
+                        async with asyncio.timeout(1):
+                            _ = [task async for task in client.handle(provider, task_id).updates()]
+                except TimeoutError:  # TaskTimeoutError is one
+                    continue
+        assert 6 <= server.request_count <= 7
+
     async def test_the_minimum_interval_holds_for_failed_polls(self, server, new_client):
         """A useapi.net job is polled at most every 10 s, even if its polls fail."""
         server.fail("useapi-pixverse", status=500, rate=0.5)

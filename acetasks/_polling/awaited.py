@@ -37,10 +37,7 @@ class AwaitedTask(TrackedTask, eq=False, gc=False):
     @property
     def last_seen(self) -> Task:
         """The task as last seen; pending if it was never seen."""
-        if self.record is None:
-            return unseen_task(self.key)
-        provider, task_id = self.key
-        return read_record(lookup(provider), self.record, task_id=task_id).task
+        return read_last_seen(self.key, self.record)
 
 
 class TaskHealth(msgspec.Struct, eq=False):
@@ -137,7 +134,9 @@ class UpdatesWaiter(ManyTasksWaiter):
         self.queue.put_nowait(((task.provider, task.id), task))
 
 
-def unseen_task(key: Key) -> Task:
-    """Return a task of which nothing is known but its id."""
+def read_last_seen(key: Key, record: bytes | None) -> Task:
+    """Read a task's last record; without one, return a pending task."""
     provider, task_id = key
-    return Task(provider=provider, id=task_id, state=TaskState.PENDING)
+    if record is None:
+        return Task(provider=provider, id=task_id, state=TaskState.PENDING)
+    return read_record(lookup(provider), record, task_id=task_id).task

@@ -18,7 +18,6 @@ import anyio
 
 from acetasks._http import PollResult, poll_batch
 from acetasks._limits import Throttle
-from acetasks._polling.awaited import unseen_task
 from acetasks._polling.outcomes import OutcomeRules
 from acetasks._polling.registry import TaskRegistry
 from acetasks._polling.results import ResultHandler
@@ -103,16 +102,16 @@ class Poller:
 
     def leave(self, waiter: Waiter, keys: Sequence[Key]) -> None:
         """Remove a waiter from tasks; a task without waiters is not polled any more."""
+        now = self._clock()
         for key in keys:
             if (task := self._registry.leave(waiter, key)) is not None:
-                self._scheduler.discard(task)
+                self._scheduler.suspend(task, now)
         if not self._registry:
             self._wake.set()
 
     def last_seen(self, key: Key) -> Task:
-        """Return a task as last seen; pending if it was never seen, or is not awaited."""
-        task = self._registry.get(key)
-        return task.last_seen if task else unseen_task(key)
+        """Return a task as last seen, in an earlier wait if not in this one; pending if neither is known."""
+        return self._registry.last_seen(key)
 
     def fault_of(self, key: Key) -> AceTasksError | None:
         """Return why the last poll of an awaited task failed; None if it did not."""

@@ -6,16 +6,21 @@ no exception behind that is never retrieved.
 
 from __future__ import annotations
 
+import collections
 from typing import TYPE_CHECKING
 
-from acetasks._polling.awaited import AwaitedTask
+from acetasks._polling.awaited import AwaitedTask, read_last_seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from acetasks._polling.awaited import Outcome, TaskHealth, Waiter
     from acetasks._scheduling import Key
+    from acetasks.models import Task
     from acetasks.providers import RecordStatus
+
+#: Number of tasks whose records are kept when their waiters have left, and the maximum bytes of such a record.
+_MAX_LEFT, _MAX_LEFT_SIZE = 1024, 16 * 1024
 
 
 class TaskRegistry:
@@ -27,6 +32,7 @@ class TaskRegistry:
 
     def __init__(self) -> None:
         self._tasks: dict[Key, AwaitedTask] = {}
+        self._left: collections.OrderedDict[Key, bytes] = collections.OrderedDict()
         self.health: dict[Key, TaskHealth] = {}
 
     def __repr__(self) -> str:
@@ -43,6 +49,12 @@ class TaskRegistry:
     def get(self, key: Key) -> AwaitedTask | None:
         """Return a task, or None if it is not awaited."""
         return self._tasks.get(key)
+
+    def last_seen(self, key: Key) -> Task:
+        """Return a task as last seen, awaited or not long ago; pending if it was not seen."""
+        task = self._tasks.get(key)
+        record = task.record if task is not None else None
+        return read_last_seen(key, self._left.get(key) if record is None else record)
 
     def known_records(self, keys: Iterable[Key]) -> list[bytes | None]:
         """Return the last record of each task, None where none is known."""
@@ -77,6 +89,11 @@ class TaskRegistry:
         if task.waiters:
             return None
         self._forget(task)
+        if task.record is not None and len(task.record) <= _MAX_LEFT_SIZE:
+            self._left[key] = task.record
+            self._left.move_to_end(key)
+            if len(self._left) > _MAX_LEFT:
+                self._left.popitem(last=False)
         return task
 
     def update(self, task: AwaitedTask, status: RecordStatus) -> bool:
@@ -98,6 +115,7 @@ class TaskRegistry:
         waiters, task.waiters = task.waiters, ()
         if waiters:
             self._forget(task)
+            self._left.pop(task.key, None)
         for waiter in waiters:
             waiter.resolve(task, outcome)
         return len(waiters)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from acetasks._limits import PollBudget
+from acetasks._scheduling.pauses import PollPauses
 from acetasks._scheduling.queue import GroupOutlook, PollQueue, PullLimits
 from acetasks._scheduling.tasks import InFlightPoll, PollBatch, PollGroup
 from acetasks.providers import ProviderSpec, lookup
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from acetasks._limits import Throttle
     from acetasks._scheduling.planner import IntervalPlanner
-    from acetasks._scheduling.tasks import Key, PollPriority, TrackedTask
+    from acetasks._scheduling.tasks import PollPriority, TrackedTask
     from acetasks.policies import PollPolicy
     from acetasks.providers import RecordStatus
 
@@ -36,8 +37,6 @@ _COALESCE_FRACTION = 0.1
 _GATHER_WINDOW = 0.001
 #: Seconds for which a slot is left free after the last poll of a provider, of which another task may be awaited next.
 _SLOT_RESERVE = 1.0
-#: Number of paused tasks at which those whose pause is over are dropped.
-_MAX_PAUSES = 4096
 
 
 class Changes:
@@ -109,9 +108,7 @@ class Scheduler:
         self._providers: dict[str, _ProviderState] = {}
         self._sequence = itertools.count()
         self._first_polls_at = -math.inf
-        # Loop time before which a task must not be polled, for providers with a minimum interval. Kept when its waiters
-        # have left.
-        self._paused_until: dict[Key, float] = {}
+        self._pauses = PollPauses()
         self.next_poll_at = math.inf
         self.is_saturated = False
 
@@ -120,7 +117,7 @@ class Scheduler:
         return f"<Scheduler {self._queue!r}, {in_flight} polls in flight>"
 
     def add(self, tasks: Sequence[TrackedTask], now: float) -> None:
-        """Schedule the first polls of new tasks, after `PollPolicy.linger`."""
+        """Schedule the first polls of new tasks: after `PollPolicy.linger`, or at the end of their pauses."""
         due = now + self._policy.linger
         if due - self._first_polls_at > _GATHER_WINDOW:
             self._first_polls_at = due
@@ -128,13 +125,21 @@ class Scheduler:
         by_due: dict[tuple[str, float], list[TrackedTask]] = collections.defaultdict(list)
         for task in tasks:
             task.last_polled_at = now
-            by_due[task.key[0], max(due, self._paused_until.get(task.key, due))].append(task)
+            by_due[task.key[0], self._pauses.delay(task.key, due)].append(task)
         size = self._policy.batch_size
         for (provider, due), members in by_due.items():
             priority = self._planner.first_priority(lookup(provider), now)
             for start in range(0, len(members), size):
                 batch = PollBatch(members[start : start + size])
                 self._push(PollGroup(provider), batch, due, priority, next(self._sequence))
+
+    def suspend(self, task: TrackedTask, now: float) -> None:
+        """Stop polling a task that is not awaited any more; if it is added again, its interval is kept."""
+        batch = task.batch
+        if batch is not None and batch.last_polled_at > -math.inf:
+            interval = lookup(task.key[0]).poll_interval(self._policy.interval)
+            self._pauses.remember(task.key, batch.last_polled_at + interval, now)
+        self.discard(task)
 
     def discard(self, task: TrackedTask) -> None:
         """Stop polling a task; a poll in flight for no other task is cancelled."""
@@ -188,10 +193,12 @@ class Scheduler:
             if members := [task for task in tasks if task.batch is batch]:
                 time = max(self._planner.after_interval(spec, now) if due is None else due, now + spec.min_interval)
                 priority = self._planner.first_priority(spec, poll.sent_at)
-                self._push(PollGroup(spec.slug, split_level), PollBatch(members), time, priority, poll.sequence)
+                part = PollBatch(members, polled_at=now)
+                self._push(PollGroup(spec.slug, split_level), part, time, priority, poll.sequence)
         batch.prune()
         if batch.tasks:
             for time, priority, part in self._planner.plan(spec, batch, now):
+                part.polled_at = now
                 for task in part.tasks:
                     task.last_polled_at = now
                 self._push(PollGroup(spec.slug), part, time, priority, poll.sequence)
@@ -273,9 +280,5 @@ class Scheduler:
 
     def _pause(self, poll: InFlightPoll, now: float) -> None:
         """Keep a provider's minimum interval for each task of a poll, even if it is awaited anew."""
-        if not poll.spec.min_interval:
-            return
-        if len(self._paused_until) >= _MAX_PAUSES:
-            self._paused_until = {key: until for key, until in self._paused_until.items() if until > now}
-        until = now + poll.spec.min_interval
-        self._paused_until.update((task.key, until) for task in poll.batch.tasks)
+        if poll.spec.min_interval:
+            self._pauses.enforce((task.key for task in poll.batch.tasks), now + poll.spec.min_interval, now)

@@ -105,11 +105,12 @@ class PollBatch:
         due: Loop time. Owned by the queue.
         priority: Owned by the queue.
         poll: The poll in flight, or None. Owned by the scheduler.
+        polled_at: Loop time of the last response to a poll of these tasks; minus infinity before the first.
     """
 
-    __slots__ = ("due", "group", "live_count", "poll", "priority", "tasks")
+    __slots__ = ("due", "group", "live_count", "poll", "polled_at", "priority", "tasks")
 
-    def __init__(self, tasks: Iterable[TrackedTask]) -> None:
+    def __init__(self, tasks: Iterable[TrackedTask], *, polled_at: float = -math.inf) -> None:
         """Move tasks into a new batch; the batches that they were in are to be pruned."""
         self.tasks = tuple(tasks)
         self.live_count = len(self.tasks)
@@ -117,12 +118,18 @@ class PollBatch:
         self.due = math.inf
         self.priority = PollPriority(0.0, math.nan)
         self.poll: InFlightPoll | None = None
+        self.polled_at = polled_at
         for task in self.tasks:
             task.batch = self
 
     def __repr__(self) -> str:
         state = "in flight" if self.poll else f"due at {self.due:g}" if self.group else "idle"
         return f"<PollBatch of {self.live_count}, {state}>"
+
+    @property
+    def last_polled_at(self) -> float:
+        """The time of the poll in flight if its requests have begun, else `polled_at`."""
+        return self.poll.sent_at if self.poll is not None and self.poll.cancel is not None else self.polled_at
 
     def discard(self, task: TrackedTask) -> None:
         """Take out one of its tasks, which stays in `tasks` until `prune`."""

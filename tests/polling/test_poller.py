@@ -139,7 +139,7 @@ class TestTiming:
         for seconds in (0.5, 1, 30):
             began = now()
             with pytest.raises(acetasks.TaskTimeoutError):
-                await wait(poller, "t", seconds)
+                await wait(poller, f"t{seconds}", seconds)
             assert now() - began == pytest.approx(seconds, abs=1e-6)
         await asyncio.sleep(0.01)
 
@@ -180,7 +180,7 @@ class TestTiming:
             assert all(later - earlier > 5 for earlier, later in itertools.pairwise(times))
 
     async def test_a_task_awaited_anew_after_its_poll_was_cancelled_is_polled_again(self):
-        """A task whose poll has just been cancelled gets another request after the linger."""
+        """A task whose poll has just been cancelled gets another request an interval after the first."""
         transport = FakeService(done, latency=2)
         poller = new_poller(transport)
         first, second = SingleTaskWaiter(), SingleTaskWaiter()
@@ -193,7 +193,51 @@ class TestTiming:
         assert isinstance(outcome, acetasks.Task)
         assert outcome.state is TaskState.SUCCEEDED
         assert transport.cancelled == 1
-        assert now() == pytest.approx(3.05)
+        assert now() == pytest.approx(7.05)
+
+    async def test_a_poll_that_was_cancelled_before_it_began_delays_nothing(self):
+        """A task that is left before any request for it is polled after the linger."""
+        transport = FakeService(done)
+        poller = new_poller(transport)
+        with pytest.raises(acetasks.TaskTimeoutError):
+            await wait(poller, "t", 0.04)
+
+        assert (await wait(poller, "t")).state is TaskState.SUCCEEDED
+        assert transport.times == [0.09]
+
+    @pytest.mark.parametrize("latency", [0.0, 0.5, 3.0])
+    async def test_the_interval_outlasts_the_waiters(self, latency):
+        """However often a task is awaited anew, requests for it are an interval apart, whether they are answered."""
+        transport = FakeService(latency=latency)
+        poller = new_poller(transport)
+        for _ in range(60):
+            with pytest.raises(acetasks.TaskTimeoutError):
+                await wait(poller, "t", 1)
+
+        assert len(transport.times) >= 9
+        assert all(later - earlier > 5 - 1e-6 for earlier, later in itertools.pairwise(transport.times))
+
+    async def test_an_ended_task_is_polled_at_once_if_it_is_awaited_anew(self):
+        """Only tasks that were left unfinished keep their interval."""
+        transport = FakeService(done)
+        poller = new_poller(transport)
+        for _ in range(2):
+            await wait(poller, "t")
+
+        assert transport.times == [0.05, 0.1]
+
+    async def test_a_wait_that_sends_no_request_has_what_was_last_seen(self):
+        """The timeout error has the task of the wait before."""
+        transport = FakeService(lambda task_id: record(task_id, progress=now() // 5 * 10))
+        poller = new_poller(transport)
+        progress = []
+        for _ in range(8):
+            with pytest.raises(acetasks.TaskTimeoutError) as caught:
+                await wait(poller, "t", 1)
+            progress.append((caught.value.task.state, caught.value.task.progress))
+
+        assert progress == [(TaskState.RUNNING, 0.0)] * 5 + [(TaskState.RUNNING, 10.0)] * 3
+        assert len(transport.times) == 2
 
 
 class TestFailures:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from acetasks import ServiceError, Task, TaskState
-from acetasks._polling.awaited import AwaitedTask, TaskHealth, Waiter, unseen_task
+from acetasks._polling.awaited import AwaitedTask, TaskHealth, Waiter, read_last_seen
 from acetasks._polling.registry import TaskRegistry
 from acetasks.providers import RecordStatus, lookup, read_record
 
@@ -114,11 +114,42 @@ class TestRegister:
         task = get(registry)
 
         assert (task.record, task.state, task.progress) == (None, TaskState.PENDING, None)
-        assert task.last_seen == unseen_task(LUMA) == Task(provider="luma", id="t-1", state=TaskState.PENDING)
+        assert task.last_seen == read_last_seen(LUMA, None) == Task(provider="luma", id="t-1", state=TaskState.PENDING)
         assert (task.batch, task.profile) == (None, None)
         assert math.isnan(task.submitted_at)
         assert math.isnan(task.last_polled_at)
         assert registry.health == {}
+
+    def test_the_last_record_of_a_left_task_is_kept(self, registry: TaskRegistry) -> None:
+        """It is what was last seen until there is another record, or the task is resolved."""
+        for progress in (10.0, 20.0):
+            waiter = register(registry, LUMA)
+            assert registry.update(get(registry), read(LUMA, progress=progress))
+            registry.leave(waiter, LUMA)
+            assert registry.last_seen(LUMA).progress == progress
+            waiter = register(registry, LUMA)
+            assert registry.last_seen(LUMA).progress == progress
+            assert get(registry).record is None
+            registry.leave(waiter, LUMA)
+        register(registry, LUMA)
+        registry.resolve(get(registry), ServiceError("over"))
+
+        assert registry.last_seen(LUMA).state is TaskState.PENDING
+
+    def test_kept_records_are_bounded(self, registry: TaskRegistry) -> None:
+        """The records of the last thousand left tasks are kept, but for large ones."""
+        keys = [("luma", f"t{number}") for number in range(2000)]
+        raw = b'{"state": "processing", "note": "%s"}' % (b"x" * 20_000)
+        waiter = register(registry, *keys, LUMA)
+        for key in (*keys, LUMA):
+            registry.update(
+                get(registry, key),
+                read_record(lookup(key[0]), raw if key == LUMA else b'{"state": "processing"}', task_id=key[1]),
+            )
+            registry.leave(waiter, key)
+        kept = [key for key in (*keys, LUMA) if registry.last_seen(key) != read_last_seen(key, None)]
+
+        assert kept == keys[-1024:]
 
     def test_new_tasks_of_one_registration_share_the_tuple_of_waiters(self, registry: TaskRegistry) -> None:
         """A hundred thousand tasks with the same waiter need one tuple."""
@@ -437,7 +468,7 @@ class RegistryMachine(RuleBasedStateMachine):
         for key, task in self.tasks.items():
             assert self.registry.get(key) is task
             assert task.waiters == tuple(expected.waiter for expected in self.present[key])
-            assert task.last_seen == (self.last[key].task if key in self.last else unseen_task(key))
+            assert task.last_seen == (self.last[key].task if key in self.last else read_last_seen(key, None))
         assert self.registry.health == self.health
         known = [self.last[key].raw if key in self.last else None for key in (LUMA, FLUX)]
         assert self.registry.known_records((LUMA, FLUX)) == known

@@ -599,10 +599,10 @@ class TestUpdates:
         with anyio.move_on_after(7.0):
             await wait_one(poller, A, None)
         waiting = asyncio.create_task(wait_one(poller, A, None))
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(4.0)
         async with contextlib.aclosing(updates(poller, A)) as stream:
             task = await anext(stream)
-        assert (task.progress, now()) == (10.0, 10.0)
+        assert (task.progress, now()) == (10.0, 11.0)
         waiting.cancel()
         await asyncio.wait([waiting])
         await assert_nothing_left(poller)

@@ -1037,6 +1037,96 @@ class TestMinInterval:
             assert task.batch.due == max(now + 0.05, 5.0 + number / 100.0 + MIN_INTERVAL)
 
 
+class TestSuspended:
+    """The interval of a task is kept if it is awaited anew, for providers without a minimum interval too."""
+
+    POLICY = PollPolicy(interval=20.0, start_rate=1e6)
+
+    @staticmethod
+    def await_anew(scene: Scene, task: TrackedTask, now: float) -> float:
+        """Suspend a task, add it again, and return when it is due."""
+        scene.scheduler.suspend(task, now)
+        again = TrackedTask(task.key)
+        scene.scheduler.add([again], now)
+        assert again.batch is not None
+        return again.batch.due
+
+    @pytest.mark.parametrize(("has_begun", "due"), [(True, 25.0), (False, 6.05)])
+    def test_while_its_poll_is_in_flight(self, has_begun: bool, due: float) -> None:  # noqa: FBT001  # a column
+        """The interval begins when the request is sent, if one is."""
+        scene = Scene(self.POLICY)
+        (task,) = scene.queue(LUMA)
+        poll = scene.poll(5.0)
+        poll.cancel = (lambda: None) if has_begun else None
+
+        assert self.await_anew(scene, task, 6.0) == due
+
+    @pytest.mark.parametrize("is_apart", [False, True])
+    def test_after_its_poll_has_returned(self, is_apart: bool) -> None:  # noqa: FBT001  # a column
+        """The interval begins with the response, planned or apart; once it is over, it delays nothing."""
+        scene = Scene(self.POLICY)
+        tasks = scene.queue(LUMA, 3)
+        poll = scene.poll(5.0)
+        scene.scheduler.finish(poll, 8.0)
+        changes = Changes()
+        if is_apart:
+            changes.apart[1, 9.0] += tasks
+        scene.scheduler.requeue(poll, changes, 8.0)
+
+        assert self.await_anew(scene, tasks[0], 9.0) == 28.0
+        assert self.await_anew(scene, tasks[1], 27.99) == pytest.approx(28.04)
+        assert self.await_anew(scene, tasks[2], 40.0) == 40.05
+
+    def test_it_is_kept_if_the_task_is_left_again_before_its_poll(self) -> None:
+        """A task that was added, but not polled, has the pause of its last poll."""
+        scene = Scene(self.POLICY)
+        tasks = scene.queue(LUMA)
+        poll = scene.poll(5.0)
+        scene.scheduler.finish(poll, 8.0)
+        scene.scheduler.requeue(poll, Changes(), 8.0)
+        for now in (9.0, 10.0, 11.0):
+            scene.scheduler.suspend(tasks[0], now)
+            tasks = [TrackedTask(tasks[0].key)]
+            scene.scheduler.add(tasks, now)
+            assert tasks[0].batch is not None
+            assert tasks[0].batch.due == 28.0
+
+    def test_tasks_that_were_not_polled_or_have_ended_are_not_delayed(self) -> None:
+        """Only a task that a poll has found unfinished is."""
+        scene = Scene(self.POLICY)
+        (ended,) = scene.queue(LUMA)
+        poll = scene.poll(5.0)
+        scene.scheduler.finish(poll, 8.0)
+        changes = Changes()
+        changes.ended.append(ended)
+        scene.scheduler.requeue(poll, changes, 8.0)
+        (new,) = scene.new_tasks(LUMA)
+        scene.scheduler.add([new], 8.0)
+
+        assert self.await_anew(scene, ended, 9.0) == 9.05
+        assert self.await_anew(scene, new, 9.0) == 9.05
+
+    def test_thousands_are_kept_and_others_are_not(self) -> None:
+        """The number is bounded; when their intervals are over, others are kept."""
+        scene = Scene(self.POLICY)
+        for now in (100.0, 200.0):
+            tasks = scene.new_tasks(LUMA, 5000)
+            for start in range(0, 5000, 50):
+                scene.queue_again(LUMA, PollBatch(tasks[start : start + 50]), now, SOME)
+            for _ in range(100):
+                poll = scene.poll(now)
+                scene.scheduler.finish(poll, now)
+                scene.scheduler.requeue(poll, Changes(), now)
+            for task in tasks:
+                scene.scheduler.suspend(task, now + 1.0)
+            again = [TrackedTask(task.key) for task in tasks]
+            scene.scheduler.add(again, now + 1.0)
+            due = [task.batch.due for task in again if task.batch is not None]
+            assert (due.count(now + 20.0), due.count(now + 1.05)) == (4096, 904)
+            for task in again:
+                scene.scheduler.discard(task)
+
+
 @given(
     batches=st.lists(
         st.tuples(
