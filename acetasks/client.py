@@ -41,6 +41,11 @@ if TYPE_CHECKING:
 #: Environment variables, with the names that the official tools use.
 _ACEDATA_TOKEN, _ACEDATA_BASE_URL = "ACEDATACLOUD_API_TOKEN", "ACEDATACLOUD_API_BASE_URL"
 _USEAPI_TOKEN, _USEAPI_BASE_URL = "USEAPI_API_TOKEN", "USEAPI_API_BASE_URL"
+#: Variables of the token and the base URL, and the default base URL.
+_SERVICES = {
+    Service.ACEDATA: (_ACEDATA_TOKEN, _ACEDATA_BASE_URL, "https://api.acedata.cloud"),
+    Service.USEAPI: (_USEAPI_TOKEN, _USEAPI_BASE_URL, "https://api.useapi.net"),
+}
 
 
 class _Running(NamedTuple):
@@ -106,19 +111,12 @@ class Client:
             del token, useapi_token
         self._policy = check_setting("policy", policy, PollPolicy)
         self._retry = check_setting("retry", retry, RetryPolicy)
-        new_endpoint = functools.partial(Endpoint, timeout=self._retry.timeout, allow_insecure=allow_insecure)
-        self._endpoints = {
-            Service.ACEDATA: new_endpoint(
-                base_url=base_url or _from_environment(_ACEDATA_BASE_URL) or "https://api.acedata.cloud",
-                token=secret,
-                token_variable=_ACEDATA_TOKEN,
-            ),
-            Service.USEAPI: new_endpoint(
-                base_url=useapi_base_url or _from_environment(_USEAPI_BASE_URL) or "https://api.useapi.net",
-                token=useapi_secret,
-                token_variable=_USEAPI_TOKEN,
-            ),
-        }
+        self._endpoints = _build_endpoints(
+            {Service.ACEDATA: secret, Service.USEAPI: useapi_secret},
+            {Service.ACEDATA: base_url, Service.USEAPI: useapi_base_url},
+            timeout=self._retry.timeout,
+            allow_insecure=allow_insecure,
+        )
         if http is not None:
             check_session(http, allow_insecure=allow_insecure)
         self._http = http
@@ -407,6 +405,25 @@ async def _tasks_of(stream: AsyncGenerator[tuple[Key, Task], None]) -> AsyncGene
     async with contextlib.aclosing(stream):
         async for _, task in stream:
             yield task
+
+
+def _build_endpoints(
+    tokens: Mapping[Service, Secret | TokenProvider | None],
+    base_urls: Mapping[Service, str | None],
+    *,
+    timeout: float,
+    allow_insecure: bool,
+) -> dict[Service, Endpoint]:
+    return {
+        service: Endpoint(
+            base_url=base_urls[service] or _from_environment(url_variable) or default_url,
+            token=tokens[service],
+            token_variable=token_variable,
+            timeout=timeout,
+            allow_insecure=allow_insecure,
+        )
+        for service, (token_variable, url_variable, default_url) in _SERVICES.items()
+    }
 
 
 def _wrap_token(token: str | TokenProvider | None, variable: str) -> Secret | TokenProvider | None:
