@@ -18,6 +18,7 @@ from acetasks._http import (
     TokenProvider,
     build_submission,
     check_session,
+    find_proxy,
     read_submission,
 )
 from acetasks._polling import CLOSE_TIMEOUT, Poller, waiting
@@ -72,7 +73,8 @@ class Client:
         useapi_base_url: URL of useapi.net; None uses USEAPI_API_BASE_URL or https://api.useapi.net.
         policy: Settings for polling.
         retry: Settings for retries and request timeouts.
-        http: An aiohttp session to use; it is not closed with the client. None opens one.
+        http: An aiohttp session to use; it is not closed with the client. None opens one, which uses the proxies of
+            the environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY).
         durations: Statistics of task durations from another client or an earlier run; see `durations`.
         observers: Receivers of the client's events.
         rng: Source of randomness for jitter and backoff, for repeatable tests; None creates one.
@@ -80,7 +82,7 @@ class Client:
             without certificate verification (in `http`).
 
     Raises:
-        ValueError: A base URL, a token or the session is malformed or insecure.
+        ValueError: A base URL, a token, a proxy or the session is malformed or insecure.
         TypeError: A token, a policy or an observer is of another type.
     """
 
@@ -120,6 +122,8 @@ class Client:
         if http is not None:
             check_session(http, allow_insecure=allow_insecure)
         self._http = http
+        urls = {service: endpoint.base_url for service, endpoint in self._endpoints.items()}
+        self._proxies = {service: find_proxy(url) for service, url in urls.items()} if http is None else {}
         self._observers = Observers(observers)
         self._durations, self._rng = durations or Durations(), rng or random.Random()
 
@@ -148,7 +152,7 @@ class Client:
         self._was_opened = True
         loop = asyncio.get_running_loop()
         runtime = Runtime(self._policy, self._retry, self._observers, self._rng, loop.time)
-        transport = HTTPTransport(self._endpoints, http=self._http, runtime=runtime)
+        transport = HTTPTransport(self._endpoints, http=self._http, runtime=runtime, proxies=self._proxies)
         poller = Poller(transport, runtime=runtime, durations=self._durations)
         self._running = _Running(transport, poller, loop, os.getpid())
         return self

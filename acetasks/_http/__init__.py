@@ -3,6 +3,7 @@
 from acetasks._http.aiohttp_backend import check_session
 from acetasks._http.auth import Endpoint, Secret, TokenProvider
 from acetasks._http.batch_poll import PollResult, poll_batch
+from acetasks._http.proxies import find_proxy
 from acetasks._http.requests import Request, Response, build_submission
 from acetasks._http.responses import read_submission
 from acetasks._http.session import HTTPTransport
@@ -19,6 +20,7 @@ __all__ = [
     "Transport",
     "build_submission",
     "check_session",
+    "find_proxy",
     "poll_batch",
     "read_submission",
 ]

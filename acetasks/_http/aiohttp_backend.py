@@ -16,6 +16,7 @@ from acetasks.errors import AceTasksError, ClientClosedError, ProtocolError, Tra
 
 if TYPE_CHECKING:
     from acetasks._http.auth import Secret
+    from acetasks._http.proxies import Proxy
     from acetasks.policies import RetryPolicy
 
 #: Maximum number of connections. Polls use fewer; the rest is for submissions.
@@ -35,12 +36,12 @@ _GET_HEADERS = _HEADERS | {"cache-control": "no-cache"}
 
 
 class _Credentials(str):
-    """The authorization header. aiohttp keeps it in variables, which the traceback of a cancelled request shows."""
+    """A header with credentials. aiohttp keeps it in variables, which the traceback of a cancelled request shows."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return "'Bearer ...'"
+        return repr(f"{self.partition(' ')[0]} ...")
 
 
 class AiohttpBackend:
@@ -63,8 +64,8 @@ class AiohttpBackend:
             http, self._http = self._http, None
             await http.close()
 
-    async def send(self, base_url: str, request: Request, token: Secret) -> Response:
-        """Send a request and read the complete response, whatever its status.
+    async def send(self, base_url: str, request: Request, token: Secret, proxy: Proxy | None = None) -> Response:
+        """Send a request, through a proxy if there is one, and read the complete response, whatever its status.
 
         Raises:
             TransportError: There was no complete response in time; `reached` is False if nothing was sent.
@@ -73,12 +74,14 @@ class AiohttpBackend:
         """
         seconds = self._retry.submit_timeout if request.is_submission else self._retry.timeout
         name = f"{request.provider}: {request.method} {request.path}"
+        if proxy is not None:
+            name += f" through the proxy {proxy.url}"
         try:
             async with asyncio.timeout(seconds):
-                return await self._send(base_url, request, token)
+                return await self._send(base_url, request, token, proxy)
         except AceTasksError:
             raise
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.ConnectionTimeoutError) as error:
             failure = TransportError(f"{name} could not be sent ({_describe(error)})", reached=False)
         except TimeoutError:
             failure = TransportError(f"{name} got no complete response within {seconds:g} s")
@@ -88,15 +91,23 @@ class AiohttpBackend:
         # traceback hold the request headers, and printing them would print the token.
         raise failure
 
-    async def _send(self, base_url: str, request: Request, token: Secret) -> Response:
+    async def _send(self, base_url: str, request: Request, token: Secret, proxy: Proxy | None) -> Response:
         """Send a request; raises the errors of aiohttp and everything that it calls."""
         headers = _GET_HEADERS if request.method == "GET" else _HEADERS
+        # Over TLS a proxy sees only the request for a tunnel, otherwise only the request itself.
+        has_tunnel = base_url.lower().startswith("https:")
         response = await self._open_session().request(
             request.method,
             base_url.rstrip("/") + request.path,
             params=request.query or None,
             data=request.body or None,
-            headers={"authorization": _Credentials(f"Bearer {token.reveal()}"), **headers},
+            headers={
+                "authorization": _Credentials(f"Bearer {token.reveal()}"),
+                **headers,
+                **({} if has_tunnel else _build_proxy_headers(proxy)),
+            },
+            proxy=proxy.url if proxy is not None else None,
+            proxy_headers=_build_proxy_headers(proxy) if has_tunnel else None,
             allow_redirects=False,
             raise_for_status=False,
             read_bufsize=_READ_SIZE,  # with a larger one, a small body could decompress beyond the limit at once
@@ -138,6 +149,12 @@ def check_session(http: aiohttp.ClientSession, *, allow_insecure: bool) -> None:
         )
     if http.auth is not None:
         raise ValueError("the aiohttp session given as http has its own auth; remove it, the client sends the token")
+
+
+def _build_proxy_headers(proxy: Proxy | None) -> dict[str, str]:
+    if proxy is None or proxy.credentials is None:
+        return {}
+    return {"proxy-authorization": _Credentials(proxy.credentials.reveal())}
 
 
 async def _read_body(response: aiohttp.ClientResponse) -> bytes:

@@ -233,20 +233,20 @@ def check_base_url(base_url: str, *, allow_insecure: bool) -> None:
         or not base_url.isprintable()
         # The path of a request is appended: not even an empty query is allowed.
         or not _FORBIDDEN.isdisjoint(base_url)
-        or not _has_valid_address(parts)
+        or not has_valid_address(parts)
     ):
         raise ValueError(
             "base URL must be like 'https://api.acedata.cloud', with a scheme and nothing after the path,"
             f" got {base_url!r}"
         )
-    if parts.scheme != "https" and not allow_insecure and not _is_loopback(parts.hostname):
+    if parts.scheme != "https" and not allow_insecure and not is_loopback(parts.hostname):
         raise ValueError(
             f"the base URL {base_url!r} would send the token unencrypted to another machine: use https, or pass"
             " allow_insecure=True if the network is trusted"
         )
 
 
-def _has_valid_address(parts: SplitResult) -> bool:
+def has_valid_address(parts: SplitResult) -> bool:
     """Return whether the host of a URL can be resolved and its port, if any, is valid."""
     try:
         (parts.hostname or "").encode("idna")  # as `socket.getaddrinfo` will
@@ -256,7 +256,7 @@ def _has_valid_address(parts: SplitResult) -> bool:
     return port is None or port > 0
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Return whether a host is this machine, by its name alone."""
     if host == "localhost" or host.endswith(".localhost"):
         return True

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from acetasks._http.auth import Endpoint, Secret
+    from acetasks._http.proxies import Proxy
     from acetasks._http.requests import Request, Response
     from acetasks._runtime import Runtime
     from acetasks.providers import Service
@@ -51,12 +52,21 @@ class _Call(Generic[T]):
 
 
 class HTTPTransport:
-    """Sends requests over HTTP, in the user's own session `http` if there is one; implements `Transport`."""
+    """Sends requests over HTTP, in the user's own session `http` if there is one; implements `Transport`.
+
+    Services without a proxy in `proxies` are reached as the session does.
+    """
 
     def __init__(
-        self, endpoints: Mapping[Service, Endpoint], *, http: aiohttp.ClientSession | None, runtime: Runtime
+        self,
+        endpoints: Mapping[Service, Endpoint],
+        *,
+        http: aiohttp.ClientSession | None,
+        runtime: Runtime,
+        proxies: Mapping[Service, Proxy | None] | None = None,
     ) -> None:
         self._endpoints = endpoints
+        self._proxies = proxies or {}
         self._runtime = runtime
         self._backend = AiohttpBackend(http, runtime.retry)
         self._is_closed = False
@@ -161,7 +171,7 @@ class HTTPTransport:
         if observers.wants(RequestSent):
             observers(RequestSent(time=sent_at, provider=provider, ids=count))
         try:
-            response = await self._backend.send(base_url, request, token)
+            response = await self._backend.send(base_url, request, token, self._proxies.get(request.service))
             failure = read_failure(request, response, self._read_pause(response))
             if failure is not None:
                 raise failure

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 from aioresponses import aioresponses
-from http_support import TOKEN
+from http_support import TOKEN, Authority
 
 import acetasks
 from acetasks import PollPolicy, RetryPolicy
@@ -55,6 +55,12 @@ class Recorder(list[acetasks.Event]):
 def events() -> Recorder:
     """The events of all transports of the test."""
     return Recorder()
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    """The certificate authority of the tests."""
+    return Authority()
 
 
 @pytest.fixture

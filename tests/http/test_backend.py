@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-import trustme
 from aiohttp import web
 from aiohttp.abc import AbstractResolver
 from http_support import (
@@ -273,31 +272,6 @@ class Resolver(AbstractResolver):
 
     async def close(self) -> None:
         """Do nothing."""
-
-
-class Authority:
-    """A certificate authority that no machine trusts by default."""
-
-    def __init__(self) -> None:
-        self._ca = trustme.CA()
-
-    def server_context(self, name: str) -> ssl.SSLContext:
-        """Build the TLS settings of a server with a certificate for `name`."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._ca.issue_cert(name).configure_cert(context)
-        return context
-
-    def client_context(self) -> ssl.SSLContext:
-        """Build the TLS settings of a client that trusts the authority."""
-        context = ssl.create_default_context()
-        self._ca.configure_trust(context)
-        return context
-
-
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    """The certificate authority of the tests."""
-    return Authority()
 
 
 class TestConnecting:
