@@ -96,13 +96,15 @@ class AiohttpBackend:
         headers = _GET_HEADERS if request.method == "GET" else _HEADERS
         # Over TLS a proxy sees only the request for a tunnel, otherwise only the request itself.
         has_tunnel = base_url.lower().startswith("https:")
-        response = await self._open_session().request(
+        http = self._open_session()
+        response = await http.request(
             request.method,
             base_url.rstrip("/") + request.path,
             params=request.query or None,
             data=request.body or None,
             headers={
-                "authorization": _Credentials(f"Bearer {token.reveal()}"),
+                # With its `trust_env` aiohttp reads a netrc file, and refuses a header beside that.
+                **({} if http.trust_env else _build_authorization(token)),
                 **headers,
                 **({} if has_tunnel else _build_proxy_headers(proxy)),
             },
@@ -112,6 +114,7 @@ class AiohttpBackend:
             raise_for_status=False,
             read_bufsize=_READ_SIZE,  # with a larger one, a small body could decompress beyond the limit at once
             timeout=self._timeout,
+            middlewares=_middlewares_with(http, token) if http.trust_env else None,
         )
         try:
             body = await _read_body(response)
@@ -149,6 +152,21 @@ def check_session(http: aiohttp.ClientSession, *, allow_insecure: bool) -> None:
         )
     if http.auth is not None:
         raise ValueError("the aiohttp session given as http has its own auth; remove it, the client sends the token")
+
+
+def _build_authorization(token: Secret) -> dict[str, str]:
+    return {"authorization": _Credentials(f"Bearer {token.reveal()}")}
+
+
+def _middlewares_with(http: aiohttp.ClientSession, token: Secret) -> tuple[aiohttp.ClientMiddlewareType, ...]:
+    """Return a session's middlewares and a last one that sets the token, in place of credentials from a netrc file."""
+
+    async def authorize(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        request.headers.update(_build_authorization(token))
+        return await handler(request)
+
+    # A session has no public attribute for them, and middlewares of a request replace its own.
+    return (*getattr(http, "_middlewares", ()), authorize)
 
 
 def _build_proxy_headers(proxy: Proxy | None) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pickle
 
 import aiohttp
 import pytest
-from http_support import GOOD, POLL, TOKEN, chain, expose, keep, reply
+from http_support import GOOD, POLL, SUBMISSION, TOKEN, chain, expose, keep, reply
 
 import acetasks
 from acetasks import TaskState
@@ -316,6 +316,45 @@ class TestNetrc:
         (head,) = seen
         assert head.lower().count(b"authorization:") == 1
         assert f"authorization: Bearer {TOKEN}\r\n".encode() in head
+
+    @pytest.mark.parametrize("request_", [POLL, SUBMISSION], ids=["poll", "submission"])
+    async def test_user_session_that_reads_netrc_sends_the_token(self, new_transport, listen, request_):
+        """With `trust_env` the token replaces netrc's credentials, and the session's middlewares still run."""
+        seen = []
+        passed = []
+
+        async def middleware(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> object:
+            passed.append(request.method)
+            return await handler(request)
+
+        url = await listen(GOOD, seen=seen)
+        async with aiohttp.ClientSession(trust_env=True, middlewares=(middleware,)) as http:
+            transport = new_transport(url, http=http)
+            await transport.send(request_, keep)
+            await transport.send(request_, keep)
+        for head in seen:
+            assert head.lower().count(b"authorization:") == 1
+            assert f"authorization: Bearer {TOKEN}\r\n".lower().encode() in head.lower()
+        assert len(seen) == 2
+        assert passed == ["POST"] * 2
+
+    async def test_errors_of_such_a_session_do_not_show_the_token(self, new_transport, listen):
+        """A broken response, and a timeout of the user's, with all local variables shown."""
+
+        async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        async with aiohttp.ClientSession(trust_env=True) as http:
+            with pytest.raises(acetasks.TransportError) as broken:
+                await new_transport(await listen(b""), http=http).send(POLL, keep)
+            transport = new_transport(await listen(speak=hang), http=http)
+            with pytest.raises(TimeoutError) as cancelled:
+                async with asyncio.timeout(0.2):
+                    await transport.send(POLL, keep)
+        for error in (broken.value, cancelled.value):
+            assert TOKEN not in expose(error)
+        assert "hunter2" not in expose(broken.value)
 
     @pytest.mark.usefixtures("trusted")
     async def test_netrc_has_no_credentials_for_a_proxy(self, listen, authority, monkeypatch):
