@@ -97,6 +97,11 @@ def read_text(value: object) -> str | None:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
+def read_reason(value: object) -> str | None:
+    """Read a text as by `read_text`, as much of it as the reason of a failure has."""
+    return _truncate(read_text(value))
+
+
 def read_progress(value: object, *, maximum: float | None = MAX_PROGRESS) -> float | None:
     """Read a non-negative number, such as a progress in percent.
 

@@ -27,6 +27,7 @@ from acetasks.providers.fields import (
     find_error_object,
     read_epoch,
     read_progress,
+    read_reason,
     read_text,
 )
 from acetasks.providers.spec import Word
@@ -302,7 +303,7 @@ class ParsedRecord:
         """Return the status of a task that is done: failed if the places of its files are empty."""
         artifacts = self.body.find_usual_artifacts()
         if self.spec.artifacts and not any(it.role == "main" for it in artifacts) and self.body.is_empty:
-            reason = self.body.find_reason() or read_text(self.head.message) or read_text(self.head.detail)
+            reason = self.body.find_reason() or read_reason(self.head.message) or read_reason(self.head.detail)
             message = reason or "the task is done, but the service returned no file and no reason"
             return self.terminal_status(TaskState.FAILED, error=TaskError(code=NO_RESULT, message=message))
         return self.terminal_status(TaskState.SUCCEEDED, artifacts)

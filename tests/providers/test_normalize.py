@@ -983,9 +983,18 @@ def test_the_last_of_two_equal_keys_counts(last: str) -> None:
     assert task.response == json.loads(bodies[last])
 
 
-def test_an_error_message_is_truncated() -> None:
-    """A whole page sent as an error message is not kept in the task."""
-    error = normalize("luma", {"response": {"error": {"message": "x" * 1_000_000}}}).error
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"response": {"error": {"message": "x" * 1_000_000}}},
+        {"finished_at": 5, "message": "x" * 1_000_000, "response": {"success": True, "data": []}},
+        {"finished_at": 5, "message": 10**1100, "response": {"success": True, "data": []}},
+        {"finished_at": 5, "response": {"success": True, "data": [], "message": "x" * 1_000_000}},
+    ],
+)
+def test_an_error_message_is_truncated(record: dict[str, object]) -> None:
+    """A whole page, or a number of a thousand digits, is not kept as the reason of a failure."""
+    error = normalize("veo", json.dumps(record)).error
 
     assert error is not None
     assert 256 <= len(error.message) <= 1024
