@@ -173,7 +173,7 @@ def find_error(
     found = _find_reason(response, head, item_errors)
     if word is None or (found is not None and repr(word) in found.message):
         return found or TaskError(message="the service gave no reason")
-    suffix = f" (state {word[:ECHO_LIMIT]!r})"
+    suffix = f" (state {repr(word[:ECHO_LIMIT])[:ECHO_LIMIT]})"  # escaped, a text may be several times as long
     message = "the service gave no reason" if found is None else found.message[: _REASON_LIMIT - len(suffix)]
     return TaskError(code=None if found is None else found.code, message=message + suffix)
 

@@ -990,6 +990,7 @@ def test_the_last_of_two_equal_keys_counts(last: str) -> None:
         {"finished_at": 5, "message": "x" * 1_000_000, "response": {"success": True, "data": []}},
         {"finished_at": 5, "message": 10**1100, "response": {"success": True, "data": []}},
         {"finished_at": 5, "response": {"success": True, "data": [], "message": "x" * 1_000_000}},
+        {"finished_at": 5, "response": {"status": "\a" * 1000}},
     ],
 )
 def test_an_error_message_is_truncated(record: dict[str, object]) -> None:
