@@ -69,7 +69,7 @@ async def poll_batch(
     `acquire_slot` and `attempts` of each request see `Transport.send`.
     """
     send = functools.partial(transport.send, acquire_slot=acquire_slot, attempts=attempts)
-    poll = _BatchPoll(send, spec, dict(zip(ids, known, strict=True)) if known else {})
+    poll = _BatchPoll(send, spec, ids, known)
     await poll.run(ids)
     return poll.result
 
@@ -81,10 +81,12 @@ class _BatchPoll:
         self,
         send: Callable[[Request, Callable[[Response], PollResponse]], Awaitable[PollResponse]],
         spec: ProviderSpec,
-        known: dict[str, bytes | None],
+        ids: Sequence[str],
+        known: Sequence[bytes | None],
     ) -> None:
         self._send = send
         self._spec = spec
+        self._ids = ids
         self._known = known
         # A transient error ends the poll for all remaining ids: the caller decides when to poll them again.
         self._failure: AceTasksError | None = None
@@ -126,7 +128,10 @@ class _BatchPoll:
             suspect_size = found if len(ids) > 1 and not response.unreadable else 0
 
     def _request(self, ids: Sequence[str]) -> Awaitable[PollResponse]:
-        known = [self._known[task_id] for task_id in ids] if self._known else ()
+        known = self._known
+        if known and len(ids) < len(self._ids):
+            known_by_id = dict(zip(self._ids, known, strict=True))
+            known = [known_by_id[task_id] for task_id in ids]
         request = build_poll(self._spec, ids)
         return self._send(request, functools.partial(read_poll_response, self._spec, request, known=known))
 

@@ -18,6 +18,7 @@ import anyio
 
 from acetasks._http import PollResult, poll_batch
 from acetasks._limits import Throttle
+from acetasks._polling.awaited import AwaitedTask
 from acetasks._polling.outcomes import OutcomeRules
 from acetasks._polling.registry import TaskRegistry
 from acetasks._polling.results import ResultHandler
@@ -222,8 +223,9 @@ class Poller:
                 return PollResult()  # they were discarded before this began
             if (current := asyncio.current_task()) is not None:
                 poll.cancel = current.cancel
-            keys = [task.key for task in poll.batch.tasks]
-            return await self._send(poll.spec, [task_id for _, task_id in keys], self._registry.known_records(keys))
+            tasks = poll.batch.tasks
+            known = [task.record if isinstance(task, AwaitedTask) else None for task in tasks]
+            return await self._send(poll.spec, [task.key[1] for task in tasks], known)
         finally:
             self._finish(poll)
 

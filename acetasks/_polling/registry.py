@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from acetasks._polling.awaited import AwaitedTask, read_last_seen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from acetasks._polling.awaited import Outcome, TaskHealth, Waiter
     from acetasks._scheduling import Key
@@ -55,11 +55,6 @@ class TaskRegistry:
         task = self._tasks.get(key)
         record = task.record if task is not None else None
         return read_last_seen(key, self._left.get(key) if record is None else record)
-
-    def known_records(self, keys: Iterable[Key]) -> list[bytes | None]:
-        """Return the last record of each task, None where none is known."""
-        tasks = map(self._tasks.get, keys)
-        return [None if task is None else task.record for task in tasks]
 
     def register(self, waiter: Waiter, keys: Sequence[Key]) -> list[AwaitedTask]:
         """Add a waiter, not yet registered for any of these tasks, and return the tasks not awaited before."""

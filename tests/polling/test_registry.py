@@ -268,7 +268,7 @@ class TestResolve:
 
 
 class TestUpdate:
-    """`update` and `known_records`."""
+    """`update`."""
 
     def test_only_changes_are_passed_on(self, registry: TaskRegistry) -> None:
         """The first record, another state and another progress are changes."""
@@ -299,7 +299,7 @@ class TestUpdate:
 
         assert registry.update(task, longer) is False
         assert task.last_seen.trace_id == "x"
-        assert registry.known_records([FLUX, LUMA, ("luma", "other")]) == [None, longer.raw, None]
+        assert task.record == longer.raw
 
     def test_a_record_without_an_id_has_the_id_of_its_task(self, registry: TaskRegistry) -> None:
         """The task that is read from the record on demand has the polled id."""
@@ -468,10 +468,9 @@ class RegistryMachine(RuleBasedStateMachine):
         for key, task in self.tasks.items():
             assert self.registry.get(key) is task
             assert task.waiters == tuple(expected.waiter for expected in self.present[key])
+            assert task.record == (self.last[key].raw if key in self.last else None)
             assert task.last_seen == (self.last[key].task if key in self.last else read_last_seen(key, None))
         assert self.registry.health == self.health
-        known = [self.last[key].raw if key in self.last else None for key in (LUMA, FLUX)]
-        assert self.registry.known_records((LUMA, FLUX)) == known
         waiters = sum(map(len, self.present.values()))
         assert repr(self.registry) == f"<TaskRegistry {len(self.tasks)} tasks, {waiters} waiters>"
 
