@@ -7,6 +7,7 @@ a test.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,10 @@ from acetasks.providers import ProviderSpec, Service, TasksCall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+#: A path of the characters that a URL has as they are (RFC 3986, 3.3), without the percent sign: an encoded dot or
+#: slash could lead elsewhere.
+_PATH = re.compile(r"(/[\w.~!$&'()*+,;=:@-]+)+/?", re.ASCII)
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,16 +90,16 @@ def build_submission(spec: ProviderSpec, payload: Mapping[str, object], path: st
     it: without it the service responds only when the task is done.
 
     Raises:
-        ValueError: There is no path, or it does not begin with one slash.
+        ValueError: There is no path, or it is malformed.
         TypeError: The payload is not a mapping, or has values without a JSON equivalent.
     """
     if not isinstance(payload, Mapping):
         raise TypeError(f"payload must be a mapping of parameters, got {type(payload).__name__}")
-    path = path or next(iter(spec.submit_paths), None)
+    if path is None:
+        path = next(iter(spec.submit_paths), None)
     if path is None:
         raise ValueError(f"provider {spec.slug!r} has no known submit path; pass path='/{spec.slug}/...'")
-    if not path.startswith("/") or path.startswith("//"):
-        raise ValueError(f"path must begin with exactly one '/' (it is relative to the base URL), got {path!r}")
+    _check_path(path)
     body = dict(payload)
     if spec.accepts_async and "async" not in body and not body.get("callback_url"):
         body["async"] = True
@@ -107,6 +112,17 @@ def build_submission(spec: ProviderSpec, payload: Mapping[str, object], path: st
         is_submission=True,
         is_blocking=spec.accepts_async and not body.get("async") and not body.get("callback_url"),
     )
+
+
+def _check_path(path: str) -> None:
+    """Raise `ValueError` for a path that could lead out of the base URL, or is changed on the way to the service."""
+    if not path.startswith("/") or path.startswith("//"):
+        raise ValueError(f"path must begin with exactly one '/' (it is relative to the base URL), got {path!r}")
+    if not _PATH.fullmatch(path) or not {".", ".."}.isdisjoint(path.split("/")):
+        raise ValueError(
+            "path must have names between single slashes, without '.' and '..', and no characters that a URL gives a"
+            f" meaning ('%', '?', '#') or that it cannot have, got {path!r}"
+        )
 
 
 def _encode_payload(path: str, payload: dict[str, object]) -> bytes:

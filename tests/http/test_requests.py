@@ -177,6 +177,36 @@ class TestBuildSubmission:
 
         assert repr(path) in str(caught.value)
 
+    @pytest.mark.parametrize(
+        "path",
+        [
+            *("/luma/../../admin", "/luma/..", "/..", "/.", "/luma/./videos", "/luma/%2e%2e/admin", "/luma/%2E./admin"),
+            *("/luma%2f..%2fadmin", "/luma\\..\\admin", "/luma//videos", "/", "/luma/videos//", "/luma/videos?a=b"),
+            *("/luma/videos#top", "/luma\r\nX-Evil: 1", "/luma/\x00", "/luma/\ud800", "/luma/videos ", "/luma/vidéos"),
+        ],
+    )
+    def test_refuses_paths_that_leave_the_base_url(self, path: str) -> None:
+        """A path that a URL, proxy or service would read as another one is refused, by its name."""
+        with pytest.raises(ValueError, match="path must have names between single slashes") as caught:
+            build_submission(LUMA, {}, path)
+
+        assert ascii(path)[1:-1] in ascii(str(caught.value)).replace("\\\\", "\\")
+
+    @pytest.mark.parametrize("path", ["/luma/videos/", "/v1/a-b_c.d~e", "/v1/jobs:run", "/a..b/...", "/x@2,(1)"])
+    def test_accepts_the_characters_of_a_url(self, path: str) -> None:
+        """A path is sent as it is."""
+        assert build_submission(LUMA, {}, path).path == path
+
+    @pytest.mark.parametrize("spec", specs(), ids=lambda spec: spec.slug)
+    def test_accepts_every_path_of_the_table(self, spec: ProviderSpec) -> None:
+        """Every submit path in the table of providers is accepted."""
+        assert [build_submission(spec, {}, path).path for path in spec.submit_paths] == list(spec.submit_paths)
+
+    def test_refuses_an_empty_path(self) -> None:
+        """Only None stands for the provider's first path."""
+        with pytest.raises(ValueError, match="path must begin with exactly one '/'"):
+            build_submission(LUMA, {}, "")
+
     def test_refuses_a_provider_without_path(self) -> None:
         """Without a known path, the error says which argument to pass."""
         with pytest.raises(
