@@ -270,7 +270,14 @@ class Client:
 
     # Submitting.
 
-    async def submit(self, provider: str, payload: Mapping[str, object], *, path: str | None = None) -> TaskHandle:
+    async def submit(
+        self,
+        provider: str,
+        payload: Mapping[str, object],
+        *,
+        path: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> TaskHandle:
         """Submit a task. The request is retried only if it certainly did not reach the service.
 
         Args:
@@ -278,6 +285,8 @@ class Client:
             payload: The provider's parameters. `async: true` is added, unless the payload has `async` or a
                 `callback_url`; with `async: false` the service responds when the task is done.
             path: Path of the request, such as `/suno/lyrics`; None uses the provider's default.
+            headers: Headers of the request for the service, such as `{"model": "s2-pro"}` for fish, or an
+                `Idempotency-Key` on paths that take one.
 
         Returns:
             The handle of the task; already finished if the response was the result itself.
@@ -286,25 +295,32 @@ class Client:
             SubmissionUncertainError: No response confirms or rejects the submission.
             TransportError: The submission did not reach the service.
             APIError: The service rejected the submission.
-            ValueError: The provider has no default path, or `path` is malformed.
-            TypeError: The payload cannot be encoded as JSON.
+            ValueError: The provider has no default path, `path` is malformed, or a header is malformed or one that
+                the client sets, such as `Authorization`.
+            TypeError: The payload cannot be encoded as JSON, or a header is no string.
         """
         transport = self._require_open().transport
         spec = lookup(provider)
-        request = build_submission(spec, payload, path)
+        request = build_submission(spec, payload, path, headers)
         task = await transport.send(request, functools.partial(read_submission, spec, request))
         finished = task if task.state.is_terminal else None
         return TaskHandle(spec.slug, task.id, finished, poller_for=self._poller_for)
 
     async def run(
-        self, provider: str, payload: Mapping[str, object], *, path: str | None = None, timeout: float | None = None
+        self,
+        provider: str,
+        payload: Mapping[str, object],
+        *,
+        path: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> Task:
         """Submit a task and wait until it ends: `submit` and `wait` in one call, with the arguments and errors of both.
 
         The timeout starts after the submission.
         """
         check_timeout(timeout)
-        handle = await self.submit(provider, payload, path=path)
+        handle = await self.submit(provider, payload, path=path, headers=headers)
         return await handle.wait(timeout=timeout)
 
     def handle(self, provider: str, task_id: str) -> TaskHandle:

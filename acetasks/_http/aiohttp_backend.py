@@ -106,6 +106,7 @@ class AiohttpBackend:
                 # With its `trust_env` aiohttp reads a netrc file, and refuses a header beside that.
                 **({} if http.trust_env else _build_authorization(token)),
                 **headers,
+                **request.headers,
                 **({} if has_tunnel else _build_proxy_headers(proxy)),
             },
             proxy=proxy.url if proxy is not None else None,

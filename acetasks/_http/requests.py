@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 #: A path of the characters that a URL has as they are (RFC 3986, 3.3), without the percent sign: an encoded dot or
 #: slash could lead elsewhere.
 _PATH = re.compile(r"(/[\w.~!$&'()*+,;=:@-]+)+/?", re.ASCII)
+#: The name of a header (RFC 9110, 5.1).
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+#: Headers that the client or HTTP itself sets, by lower-case name.
+_OWN_HEADERS = frozenset(
+    {
+        *("accept", "accept-encoding", "authorization", "connection", "content-encoding", "content-length"),
+        *("content-type", "cookie", "expect", "host", "keep-alive", "proxy-authorization", "proxy-connection", "te"),
+        *("trailer", "transfer-encoding", "upgrade", "user-agent"),
+    }
+)
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +41,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         service: Selects the base URL and the token.
         path: Relative to the base URL, with a leading slash.
         body: JSON, or empty.
+        headers: Headers besides those of every request.
         ids: The polled task ids; empty for a submission.
         is_submission: Whether the request is billed, so that it must not be sent twice.
         is_blocking: Whether the response to the submission is the result, not an acknowledgement.
@@ -43,6 +54,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     query: dict[str, str] = {}
     body: bytes = b""
+    headers: dict[str, str] = {}
     ids: tuple[str, ...] = ()
     is_submission: bool = False
     is_blocking: bool = False
@@ -83,15 +95,20 @@ def build_poll(spec: ProviderSpec, ids: Sequence[str]) -> Request:
     )
 
 
-def build_submission(spec: ProviderSpec, payload: Mapping[str, object], path: str | None = None) -> Request:
+def build_submission(
+    spec: ProviderSpec,
+    payload: Mapping[str, object],
+    path: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Request:
     """Build the request that submits a task, to the provider's first path by default.
 
     `async: true` is added to the payload, unless it has `async` or a `callback_url` or the provider does not accept
     it: without it the service responds only when the task is done.
 
     Raises:
-        ValueError: There is no path, or it is malformed.
-        TypeError: The payload is not a mapping, or has values without a JSON equivalent.
+        ValueError: There is no path, or it is malformed, or a header is malformed or the client's own.
+        TypeError: The payload is not a mapping, or has values without a JSON equivalent, or a header is no string.
     """
     if not isinstance(payload, Mapping):
         raise TypeError(f"payload must be a mapping of parameters, got {type(payload).__name__}")
@@ -109,6 +126,7 @@ def build_submission(spec: ProviderSpec, payload: Mapping[str, object], path: st
         method="POST",
         path=path,
         body=_encode_payload(path, body),
+        headers=_check_headers(headers or {}),
         is_submission=True,
         is_blocking=spec.accepts_async and not body.get("async") and not body.get("callback_url"),
     )
@@ -123,6 +141,28 @@ def _check_path(path: str) -> None:
             "path must have names between single slashes, without '.' and '..', and no characters that a URL gives a"
             f" meaning ('%', '?', '#') or that it cannot have, got {path!r}"
         )
+
+
+def _check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the caller's headers, or raise for one that is malformed or set by the client."""
+    if not isinstance(headers, Mapping):
+        raise TypeError(f"headers must be a mapping of names to values, got {type(headers).__name__}")
+    seen: set[str] = set()
+    given: Mapping[object, object] = dict[object, object](headers.items())
+    for name, value in given.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"headers must be strings, got {name!r}: {type(value).__name__}")
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"headers must have names of letters, digits and hyphens, got {name!r}")
+        if name.lower() in _OWN_HEADERS:
+            raise ValueError(f"header {name!r} is set by the client, and cannot be set for a submission")
+        if name.lower() in seen:
+            raise ValueError(f"header {name!r} is given twice, in upper and lower case")
+        # The value may be a secret, so it is not repeated.
+        if not value.isascii() or not value.isprintable() or value != value.strip():
+            raise ValueError(f"header {name!r} must have a value of printable ASCII without surrounding spaces")
+        seen.add(name.lower())
+    return dict(headers)
 
 
 def _encode_payload(path: str, payload: dict[str, object]) -> bytes:

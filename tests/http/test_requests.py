@@ -207,6 +207,48 @@ class TestBuildSubmission:
         with pytest.raises(ValueError, match="path must begin with exactly one '/'"):
             build_submission(LUMA, {}, "")
 
+    def test_headers_are_kept(self) -> None:
+        """The caller's headers are copied; without any there are none."""
+        headers = {"model": "s2-pro", "Idempotency-Key": "order 17", "x-empty": ""}
+        request = build_submission(lookup("fish"), {}, headers=headers)
+        assert request.headers == headers
+        assert request.headers is not headers
+        assert build_submission(LUMA, {}).headers == {}
+
+    @pytest.mark.parametrize(
+        "name",
+        ["Authorization", "HOST", "content-length", "Content-Type", "transfer-encoding", "Connection", "accept"],
+    )
+    def test_refuses_headers_that_the_client_sets(self, name: str) -> None:
+        """The token, the format and the framing of a request are the client's."""
+        with pytest.raises(ValueError, match=f"header '{name}' is set by the client"):
+            build_submission(LUMA, {}, headers={name: "x"})
+
+    @pytest.mark.parametrize("name", ["", "a b", "a:b", "x\r\nevil", "modèle", "x\0"])
+    def test_refuses_malformed_names_of_headers(self, name: str) -> None:
+        """A name that would begin another header, or none, is refused."""
+        with pytest.raises(ValueError, match="headers must have names of letters") as caught:
+            build_submission(LUMA, {}, headers={name: "x"})
+        assert repr(name) in str(caught.value)
+
+    @pytest.mark.parametrize("value", ["a\r\nx-evil: 1", "a\0b", " s2-pro", "s2-pro\t", "é", "\ud800"])
+    def test_refuses_malformed_values_of_headers(self, value: str) -> None:
+        """The message has the name, and not the value."""
+        with pytest.raises(ValueError, match="header 'model' must have a value of printable ASCII") as caught:
+            build_submission(LUMA, {}, headers={"model": value})
+        assert value.strip() not in str(caught.value)
+
+    @pytest.mark.parametrize("headers", [[("model", "x")], "model", {"model": 7}, {7: "model"}, {"model": b"x"}])
+    def test_refuses_headers_of_other_types(self, headers: object) -> None:
+        """Headers are a mapping of strings."""
+        with pytest.raises(TypeError, match="headers must be"):
+            build_submission(LUMA, {}, headers=headers)  # type: ignore[arg-type]  # the wrong type is tested
+
+    def test_refuses_a_header_given_twice(self) -> None:
+        """The case of a name makes no difference."""
+        with pytest.raises(ValueError, match="header 'model' is given twice"):
+            build_submission(LUMA, {}, headers={"Model": "a", "model": "b"})
+
     def test_refuses_a_provider_without_path(self) -> None:
         """Without a known path, the error says which argument to pass."""
         with pytest.raises(
