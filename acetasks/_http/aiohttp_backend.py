@@ -136,7 +136,7 @@ class AiohttpBackend:
 
 
 def check_session(http: aiohttp.ClientSession, *, allow_insecure: bool) -> None:
-    """Raise `ValueError` if a user's own session would expose the token, or sends other credentials.
+    """Raise `ValueError` if a user's own session would expose the token, sends other credentials or reads no bodies.
 
     With `allow_insecure` it need not verify certificates.
     """
@@ -153,6 +153,11 @@ def check_session(http: aiohttp.ClientSession, *, allow_insecure: bool) -> None:
         )
     if http.auth is not None:
         raise ValueError("the aiohttp session given as http has its own auth; remove it, the client sends the token")
+    if not http.auto_decompress:
+        raise ValueError(
+            "the aiohttp session given as http has auto_decompress=False, so compressed responses could not be read:"
+            " create it without that argument"
+        )
 
 
 def _build_authorization(token: Secret) -> dict[str, str]:

@@ -670,6 +670,13 @@ class TestCheckSession:
                 check_session(http, allow_insecure=allow_insecure)
         assert "hunter2" not in str(caught.value)
 
+    @pytest.mark.parametrize("allow_insecure", [False, True])
+    async def test_refuses_sessions_that_do_not_decompress(self, allow_insecure):
+        """Compressed responses are asked for even so, and waits would time out without reading one."""
+        async with aiohttp.ClientSession(auto_decompress=False) as http:
+            with pytest.raises(ValueError, match="auto_decompress=False"):
+                check_session(http, allow_insecure=allow_insecure)
+
     async def test_closed_session_is_accepted(self):
         """A closed session has no connector; the first request reports it."""
         http = aiohttp.ClientSession()
