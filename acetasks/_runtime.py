@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -13,14 +14,24 @@ if TYPE_CHECKING:
     from acetasks.policies import PollPolicy, RetryPolicy
 
 
+def read_wall_clock() -> float:
+    """Return the seconds since the epoch; nothing else in the library reads the machine's clock."""
+    return time.time()
+
+
 class Runtime(NamedTuple):
-    """Settings and dependencies of one open client; `clock` returns the loop time."""
+    """Settings and dependencies of one open client.
+
+    `clock` returns the loop time. `wall_clock` returns the seconds since the epoch, for what is compared with times of
+    the service; nothing waits on it.
+    """
 
     policy: PollPolicy
     retry: RetryPolicy
     observers: Observers
     rng: random.Random
     clock: Callable[[], float]
+    wall_clock: Callable[[], float] = read_wall_clock
 
 
 def is_being_cancelled() -> bool:

@@ -176,7 +176,7 @@ class SubmissionUncertainError(AceTasksError):
         provider: The provider's slug.
         path: The path of the request.
         payload: The request body, as JSON.
-        sent_at: When the request was sent (loop time).
+        sent_at: When the request was sent, in seconds since the epoch, as `Task.created_at` is.
     """
 
     def __init__(self, message: str, *, provider: str, path: str, payload: bytes, sent_at: float) -> None:

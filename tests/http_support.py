@@ -48,6 +48,11 @@ def describe(case: object) -> str | None:
     return type(value).__name__ if isinstance(value, Exception) else str(value)
 
 
+def wall_time(loop_time: float | None = None) -> float:
+    """Return seconds since the epoch for a loop time, by default now; the loop began with the year 2026."""
+    return 1_767_225_600.0 + (now() if loop_time is None else loop_time)
+
+
 def keep(response: Response) -> Response:
     """Return a response unchanged."""
     return response

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
@@ -43,7 +42,10 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(slots=True)
 class _Call(Generic[T]):
-    """The arguments of one `send` call, and the time of its current attempt (None between attempts)."""
+    """The arguments of one `send` call, and the time of its current attempt.
+
+    The time is in seconds since the epoch, and None between attempts.
+    """
 
     request: Request
     read: Callable[[Response], T]
@@ -167,7 +169,7 @@ class HTTPTransport:
         provider, count = request.provider, len(request.ids)
         if self._is_closed:  # perhaps just now: an awaited callback may have ignored its cancellation
             raise ClientClosedError(f"the client was closed before {request.method} {request.path} was sent")
-        call.sent_at = sent_at = clock()
+        call.sent_at, sent_at = self._runtime.wall_clock(), clock()
         if observers.wants(RequestSent):
             observers(RequestSent(time=sent_at, provider=provider, ids=count))
         try:
@@ -179,7 +181,7 @@ class HTTPTransport:
         except AceTasksError as error:
             observers(RequestFailed(time=clock(), provider=provider, ids=count, error=error))
             if request.is_submission and _is_uncertain(error):
-                raise _build_uncertain_error(request, str(error), sent_at) from error
+                raise _build_uncertain_error(request, str(error), call.sent_at) from error
             call.sent_at = None
             raise
         call.sent_at = None
@@ -191,7 +193,7 @@ class HTTPTransport:
     def _read_pause(self, response: Response) -> float | None:
         """Return the seconds that a response requests to pause, at most the user's maximum, or None."""
         # The wall clock is needed only for a Retry-After date in a response without a date of its own.
-        pause = read_retry_after(response.headers, time.time())
+        pause = read_retry_after(response.headers, self._runtime.wall_clock())
         return None if pause is None else min(pause, self._runtime.retry.max_retry_after)
 
 

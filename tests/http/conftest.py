@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 from aioresponses import aioresponses
-from http_support import TOKEN, Authority
+from http_support import TOKEN, Authority, wall_time
 
 import acetasks
 from acetasks import PollPolicy, RetryPolicy
@@ -89,6 +89,7 @@ async def new_transport(events: Recorder) -> AsyncIterator[Callable[..., HTTPTra
             observers=events,
             rng=random.Random(0),
             clock=asyncio.get_running_loop().time,
+            wall_clock=wall_time,
         )
         transport = HTTPTransport({Service.ACEDATA: endpoint, Service.USEAPI: endpoint}, http=http, runtime=runtime)
         transports.append(transport)

@@ -9,6 +9,15 @@ from http_support import TOKEN
 import acetasks
 
 
+async def test_time_of_an_uncertain_submission_is_wall_time(listen, monkeypatch):
+    """It can be compared with the times of tasks, which are in seconds since the epoch too."""
+    monkeypatch.setattr("time.time", lambda: 1_767_225_600.25)
+    async with acetasks.Client(TOKEN, base_url=await listen(b"")) as client:
+        with pytest.raises(acetasks.SubmissionUncertainError) as caught:
+            await client.submit("luma", {"prompt": "a cat"})
+    assert caught.value.sent_at == 1_767_225_600.25
+
+
 class TestHeaders:
     """Headers of the caller's."""
 
