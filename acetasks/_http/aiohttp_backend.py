@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import platform
 import ssl
 from typing import TYPE_CHECKING
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from acetasks._http.proxies import Proxy
     from acetasks.policies import RetryPolicy
 
-#: Maximum number of connections. Polls use fewer; the rest is for submissions.
+#: Maximum number of connections for polls, and of ones for submissions.
 _POOL_SIZE = 100
 #: Maximum bytes of one body: enough for fifty records with images as base64, too little to exhaust memory.
 BODY_LIMIT = 64 * 1024 * 1024
@@ -33,6 +35,10 @@ _HEADERS = {
 }
 #: The headers of a GET: caches store its responses, and a stale one would keep a finished task unfinished.
 _GET_HEADERS = _HEADERS | {"cache-control": "no-cache"}
+#: The headers of a submission, whose connection is not used again.
+_SUBMISSION_HEADERS = _HEADERS | {"connection": "close"}
+#: Distinguishes the submissions of this process.
+_serial_numbers = itertools.count(1)
 
 
 class _Credentials(str):
@@ -45,10 +51,16 @@ class _Credentials(str):
 
 
 class AiohttpBackend:
-    """HTTP client over an `aiohttp.ClientSession`: the user's, which it never closes, or one that it opens itself."""
+    """HTTP client over an `aiohttp.ClientSession`: the user's, which it never closes, or its own.
+
+    A submission has a connection of its own. The server, a proxy or a NAT may have dropped one that was idle, and then
+    nothing would tell whether the submission arrived. Its own sessions are two, since a connector closes either every
+    connection or none; in the user's session `_separate_connection` does it.
+    """
 
     def __init__(self, http: aiohttp.ClientSession | None, retry: RetryPolicy) -> None:
         self._http = http
+        self._submit_http = http
         self._is_own = http is None
         self._retry = retry
         # A submission may take long to be answered, but not to be connected.
@@ -59,10 +71,13 @@ class AiohttpBackend:
         return f"<AiohttpBackend {'own' if self._is_own else 'given'} session, {state}>"
 
     async def close(self) -> None:
-        """Close the session until the next request, unless it is the user's."""
-        if self._is_own and self._http is not None:
-            http, self._http = self._http, None
-            await http.close()
+        """Close the sessions until the next request, unless it is the user's."""
+        if not self._is_own:
+            return
+        sessions, self._http, self._submit_http = (self._http, self._submit_http), None, None
+        async with contextlib.AsyncExitStack() as stack:  # each is closed, even if the caller gives up meanwhile
+            for http in filter(None, sessions):
+                stack.push_async_callback(http.close)
 
     async def send(self, base_url: str, request: Request, token: Secret, proxy: Proxy | None = None) -> Response:
         """Send a request, through a proxy if there is one, and read the complete response, whatever its status.
@@ -94,9 +109,10 @@ class AiohttpBackend:
     async def _send(self, base_url: str, request: Request, token: Secret, proxy: Proxy | None) -> Response:
         """Send a request; raises the errors of aiohttp and everything that it calls."""
         headers = _GET_HEADERS if request.method == "GET" else _HEADERS
+        headers = _SUBMISSION_HEADERS if request.is_submission else headers
         # Over TLS a proxy sees only the request for a tunnel, otherwise only the request itself.
         has_tunnel = base_url.lower().startswith("https:")
-        http = self._open_session()
+        http = self._open_session(is_submission=request.is_submission)
         response = await http.request(
             request.method,
             base_url.rstrip("/") + request.path,
@@ -115,24 +131,43 @@ class AiohttpBackend:
             raise_for_status=False,
             read_bufsize=_READ_SIZE,  # with a larger one, a small body could decompress beyond the limit at once
             timeout=self._timeout,
-            middlewares=_middlewares_with(http, token) if http.trust_env else None,
+            middlewares=self._list_middlewares(http, request, token),
         )
         try:
             body = await _read_body(response)
         finally:
+            if request.is_submission:
+                response.close()
             response.release()
         return Response(status=response.status, headers=response.headers, body=body)
 
-    def _open_session(self) -> aiohttp.ClientSession:
+    def _open_session(self, *, is_submission: bool) -> aiohttp.ClientSession:
         """Return the session, opening one if there is none; it keeps no cookies that could identify the user."""
-        if self._http is None:
-            connector = aiohttp.TCPConnector(limit=_POOL_SIZE)
-            self._http = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-        if self._http.closed:
+        http = self._submit_http if is_submission else self._http
+        if http is None:
+            connector = aiohttp.TCPConnector(limit=_POOL_SIZE, force_close=is_submission)
+            http = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            if is_submission:
+                self._submit_http = http
+            else:
+                self._http = http
+        if http.closed:
             raise ClientClosedError(
                 "the aiohttp session given to Client(http=...) is closed; keep it open while in use"
             )
-        return self._http
+        return http
+
+    def _list_middlewares(
+        self, http: aiohttp.ClientSession, request: Request, token: Secret
+    ) -> list[aiohttp.ClientMiddlewareType] | None:
+        """Return the session's middlewares and the ones that a request needs after them; None for only the former."""
+        needed: list[aiohttp.ClientMiddlewareType] = []
+        if http.trust_env:
+            needed.append(_build_authorizer(token))
+        if request.is_submission and not self._is_own:
+            needed.append(_separate_connection)
+        # A session has no public attribute for them, and middlewares of a request replace its own.
+        return [*getattr(http, "_middlewares", ()), *needed] if needed else None
 
 
 def check_session(http: aiohttp.ClientSession, *, allow_insecure: bool) -> None:
@@ -164,15 +199,28 @@ def _build_authorization(token: Secret) -> dict[str, str]:
     return {"authorization": _Credentials(f"Bearer {token.reveal()}")}
 
 
-def _middlewares_with(http: aiohttp.ClientSession, token: Secret) -> tuple[aiohttp.ClientMiddlewareType, ...]:
-    """Return a session's middlewares and a last one that sets the token, in place of credentials from a netrc file."""
+def _build_authorizer(token: Secret) -> aiohttp.ClientMiddlewareType:
+    """Return a middleware that sets the token, in place of credentials from a netrc file."""
 
     async def authorize(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         request.headers.update(_build_authorization(token))
         return await handler(request)
 
-    # A session has no public attribute for them, and middlewares of a request replace its own.
-    return (*getattr(http, "_middlewares", ()), authorize)
+    return authorize
+
+
+async def _separate_connection(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Send a request over a new connection, as a middleware of a session whose connector keeps connections.
+
+    A connector uses a connection again for the same host, TLS settings, proxy and headers for the proxy. The latter are
+    never the same: without a tunnel they are sent nowhere, otherwise the proxy sees one more.
+    """
+    headers = request.proxy_headers.copy() if request.proxy_headers else type(request.headers)()
+    headers["x-connection-id"] = str(next(_serial_numbers))
+    request.proxy_headers = headers
+    return await handler(request)
 
 
 def _build_proxy_headers(proxy: Proxy | None) -> dict[str, str]:

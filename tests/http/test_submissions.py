@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import aiohttp
 import pytest
 from aiohttp import web
-from http_support import TOKEN
+from http_support import GOOD, TOKEN, TokenGate
 
 import acetasks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
 async def test_time_of_an_uncertain_submission_is_wall_time(listen, monkeypatch):
@@ -16,6 +24,89 @@ async def test_time_of_an_uncertain_submission_is_wall_time(listen, monkeypatch)
         with pytest.raises(acetasks.SubmissionUncertainError) as caught:
             await client.submit("luma", {"prompt": "a cat"})
     assert caught.value.sent_at == 1_767_225_600.25
+
+
+class TestConnections:
+    """A submission has a connection of its own, in the client's and in the user's session."""
+
+    @pytest.fixture(params=["own", "given", "given, limited", "given, trusting"])
+    async def session(self, request) -> AsyncIterator[aiohttp.ClientSession | None]:
+        """The session of the client, or None for the client's own."""
+        if request.param == "own":
+            yield None
+            return
+        limit = 1 if "limited" in request.param else 100
+        connector = aiohttp.TCPConnector(limit=limit, limit_per_host=limit)
+        async with aiohttp.ClientSession(connector=connector, trust_env="trusting" in request.param) as http:
+            yield http
+
+    async def test_submissions_use_no_connection_again(self, serve, session):
+        """Polls share one, before and after; each submission opens and closes another."""
+        gate = TokenGate(TOKEN)
+        url, polled = await serve(gate), []
+        async with acetasks.Client(TOKEN, base_url=url, http=session) as client:
+            for _ in range(3):
+                await client.retrieve("luma", "t")
+                polled.append(len(gate.connections))
+                await client.submit("luma", {"prompt": "a cat"})
+                await asyncio.sleep(1)
+            used = [transport.is_closing() for transport in gate.connections]
+            assert (used.count(True), used.count(False)) == (3, 1)
+        assert gate.seen == [TOKEN] * 6
+        assert polled == [1, 2, 3]
+
+    async def test_dropped_connection_makes_no_submission_uncertain(self, listen, session):
+        """A server that resets what comes on a connection a second time gets every submission, on a new one."""
+        heads = []
+
+        async def forget(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heads.append(await reader.readuntil(b"}"))
+            writer.write(GOOD)
+            if await reader.read(1):
+                heads.append(b"again")
+                writer.transport.abort()
+            writer.close()
+
+        async with acetasks.Client(TOKEN, base_url=await listen(speak=forget), http=session) as client:
+            for _ in range(4):
+                assert (await client.submit("luma", {"prompt": "a cat"})).id == "t"
+                await asyncio.sleep(0.2)
+        assert [b"connection: close" in head.lower() for head in heads] == [True] * 4
+
+    @pytest.mark.parametrize("is_own", [True, False])
+    async def test_submissions_through_a_tunnel_use_no_connection_again(self, listen, authority, monkeypatch, is_own):
+        """Each one opens a tunnel of its own, in which the service sees nothing of the proxy's."""
+        seen, opened = [], []
+        inner = await listen(GOOD, tls=authority.server_context("ace.example"), seen=seen)
+
+        async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            opened.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            there, back = await asyncio.open_connection("127.0.0.1", int(inner.rpartition(":")[2]))
+            await asyncio.gather(pipe(reader, back), pipe(there, writer))
+
+        url = await listen(speak=tunnel)
+        async with contextlib.AsyncExitStack() as stack:
+            http = None
+            if is_own:
+                monkeypatch.setenv("HTTPS_PROXY", url)
+                monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", authority.client_context())
+            else:
+                connector = aiohttp.TCPConnector(ssl=authority.client_context())
+                http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector, proxy=url))
+            client = await stack.enter_async_context(acetasks.Client(TOKEN, base_url="https://ace.example", http=http))
+            for _ in range(2):
+                assert (await client.submit("luma", {"prompt": "a cat"})).id == "t"
+        assert [b"x-connection-id" in head for head in opened] == [not is_own] * 2
+        assert [b"x-connection-id" in head for head in seen] == [False] * 2
+
+
+async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass on everything that comes."""
+    with contextlib.suppress(OSError):
+        while data := await reader.read(2**16):
+            writer.write(data)
+    writer.close()
 
 
 class TestHeaders:
