@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from acetasks._http.delivery import Delivery, TrackedBody
 from acetasks._http.requests import Request, Response
 from acetasks._records import ECHO_LIMIT
 from acetasks._version import __version__
@@ -79,8 +80,18 @@ class AiohttpBackend:
             for http in filter(None, sessions):
                 stack.push_async_callback(http.close)
 
-    async def send(self, base_url: str, request: Request, token: Secret, proxy: Proxy | None = None) -> Response:
+    async def send(
+        self,
+        base_url: str,
+        request: Request,
+        token: Secret,
+        *,
+        proxy: Proxy | None = None,
+        delivery: Delivery | None = None,
+    ) -> Response:
         """Send a request, through a proxy if there is one, and read the complete response, whatever its status.
+
+        `delivery` is told how far the request comes, and decides what is certain about a failure.
 
         Raises:
             TransportError: There was no complete response in time; `reached` is False if nothing was sent.
@@ -93,20 +104,25 @@ class AiohttpBackend:
             name += f" through the proxy {proxy.url}"
         try:
             async with asyncio.timeout(seconds):
-                return await self._send(base_url, request, token, proxy)
+                return await self._send(base_url, request, token, proxy, delivery)
         except AceTasksError:
             raise
         except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.ConnectionTimeoutError) as error:
-            failure = TransportError(f"{name} could not be sent ({_describe(error)})", reached=False)
+            # A middleware of the user's may have sent the request before.
+            failure = _build_failure(name, _describe(error), reached=delivery is not None and delivery.is_written)
         except TimeoutError:
-            failure = TransportError(f"{name} got no complete response within {seconds:g} s")
+            reached = delivery is None or delivery.may_have_arrived
+            failure = _build_failure(name, f"within {seconds:g} s", reached=reached)
         except Exception as error:  # noqa: BLE001  # resolvers, tracers, middlewares and threads raise any
-            failure = TransportError(f"{name} got no complete response ({_describe(error)})")
+            reached = delivery is None or delivery.may_have_arrived
+            failure = _build_failure(name, _describe(error), reached=reached)
         # Raised outside the handlers, so that the original error is neither cause nor context: it and the frames of its
         # traceback hold the request headers, and printing them would print the token.
         raise failure
 
-    async def _send(self, base_url: str, request: Request, token: Secret, proxy: Proxy | None) -> Response:
+    async def _send(
+        self, base_url: str, request: Request, token: Secret, proxy: Proxy | None, delivery: Delivery | None
+    ) -> Response:
         """Send a request; raises the errors of aiohttp and everything that it calls."""
         headers = _GET_HEADERS if request.method == "GET" else _HEADERS
         headers = _SUBMISSION_HEADERS if request.is_submission else headers
@@ -117,7 +133,7 @@ class AiohttpBackend:
             request.method,
             base_url.rstrip("/") + request.path,
             params=request.query or None,
-            data=request.body or None,
+            data=TrackedBody(request.body, delivery) if delivery is not None else request.body or None,
             headers={
                 # With its `trust_env` aiohttp reads a netrc file, and refuses a header beside that.
                 **({} if http.trust_env else _build_authorization(token)),
@@ -131,7 +147,7 @@ class AiohttpBackend:
             raise_for_status=False,
             read_bufsize=_READ_SIZE,  # with a larger one, a small body could decompress beyond the limit at once
             timeout=self._timeout,
-            middlewares=self._list_middlewares(http, request, token),
+            middlewares=self._list_middlewares(http, request, token, delivery),
         )
         try:
             body = await _read_body(response)
@@ -158,7 +174,7 @@ class AiohttpBackend:
         return http
 
     def _list_middlewares(
-        self, http: aiohttp.ClientSession, request: Request, token: Secret
+        self, http: aiohttp.ClientSession, request: Request, token: Secret, delivery: Delivery | None
     ) -> list[aiohttp.ClientMiddlewareType] | None:
         """Return the session's middlewares and the ones that a request needs after them; None for only the former."""
         needed: list[aiohttp.ClientMiddlewareType] = []
@@ -166,6 +182,8 @@ class AiohttpBackend:
             needed.append(_build_authorizer(token))
         if request.is_submission and not self._is_own:
             needed.append(_separate_connection)
+        if delivery is not None:
+            needed.append(delivery.track)
         # A session has no public attribute for them, and middlewares of a request replace its own.
         return [*getattr(http, "_middlewares", ()), *needed] if needed else None
 
@@ -197,6 +215,13 @@ def check_session(http: aiohttp.ClientSession, *, allow_insecure: bool) -> None:
 
 def _build_authorization(token: Secret) -> dict[str, str]:
     return {"authorization": _Credentials(f"Bearer {token.reveal()}")}
+
+
+def _build_failure(name: str, reason: str, *, reached: bool) -> TransportError:
+    """Build the error of a request that has this name; the reason is a limit of time or another error."""
+    reason = reason if reason.startswith("within ") else f"({reason})"
+    outcome = "got no complete response" if reached else "could not be sent"
+    return TransportError(f"{name} {outcome} {reason}", reached=reached)
 
 
 def _build_authorizer(token: Secret) -> aiohttp.ClientMiddlewareType:

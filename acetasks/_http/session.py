@@ -10,6 +10,7 @@ import anyio
 import backoff
 
 from acetasks._http.aiohttp_backend import AiohttpBackend
+from acetasks._http.delivery import Delivery
 from acetasks._http.headers import read_retry_after
 from acetasks._http.responses import read_failure
 from acetasks._limits.backoff import full_jitter
@@ -42,15 +43,12 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(slots=True)
 class _Call(Generic[T]):
-    """The arguments of one `send` call, and the time of its current attempt.
-
-    The time is in seconds since the epoch, and None between attempts.
-    """
+    """The arguments of one `send` call."""
 
     request: Request
     read: Callable[[Response], T]
     acquire_slot: Callable[[], Awaitable[None]] | None
-    sent_at: float | None = None
+    delivery: Delivery
 
 
 class HTTPTransport:
@@ -91,7 +89,7 @@ class HTTPTransport:
         attempts: int = 1,
     ) -> T:
         """Send a request and read its response; see `Transport.send`."""
-        call = _Call(request, read, acquire_slot)
+        call = _Call(request, read, acquire_slot, Delivery())
         self._in_flight += 1
         try:
             if attempts == 1 and not request.is_submission:
@@ -133,8 +131,8 @@ class HTTPTransport:
             finally:
                 self._scopes.discard(scope)
         # Only `close` cancels the scope.
-        if request.is_submission and call.sent_at is not None:
-            raise _build_uncertain_error(request, "the client was closed before the response came", call.sent_at)
+        if request.is_submission and call.delivery.may_have_arrived:
+            raise _build_uncertain_error(request, "the client was closed before the response came", call.delivery)
         raise ClientClosedError(f"the client was closed before {request.method} {request.path} was answered")
 
     def _delays(self) -> Generator[float, Exception, None]:
@@ -169,11 +167,18 @@ class HTTPTransport:
         provider, count = request.provider, len(request.ids)
         if self._is_closed:  # perhaps just now: an awaited callback may have ignored its cancellation
             raise ClientClosedError(f"the client was closed before {request.method} {request.path} was sent")
-        call.sent_at, sent_at = self._runtime.wall_clock(), clock()
+        delivery, sent_at = call.delivery, clock()
+        delivery.begin(self._runtime.wall_clock())
         if observers.wants(RequestSent):
             observers(RequestSent(time=sent_at, provider=provider, ids=count))
         try:
-            response = await self._backend.send(base_url, request, token, self._proxies.get(request.service))
+            response = await self._backend.send(
+                base_url,
+                request,
+                token,
+                proxy=self._proxies.get(request.service),
+                delivery=delivery if request.is_submission else None,
+            )
             failure = read_failure(request, response, self._read_pause(response))
             if failure is not None:
                 raise failure
@@ -181,10 +186,10 @@ class HTTPTransport:
         except AceTasksError as error:
             observers(RequestFailed(time=clock(), provider=provider, ids=count, error=error))
             if request.is_submission and _is_uncertain(error):
-                raise _build_uncertain_error(request, str(error), call.sent_at) from error
-            call.sent_at = None
+                raise _build_uncertain_error(request, str(error), delivery) from error
+            delivery.end()
             raise
-        call.sent_at = None
+        delivery.end()
         if observers.wants(RequestAnswered):
             now, status = clock(), response.status
             observers(RequestAnswered(time=now, provider=provider, ids=count, status=status, seconds=now - sent_at))
@@ -197,9 +202,14 @@ class HTTPTransport:
         return None if pause is None else min(pause, self._runtime.retry.max_retry_after)
 
 
-def _build_uncertain_error(request: Request, reason: str, sent_at: float) -> SubmissionUncertainError:
-    path, payload = request.path, request.body
-    return SubmissionUncertainError(reason, provider=request.provider, path=path, payload=payload, sent_at=sent_at)
+def _build_uncertain_error(request: Request, reason: str, delivery: Delivery) -> SubmissionUncertainError:
+    return SubmissionUncertainError(
+        reason,
+        provider=request.provider,
+        path=request.path,
+        payload=request.body,
+        sent_at=delivery.sent_at or 0.0,
+    )
 
 
 def _is_final_poll(error: BaseException) -> bool:

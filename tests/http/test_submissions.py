@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 from aiohttp import web
-from http_support import GOOD, TOKEN, TokenGate
+from http_support import GOOD, KEY, TOKEN, TokenGate
+from support import now
 
 import acetasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    Handler = Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
 
 
 async def test_time_of_an_uncertain_submission_is_wall_time(listen, monkeypatch):
@@ -99,6 +103,84 @@ class TestConnections:
                 assert (await client.submit("luma", {"prompt": "a cat"})).id == "t"
         assert [b"x-connection-id" in head for head in opened] == [not is_own] * 2
         assert [b"x-connection-id" in head for head in seen] == [False] * 2
+
+
+class TestUnsent:
+    """What was certainly not sent is sent again, within the attempts of the policy."""
+
+    @pytest.mark.parametrize(
+        ("stage", "submit_timeout", "ends_at"),
+        [("name", 2, 4.0), ("name", 9, 18.0), ("handshake", 2, 4.0), ("handshake", 9, 4.0)],
+    )
+    @pytest.mark.parametrize("is_own", [True, False], ids=["own", "given"])
+    async def test_timeout_in_connecting_is_retried(  # noqa: PLR0917  # fixtures, and one argument a column
+        self, listen, monkeypatch, stage, submit_timeout, ends_at, is_own
+    ):
+        """Whichever of the two timeouts ends first, neither a name lookup nor a handshake sends a submission."""
+        port = int((await listen(speak=hang)).rpartition(":")[2])
+
+        async def getaddrinfo(*_: object, **__: object) -> list[tuple[object, ...]]:
+            if stage == "name":
+                await asyncio.sleep(10_000)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+        retry = acetasks.RetryPolicy(timeout=2, submit_timeout=submit_timeout, attempts=2, base=0)
+        async with contextlib.AsyncExitStack() as stack:
+            connector = None if is_own else aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver())
+            http = None if is_own else await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+            client = acetasks.Client(TOKEN, base_url=f"https://ace.localhost:{port}", http=http, retry=retry)
+            await stack.enter_async_context(client)
+            with pytest.raises(acetasks.TransportError, match="could not be sent") as caught:
+                await client.submit("luma", {"prompt": "a cat"})
+            assert (caught.value.reached, now()) == (False, ends_at)
+
+    async def test_retry_of_a_middleware_does_not_hide_the_first_attempt(self, listen):
+        """A middleware that repeats a request by itself may have sent it: a refused connection is no proof any more."""
+        heads = []
+
+        async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heads.append(await reader.readuntil(b"}"))
+            writer.close()
+
+        async def repeat(request: aiohttp.ClientRequest, handler: Handler) -> aiohttp.ClientResponse:
+            with contextlib.suppress(aiohttp.ServerDisconnectedError):
+                return await handler(request)
+            raise aiohttp.ClientConnectorError(KEY, OSError(111, "refused"))
+
+        async with (
+            aiohttp.ClientSession(middlewares=(repeat,)) as http,
+            acetasks.Client(TOKEN, base_url=await listen(speak=drop), http=http) as client,
+        ):
+            with pytest.raises(acetasks.SubmissionUncertainError, match="refused"):
+                await client.submit("luma", {"prompt": "a cat"})
+        assert len(heads) == 1
+
+    async def test_replaced_body_makes_a_lost_submission_uncertain(self, listen):
+        """Where a middleware has another body sent, nothing tells whether it was."""
+        bodies = []
+
+        async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            bodies.append((await reader.readuntil(b"}")).partition(b"\r\n\r\n")[2])
+            writer.close()
+
+        async def replace(request: aiohttp.ClientRequest, handler: Handler) -> aiohttp.ClientResponse:
+            await request.update_body(b'{"prompt":"a dog"}')
+            return await handler(request)
+
+        async with (
+            aiohttp.ClientSession(middlewares=(replace,)) as http,
+            acetasks.Client(TOKEN, base_url=await listen(speak=drop), http=http) as client,
+        ):
+            with pytest.raises(acetasks.SubmissionUncertainError):
+                await client.submit("luma", {"prompt": "a cat"})
+        assert bodies == [b'{"prompt":"a dog"}']
+
+
+async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Accept a connection, and nothing else."""
+    await asyncio.sleep(10_000)
+    writer.close()
 
 
 async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,0 +1,88 @@
+"""How far a submission has come on its way to the service.
+
+A submission whose body was not written cannot have been accepted, so it may be sent again. Everything else about it is
+paid for, perhaps.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
+
+
+class _Stage(enum.Enum):
+    """What is known of an attempt: nothing, that aiohttp connects, or that the body was written."""
+
+    UNKNOWN = enum.auto()
+    CONNECTING = enum.auto()
+    WRITTEN = enum.auto()
+
+
+class Delivery:
+    """Progress of one submission, shared by the transport and its backend.
+
+    Attributes:
+        sent_at: When the current attempt began, in seconds since the epoch. None before, between and after attempts
+            that certainly were not accepted.
+    """
+
+    def __init__(self) -> None:
+        self.sent_at: float | None = None
+        self._stage = _Stage.UNKNOWN
+
+    def __repr__(self) -> str:
+        return f"<Delivery {'not under way' if self.sent_at is None else self._stage.name.lower()}>"
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the body, or a part of it, was written."""
+        return self._stage is _Stage.WRITTEN
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Whether the service may have accepted the submission."""
+        return self.sent_at is not None and self._stage is not _Stage.CONNECTING
+
+    def begin(self, sent_at: float) -> None:
+        """Begin an attempt, at a time since the epoch."""
+        self.sent_at, self._stage = sent_at, _Stage.UNKNOWN
+
+    def end(self) -> None:
+        """End an attempt that was accepted, or certainly was not."""
+        self.sent_at = None
+
+    async def track(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        """Send a request, as the last middleware; from here on it is known whether the body is written.
+
+        That is so unless another middleware has replaced the body. One may also call this again, for an own retry.
+        """
+        if self._stage is _Stage.UNKNOWN and isinstance(request.body, TrackedBody):
+            self._stage = _Stage.CONNECTING
+        return await handler(request)
+
+    def write(self) -> None:
+        """Record that the body is being written."""
+        self._stage = _Stage.WRITTEN
+
+
+class TrackedBody(aiohttp.BytesPayload):
+    """Body of a submission, which records when it is written. The headers leave with it or before it."""
+
+    def __init__(self, body: bytes, delivery: Delivery) -> None:
+        super().__init__(body)
+        self._delivery = delivery
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write the body."""
+        self._delivery.write()
+        await super().write(writer)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Write the body, up to a length."""
+        self._delivery.write()
+        await super().write_with_length(writer, content_length)
