@@ -33,6 +33,11 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
+def hold_up(seconds: float) -> None:
+    """Let time pass on the virtual clock within one step of the loop, as blocking code does, or a process stopped."""
+    asyncio.get_running_loop()._set_time(now() + seconds)  # noqa: SLF001  # a virtual clock has no other way to be late
+
+
 def record(task_id: str, state: str = "processing", progress: float | None = None) -> dict[str, object]:
     """Build a record as luma sends it."""
     return {"id": task_id, "response": {"state": state, "progress": progress}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import platform
@@ -14,6 +13,7 @@ import aiohttp
 from acetasks._http.delivery import Delivery, TrackedBody
 from acetasks._http.requests import Request, Response
 from acetasks._records import ECHO_LIMIT
+from acetasks._runtime import limit_time
 from acetasks._version import __version__
 from acetasks.errors import AceTasksError, ClientClosedError, ProtocolError, TransportError
 
@@ -103,7 +103,7 @@ class AiohttpBackend:
         if proxy is not None:
             name += f" through the proxy {proxy.url}"
         try:
-            async with asyncio.timeout(seconds):
+            async with limit_time(seconds):
                 return await self._send(base_url, request, token, proxy, delivery)
         except AceTasksError:
             raise

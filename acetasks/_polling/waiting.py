@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import anyio.lowlevel
 
 from acetasks._polling.awaited import ManyTasksWaiter, SingleTaskWaiter, UpdatesWaiter
+from acetasks._runtime import Timer, limit_time
 from acetasks.errors import (
     AceTasksError,
     BadRequestError,
@@ -69,7 +70,9 @@ async def wait_one(poller: Poller, key: Key, timeout: float | None) -> Task:
     waiter = SingleTaskWaiter()
     poller.register(waiter, (key,))
     try:
-        await asyncio.wait((waiter.done,), timeout=timeout)
+        with contextlib.suppress(TimeoutError):
+            async with limit_time(timeout):
+                await asyncio.wait((waiter.done,))
         if not waiter.done.done():
             raise TaskTimeoutError((poller.last_seen(key),), timeout or 0.0, poller.fault_of(key))
         outcome = waiter.done.result()
@@ -172,9 +175,9 @@ class _ManyTasksWait:
         self._waiter = ManyTasksWaiter()
         self._unread = 0
         self.deferred: list[AceTasksError] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         if timeout is not None:
-            self._timer = asyncio.get_running_loop().call_later(timeout, self._waiter.queue.put_nowait, None)
+            self._timer = Timer(timeout, functools.partial(self._waiter.queue.put_nowait, None))
 
     async def begin(self) -> None:
         """Queue the finished tasks, and register the waiter once for each other task."""
