@@ -278,7 +278,7 @@ class Client:
         path: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> TaskHandle:
-        """Submit a task. The request is retried only if it certainly did not reach the service.
+        """Submit a task. The request is retried only if it certainly did not reach the service, or after HTTP 429.
 
         Args:
             provider: The provider's slug.

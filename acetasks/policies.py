@@ -77,12 +77,13 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     (exponential backoff with full jitter), and at least the service's `Retry-After`, up to `max_retry_after`. The
     service's documentation advises 1, 2, 4, 8, 16 s.
 
-    Waits retry until their timeout. A submission is retried only if it certainly did not reach the service.
+    Waits retry until their timeout. A submission is retried only if it certainly did not reach the service, or was
+    refused because of too many requests (HTTP 429).
 
     Attributes:
         attempts: Number of failures in a row after which a provider counts as down; it is then polled by one probe
             request at a time until one succeeds. Also the maximum number of attempts of a `retrieve`, and of a
-            submission that did not reach the service.
+            submission that did not reach the service or was refused with HTTP 429.
         base: Backoff after the first failure, in seconds.
         cap: Maximum backoff, in seconds.
         timeout: Seconds from sending a poll to the last byte of its response.

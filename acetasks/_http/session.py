@@ -221,8 +221,9 @@ def _is_final_poll(error: BaseException) -> bool:
 
 
 def _is_final_submission(error: BaseException) -> bool:
-    """Return whether not to retry a failed submission: always, unless it certainly did not arrive."""
-    return not (isinstance(error, TransportError) and not error.reached)
+    """Return whether not to retry a failed submission: always, unless it certainly was not accepted."""
+    # 1. It did not arrive.   2. There were too many requests.
+    return not (isinstance(error, RateLimitError) or (isinstance(error, TransportError) and not error.reached))
 
 
 def _is_uncertain(error: AceTasksError) -> bool:

@@ -28,7 +28,7 @@ class Transport(Protocol):
         `read` is called with a response that is not an HTTP error of the request. If it raises an `AceTasksError`, the
         attempt has failed: a gateway's error page may have status 200. `acquire_slot` is awaited before each attempt,
         for example for a rate limit. A poll is sent up to `attempts` times; a submission is sent again only if it
-        certainly did not arrive.
+        certainly did not arrive or was refused with HTTP 429.
 
         Raises:
             AceTasksError: `APIError` for an error of the service, `TransportError` for no complete response,

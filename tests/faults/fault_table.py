@@ -604,7 +604,12 @@ SUBMISSIONS = [
     Submission("401", faulty(status=401), "AuthenticationError"),
     Submission("401, and the token provider returns a new token", token_renewed_before, "accepted", posts=2, made=1),
     Submission("403", faulty(status=403), "PermissionDeniedError"),
-    Submission("429 with `Retry-After: 40`", faulty(status=429, headers={"Retry-After": "40"}), "RateLimitError"),
+    Submission(
+        "429 with `Retry-After: 40`", faulty(status=429, headers={"Retry-After": "40"}), "accepted", posts=2, made=1
+    ),
+    Submission(
+        "429 to every attempt", lambda scenario: scenario.fail(status=429, times=None), "RateLimitError", posts=4
+    ),
 ]
 
 

@@ -373,7 +373,6 @@ class TestSubmissions:
         ("status", "code", "kind"),
         [
             (500, "api_error", acetasks.ServiceError),
-            (429, "too_many_requests", acetasks.RateLimitError),
             (403, "used_up", acetasks.PermissionDeniedError),
             (401, "invalid_token", acetasks.AuthenticationError),
             (400, "bad_request", acetasks.BadRequestError),
@@ -388,6 +387,36 @@ class TestSubmissions:
             await new_transport().send(SUBMISSION, READERS[SUBMISSION.path])
         assert type(caught.value) is kind
         assert events.names() == ["RequestSent", "RequestFailed"]
+
+    @pytest.mark.parametrize("status", [429, 400, 500])
+    async def test_refusal_for_too_many_requests_is_retried(self, new_transport, events, http, status):
+        """The service has accepted nothing, whatever status is before the code; the delay is a backoff."""
+        http.post(
+            SUBMIT_URL,
+            status=status,
+            payload={"error": {"code": "too_many_requests"}},
+            response_class=PatchedResponse,
+        )
+        http.post(SUBMIT_URL, payload={"task_id": "t"}, response_class=PatchedResponse)
+        task = await new_transport().send(SUBMISSION, READERS[SUBMISSION.path])
+        assert (task.id, events.sent_at()) == ("t", [0.0, FIRST_DELAY])
+
+    @pytest.mark.parametrize(("pause", "delay"), [("7", 7.0), ("9999", 300.0)])
+    async def test_retry_after_is_waited_out(self, new_transport, events, http, pause, delay):
+        """Up to the maximum of the policy, before each further attempt."""
+        for _ in range(2):
+            http.post(SUBMIT_URL, status=429, headers={"Retry-After": pause}, response_class=PatchedResponse)
+        http.post(SUBMIT_URL, payload={"task_id": "t"}, response_class=PatchedResponse)
+        await new_transport().send(SUBMISSION, READERS[SUBMISSION.path])
+        assert events.sent_at() == [0.0, delay, 2 * delay]
+
+    async def test_refusals_end_with_the_attempts_of_the_policy(self, new_transport, events, http):
+        """The last error is the service's."""
+        http.post(SUBMIT_URL, status=429, repeat=True, response_class=PatchedResponse)
+        with pytest.raises(acetasks.RateLimitError) as caught:
+            await new_transport(attempts=3).send(SUBMISSION, keep)
+        assert caught.value.status == 429
+        assert events.names() == ["RequestSent", "RequestFailed"] * 3
 
 
 @pytest.mark.parametrize("request_", [POLL, SUBMISSION], ids=["poll", "submission"])
