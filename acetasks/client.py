@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import random
 from typing import TYPE_CHECKING, NamedTuple, Self, overload
@@ -15,11 +14,11 @@ from acetasks._http import (
     Endpoint,
     HTTPTransport,
     Secret,
+    Submitter,
     TokenProvider,
     build_submission,
     check_session,
     find_proxy,
-    read_submission,
 )
 from acetasks._polling import CLOSE_TIMEOUT, Poller, waiting
 from acetasks._runtime import Runtime
@@ -54,6 +53,7 @@ class _Running(NamedTuple):
 
     transport: HTTPTransport
     poller: Poller
+    submitter: Submitter
     loop: asyncio.AbstractEventLoop
     pid: int
 
@@ -154,7 +154,8 @@ class Client:
         runtime = Runtime(self._policy, self._retry, self._observers, self._rng, loop.time)
         transport = HTTPTransport(self._endpoints, http=self._http, runtime=runtime, proxies=self._proxies)
         poller = Poller(transport, runtime=runtime, durations=self._durations)
-        self._running = _Running(transport, poller, loop, os.getpid())
+        submitter = Submitter(transport, throttle=poller.throttle, runtime=runtime)
+        self._running = _Running(transport, poller, submitter, loop, os.getpid())
         return self
 
     async def __aexit__(self, *_exc_info: object) -> None:
@@ -299,10 +300,9 @@ class Client:
                 the client sets, such as `Authorization`.
             TypeError: The payload cannot be encoded as JSON, or a header is no string.
         """
-        transport = self._require_open().transport
+        submitter = self._require_open().submitter
         spec = lookup(provider)
-        request = build_submission(spec, payload, path, headers)
-        task = await transport.send(request, functools.partial(read_submission, spec, request))
+        task = await submitter.submit(spec, build_submission(spec, payload, path, headers))
         finished = task if task.state.is_terminal else None
         return TaskHandle(spec.slug, task.id, finished, poller_for=self._poller_for)
 

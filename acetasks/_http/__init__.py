@@ -5,8 +5,8 @@ from acetasks._http.auth import Endpoint, Secret, TokenProvider
 from acetasks._http.batch_poll import PollResult, poll_batch
 from acetasks._http.proxies import find_proxy
 from acetasks._http.requests import Request, Response, build_submission
-from acetasks._http.responses import read_submission
 from acetasks._http.session import HTTPTransport
+from acetasks._http.submissions import Submitter
 from acetasks._http.transport import Transport
 
 __all__ = [
@@ -16,11 +16,11 @@ __all__ = [
     "Request",
     "Response",
     "Secret",
+    "Submitter",
     "TokenProvider",
     "Transport",
     "build_submission",
     "check_session",
     "find_proxy",
     "poll_batch",
-    "read_submission",
 ]

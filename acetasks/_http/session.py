@@ -48,6 +48,7 @@ class _Call(Generic[T]):
     request: Request
     read: Callable[[Response], T]
     acquire_slot: Callable[[], Awaitable[None]] | None
+    record: Callable[[AceTasksError | None, float], None] | None
     delivery: Delivery
 
 
@@ -87,9 +88,13 @@ class HTTPTransport:
         *,
         acquire_slot: Callable[[], Awaitable[None]] | None = None,
         attempts: int = 1,
+        record: Callable[[AceTasksError | None, float], None] | None = None,
     ) -> T:
-        """Send a request and read its response; see `Transport.send`."""
-        call = _Call(request, read, acquire_slot, Delivery())
+        """Send a request and read its response; see `Transport.send`.
+
+        `record` is called after each attempt with its error, None if it has none, and the loop time at which it began.
+        """
+        call = _Call(request, read, acquire_slot, record, Delivery())
         self._in_flight += 1
         try:
             if attempts == 1 and not request.is_submission:
@@ -185,11 +190,15 @@ class HTTPTransport:
             result = call.read(response)
         except AceTasksError as error:
             observers(RequestFailed(time=clock(), provider=provider, ids=count, error=error))
+            if call.record is not None:
+                call.record(error, sent_at)
             if request.is_submission and _is_uncertain(error):
                 raise _build_uncertain_error(request, str(error), delivery) from error
             delivery.end()
             raise
         delivery.end()
+        if call.record is not None:
+            call.record(None, sent_at)
         if observers.wants(RequestAnswered):
             now, status = clock(), response.status
             observers(RequestAnswered(time=now, provider=provider, ids=count, status=status, seconds=now - sent_at))

@@ -113,6 +113,10 @@ class AdaptiveRateLimiter:
         """Count a request that is sent now."""
         self._bucket.acquire(now)
         self._is_saturated = self._bucket.available_at() > now
+        self.record_usage(now)
+
+    def record_usage(self, now: float) -> None:
+        """Count a request as evidence of what the service accepts, without taking a token."""
         self._usage = self._usage_at(now) + 1.0 / _USAGE_WINDOW
         self._used_at = now
 

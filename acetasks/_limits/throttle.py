@@ -3,8 +3,9 @@
 1. A task whose poll failed with a transient error is retried after a random, growing delay. Other polls go on.
 2. A provider that keeps failing is down: its circuit breaker admits one probe at a time, each with fewer ids.
 3. A pause requested by a provider (`Retry-After`) is kept.
-4. A service that responds 429 is polled at half the rate, for all providers under that token, and then slowly faster.
-5. The user's own rate (`PollPolicy.max_rate`) limits all requests together.
+4. A service that responds 429 is polled at half the rate, for all providers under that token, and then slowly faster;
+   submissions keep the reduced rate too.
+5. The user's own rate (`PollPolicy.max_rate`) limits all polls together, and submissions if the user says so.
 6. A provider that truncates or refuses large batches is sent smaller ones.
 """
 
@@ -96,6 +97,35 @@ class Throttle:
             self._user_limit.acquire(now)
         self._limiters[spec.service].acquire(now)
         self._breakers[spec.slug].acquire()
+
+    def reserve_submission(self, spec: ProviderSpec, now: float) -> float:
+        """Count a submission, and return the time at which it may be sent, after the ones that were counted before.
+
+        It keeps the rate of the service only while that is reduced, and the user's own if that includes submissions.
+        """
+        limiter, user_limit = self._limiters[spec.service], self._user_limit
+        available_at = now
+        if limiter.is_reduced:
+            available_at = max(available_at, limiter.available_at())
+            limiter.acquire(now)
+        else:
+            limiter.record_usage(now)
+        if user_limit is not None and self._policy.max_rate_includes_submissions:
+            available_at = max(available_at, user_limit.available_at())
+            user_limit.acquire(now)
+        return available_at
+
+    def record_submission(
+        self, spec: ProviderSpec, error: AceTasksError | None, *, sent_at: float, now: float, jitter_sample: float
+    ) -> list[Event]:
+        """Update the rate of the service after a submission, and return the reduction that began or ended."""
+        limiter = self._limiters[spec.service]
+        if isinstance(error, RateLimitError):
+            if limiter.record_rate_limit(now, sent_at, _retry_after(error), jitter_sample):
+                return [RateCut(time=now, provider=spec.slug, rate=limiter.rate, error=error)]
+        elif error is None and limiter.record_success():
+            return [RateRestored(time=now, provider=spec.slug, rate=limiter.rate)]
+        return []
 
     def batch_size(self, spec: ProviderSpec, split_level: int, now: float) -> int:
         """Return the number of ids for one request, at least 1.

@@ -49,6 +49,7 @@ class Poller:
     Attributes:
         context: The context variables with which polls run, however many waiters with other ones there are: those of
             the creation of the poller.
+        throttle: The limits of requests, which the client's submissions share.
     """
 
     def __init__(self, transport: Transport, *, runtime: Runtime, durations: Durations) -> None:
@@ -60,10 +61,10 @@ class Poller:
         self._rng = runtime.rng
         self._clock = runtime.clock
         self._registry = TaskRegistry()
-        self._throttle = Throttle(policy, retry)
+        self.throttle = Throttle(policy, retry)
         planner = build_planner(policy, durations, self._clock() + self._rng.random())
-        self._scheduler = Scheduler(policy, throttle=self._throttle, planner=planner, rng=self._rng)
-        rules = OutcomeRules(policy, throttle=self._throttle, registry=self._registry)
+        self._scheduler = Scheduler(policy, throttle=self.throttle, planner=planner, rng=self._rng)
+        rules = OutcomeRules(policy, throttle=self.throttle, registry=self._registry)
         self._results = ResultHandler(self._registry, rules=rules, observers=self._observers)
         self._unexpected = UnexpectedErrors()
         self._slots = anyio.Semaphore(policy.max_in_flight)
@@ -259,15 +260,15 @@ class Poller:
 
     async def _acquire_rate_slot(self, spec: ProviderSpec) -> None:
         """Wait until the limits allow a request, and count it."""
-        while (available_at := self._throttle.rate_available_at(spec)) > self._clock():  # noqa: ASYNC110  # it may move
+        while (available_at := self.throttle.rate_available_at(spec)) > self._clock():  # noqa: ASYNC110  # it may move
             await anyio.sleep_until(available_at)
-        self._throttle.acquire(spec, self._clock())
+        self.throttle.acquire(spec, self._clock())
 
     def _record(
         self, spec: ProviderSpec, result: PollResult, *, sent_at: float, now: float, jitter_sample: float
     ) -> None:
         """Update the limits by the result of a poll, and emit the events that follow."""
-        for event in self._throttle.record(spec, result, sent_at=sent_at, now=now, jitter_sample=jitter_sample):
+        for event in self.throttle.record(spec, result, sent_at=sent_at, now=now, jitter_sample=jitter_sample):
             self._observers(event)
 
     # Sleeping between polls.

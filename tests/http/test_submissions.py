@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 from typing import TYPE_CHECKING
 
@@ -189,6 +190,53 @@ async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         while data := await reader.read(2**16):
             writer.write(data)
     writer.close()
+
+
+class TestRates:
+    """Submissions within the limits of the service and of the user."""
+
+    async def test_refused_submissions_are_spaced(self, server, new_client):
+        """Thirty of fifty are answered 429: all are accepted in the end, and none is sent in the pause."""
+        server.fail("luma", status=429, headers={"Retry-After": "2"}, times=30)
+        events = Events()
+        async with new_client(observers=[events]) as client:
+            handles = await asyncio.gather(*(client.submit("luma", {"prompt": "a cat"}) for _ in range(50)))
+        assert server.submissions == len({handle.id for handle in handles}) == 50
+        sent_at = [event.time for event in events.of(acetasks.RequestSent)]
+        assert sent_at[:50] == [0.0] * 50
+        assert len(sent_at) == 80
+        assert sent_at[50] >= 2.0
+        assert sent_at[-1] > sent_at[50] + 0.5
+        (cut,) = events.of(acetasks.RateCut)
+        assert cut.rate == 25.0
+
+    async def test_users_rate_includes_submissions_if_asked(self, server, new_client):
+        """Polls and submissions together are never faster than the rate, and submissions keep their order."""
+        events = Events()
+        policy = acetasks.PollPolicy(interval=1, jitter=0, max_rate=2, max_rate_includes_submissions=True)
+        async with new_client(policy=policy, observers=[events]) as client:
+            waiting = asyncio.create_task(client.wait("flux", server.add("flux", after=20)))
+            await asyncio.sleep(5)
+            handles = await asyncio.gather(*(client.submit("luma", {"prompt": "a cat"}) for _ in range(6)))
+            await waiting
+        sent = events.of(acetasks.RequestSent)
+        gaps = [later.time - earlier.time for earlier, later in itertools.pairwise(sent)]
+        assert min(gaps) >= 0.499
+        assert [handle.id for handle in handles] == list(server.tasks)[1:]
+        counts = [event.ids for event in sent]
+        assert counts[counts.index(0) :][:6] == [0] * 6
+
+
+class Events(list[acetasks.Event]):
+    """An observer that keeps every event."""
+
+    def on_event(self, event: acetasks.Event) -> None:
+        """Keep an event."""
+        self.append(event)
+
+    def of(self, *kinds: type[acetasks.Event]) -> list[acetasks.Event]:
+        """Return the events of some types."""
+        return [event for event in self if isinstance(event, kinds)]
 
 
 class TestHeaders:

@@ -599,3 +599,59 @@ def test_repr_shows_what_is_limited(throttle: Throttle) -> None:
     assert repr(throttle) == "<Throttle down={'luma': 'half-open'} rates={'acedata': 60.0, 'useapi': 0.5}>"
     record(throttle, LUMA, now=1.0)
     assert repr(throttle) == "<Throttle down={} rates={'acedata': 60.0, 'useapi': 0.5}>"
+
+
+class TestSubmissions:
+    """Submissions share the limits of polls where the service or the user says so."""
+
+    def test_submissions_are_not_limited_at_first(self, throttle: Throttle) -> None:
+        """A hundred at once leave at once, and take nothing from polls."""
+        assert [throttle.reserve_submission(LUMA, 7.0) for _ in range(100)] == [7.0] * 100
+        assert throttle.rate_available_at(LUMA) == -math.inf
+
+    def test_rate_limit_of_a_submission_holds_polls_and_submissions(self, throttle: Throttle) -> None:
+        """Thirty at once were too many: half of that, from the end of the pause on, evenly."""
+        for _ in range(30):
+            throttle.reserve_submission(LUMA, 0.0)
+        error = RateLimitError("slow down", retry_after=2.0)
+        events = [throttle.record_submission(LUMA, error, sent_at=0.0, now=0.5, jitter_sample=0.0) for _ in range(30)]
+        ((cut,), *others) = events
+        assert isinstance(cut, RateCut)
+        assert (cut.provider, cut.error, others) == ("luma", error, [[]] * 29)
+        assert cut.rate == pytest.approx(30 * math.exp(-0.5) / 2)
+        assert throttle.rate_available_at(FLUX) == 2.5
+        assert throttle.rate_available_at(USEAPI) == -math.inf
+        times = [throttle.reserve_submission(FLUX, 0.5) for _ in range(10)]
+        assert times == pytest.approx([2.5 + number / cut.rate for number in range(10)])
+        assert throttle.rate_available_at(LUMA) == pytest.approx(2.5 + 10 / cut.rate)
+
+    def test_rate_recovers_by_submissions_alone(self, throttle: Throttle) -> None:
+        """The end of a reduction is told once."""
+        throttle.record_submission(LUMA, RATE_LIMIT, sent_at=0.0, now=0.0, jitter_sample=0.0)
+        now, events = 0.0, []
+        while not events and now < 1000.0:
+            now = throttle.reserve_submission(LUMA, now)
+            events = throttle.record_submission(LUMA, None, sent_at=now, now=now, jitter_sample=0.0)
+        assert [type(event) for event in events] == [RateRestored]
+        assert now < 2 * RECOVERY
+
+    def test_other_errors_of_submissions_change_nothing(self, throttle: Throttle) -> None:
+        """Neither the rate nor the circuit breaker of polls is about submissions."""
+        for error in (OUTAGE, ServiceError("busy", status=500, retry_after=9.0), BadRequestError("no")) * 5:
+            assert throttle.record_submission(LUMA, error, sent_at=0.0, now=0.0, jitter_sample=0.5) == []
+        assert throttle.rate_available_at(LUMA) == -math.inf
+        assert not throttle.is_down("luma")
+
+    def test_the_users_rate_holds_submissions_if_it_includes_them(self) -> None:
+        """They take the next free places, before polls that wait; of whichever provider."""
+        throttle = new_throttle(PollPolicy(max_rate=2.0, max_rate_includes_submissions=True))
+        throttle.acquire(LUMA, 10.0)
+        assert [throttle.reserve_submission(spec, 10.0) for spec in (LUMA, USEAPI, FLUX)] == [10.5, 11.0, 11.5]
+        assert throttle.rate_available_at(LUMA) == 12.0
+
+    def test_the_users_rate_leaves_submissions_alone_otherwise(self) -> None:
+        """The default is a limit of polls."""
+        throttle = new_throttle(PollPolicy(max_rate=2.0))
+        throttle.acquire(LUMA, 10.0)
+        assert [throttle.reserve_submission(LUMA, 10.0) for _ in range(3)] == [10.0] * 3
+        assert throttle.rate_available_at(LUMA) == 10.5
