@@ -164,9 +164,10 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Print the fault table of docs/reliability.md."""
+    """Print the tables of docs/reliability.md."""
     _install_wheel(session, "cli,test")
     session.run("python", "tests/faults/fault_table.py", env=NO_TOKEN)
+    session.run("python", "tests/faults/ending_table.py", env=NO_TOKEN)
 
 
 @nox.session

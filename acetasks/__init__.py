@@ -42,8 +42,10 @@ from acetasks.events import (
     RequestAnswered,
     RequestFailed,
     RequestSent,
+    SubmissionUncertain,
     TaskChanged,
     TaskSettled,
+    TaskSubmitted,
 )
 from acetasks.handles import TaskHandle
 from acetasks.models import Artifact, ArtifactKind, Task, TaskError, TaskState
@@ -86,6 +88,7 @@ __all__ = [
     "RequestSent",
     "RetryPolicy",
     "ServiceError",
+    "SubmissionUncertain",
     "SubmissionUncertainError",
     "Task",
     "TaskChanged",
@@ -95,6 +98,7 @@ __all__ = [
     "TaskNotFoundError",
     "TaskSettled",
     "TaskState",
+    "TaskSubmitted",
     "TaskTimeoutError",
     "TransportError",
     "UnknownProviderError",

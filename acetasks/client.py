@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 from typing import TYPE_CHECKING, NamedTuple, Self, overload
@@ -18,13 +19,20 @@ from acetasks._http import (
     TokenProvider,
     build_submission,
     check_session,
+    describe_submitted,
     find_proxy,
 )
 from acetasks._polling import CLOSE_TIMEOUT, Poller, waiting
 from acetasks._runtime import Runtime
 from acetasks._scheduling import Durations
 from acetasks._validation import check_id, check_setting, check_timeout
-from acetasks.errors import AceTasksError, ClientClosedError
+from acetasks.errors import (
+    AceTasksError,
+    ClientClosedError,
+    TaskFailedError,
+    TaskNotFoundError,
+    TaskTimeoutError,
+)
 from acetasks.events import Observer, Observers
 from acetasks.handles import Target, TaskHandle, parse_targets
 from acetasks.models import Task, TaskState
@@ -36,7 +44,11 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from acetasks._http import Request
     from acetasks._scheduling import Key
+    from acetasks.providers import ProviderSpec
+
+_logger = logging.getLogger("acetasks")
 
 #: Environment variables, with the names that the official tools use.
 _ACEDATA_TOKEN, _ACEDATA_BASE_URL = "ACEDATACLOUD_API_TOKEN", "ACEDATACLOUD_API_BASE_URL"
@@ -281,6 +293,9 @@ class Client:
     ) -> TaskHandle:
         """Submit a task. The request is retried only if it certainly did not reach the service, or after HTTP 429.
 
+        If the call is cancelled after the request was sent, the exception has a note of it, and the response is awaited
+        for ten seconds more in the background; the log and the event `TaskSubmitted` then have the task's id.
+
         Args:
             provider: The provider's slug.
             payload: The provider's parameters. `async: true` is added, unless the payload has `async` or a
@@ -300,11 +315,8 @@ class Client:
                 the client sets, such as `Authorization`.
             TypeError: The payload cannot be encoded as JSON, or a header is no string.
         """
-        submitter = self._require_open().submitter
         spec = lookup(provider)
-        task = await submitter.submit(spec, build_submission(spec, payload, path, headers))
-        finished = task if task.state.is_terminal else None
-        return TaskHandle(spec.slug, task.id, finished, poller_for=self._poller_for)
+        return await self._submit(spec, build_submission(spec, payload, path, headers))
 
     async def run(
         self,
@@ -317,11 +329,30 @@ class Client:
     ) -> Task:
         """Submit a task and wait until it ends: `submit` and `wait` in one call, with the arguments and errors of both.
 
-        The timeout starts after the submission.
+        The timeout is for both. `TaskTimeoutError` has the task, whose id can be awaited again. If it expires before
+        there is an id, the error is as by `submit`: `SubmissionUncertainError` if the request was sent.
         """
-        check_timeout(timeout)
-        handle = await self.submit(provider, payload, path=path, headers=headers)
-        return await handle.wait(timeout=timeout)
+        seconds = check_timeout(timeout)
+        spec, started_at = lookup(provider), asyncio.get_running_loop().time()
+        request = build_submission(spec, payload, path, headers)
+        handle = await self._submit(spec, request, timeout=seconds)
+        try:
+            if handle.finished is not None:
+                return waiting.succeeded_or_raise(handle.finished)
+            elapsed = asyncio.get_running_loop().time() - started_at
+            return await waiting.wait_one(self._poller_for([handle.key]), handle.key, seconds, elapsed=elapsed)
+        except (TaskFailedError, TaskNotFoundError, TaskTimeoutError):
+            raise  # they have the task
+        except BaseException as error:
+            note = describe_submitted(handle.provider, handle.id, request.path)
+            error.add_note(note)
+            _logger.warning("a run was ended by %s: %s", type(error).__name__, note)
+            raise
+
+    async def _submit(self, spec: ProviderSpec, request: Request, *, timeout: float | None = None) -> TaskHandle:
+        task = await self._require_open().submitter.submit(spec, request, timeout=timeout)
+        finished = task if task.state.is_terminal else None
+        return TaskHandle(spec.slug, task.id, finished, poller_for=self._poller_for)
 
     def handle(self, provider: str, task_id: str) -> TaskHandle:
         """Return a handle of a task that was already submitted, here or elsewhere; sends no request.
@@ -415,9 +446,10 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 async def _shut_down(running: _Running) -> None:
-    await running.poller.close()
+    await asyncio.gather(running.poller.close(), running.submitter.drain())
     with anyio.move_on_after(CLOSE_TIMEOUT):
         await running.transport.close()
+        await running.submitter.join()
 
 
 async def _tasks_of(stream: AsyncGenerator[tuple[Key, Task], None]) -> AsyncGenerator[Task, None]:

@@ -81,6 +81,39 @@ class TaskChanged(Event, frozen=True, kw_only=True):
     unknown_word: str | None = None
 
 
+class TaskSubmitted(Event, frozen=True, kw_only=True):
+    """A submission was accepted, and may be paid for.
+
+    Attributes:
+        path: The path of the request.
+        task: The task as in the response: to be polled, or the result itself.
+        abandoned: Whether the caller had gone before the response came, so that nothing else has the id.
+    """
+
+    path: str
+    task: Task
+    abandoned: bool = False
+
+    @property
+    def id(self) -> str:
+        """The task's id; empty if the response was the result itself, without an id."""
+        return self.task.id
+
+
+class SubmissionUncertain(Event, frozen=True, kw_only=True):
+    """A submission may or may not have been accepted, and is not sent again.
+
+    Attributes:
+        path: The path of the request.
+        sent_at: When it was sent, in seconds since the epoch.
+        error: The error that the caller gets, unless it has gone; it has the payload.
+    """
+
+    path: str
+    sent_at: float
+    error: AceTasksError
+
+
 class TaskSettled(Event, frozen=True, kw_only=True):
     """The final task was delivered to all its waiters.
 
@@ -145,7 +178,8 @@ class Observer(Protocol):
 class LoggingObserver:
     """Logs the start and end of each outage and rate cut, and each undocumented state word once per provider.
 
-    Every client has one, with the logger `acetasks`. Single transient failures are logged at `DEBUG`.
+    Also each submission that is uncertain, or was accepted after its caller had gone. Every client has one, with the
+    logger `acetasks`. Single transient failures and accepted submissions are logged at `DEBUG`.
     """
 
     def __init__(self, logger: logging.Logger = _logger) -> None:
@@ -158,6 +192,17 @@ class LoggingObserver:
             # A final error is raised to its caller, so only transient ones are logged.
             case RequestFailed(error=error) if error.transient:
                 self._logger.debug("%s: request failed: %s", event.provider, error)
+            case TaskSubmitted(path=path, id=task_id, abandoned=abandoned):
+                self._logger.log(
+                    logging.WARNING if abandoned else logging.DEBUG,
+                    "%s: task %s was submitted to %s%s",
+                    event.provider,
+                    task_id or "without an id",
+                    path,
+                    ", after its caller had gone; it may be paid for" if abandoned else "",
+                )
+            case SubmissionUncertain(error=error):
+                self._logger.warning("%s", error)
             case OutageBegan(error=error):
                 self._logger.warning(
                     "%s: requests keep failing; sending one probe at a time until one succeeds: %s",
@@ -181,7 +226,9 @@ class LoggingObserver:
 
 
 #: Events that the log uses whatever their content.
-_LOGGED_EVENTS = frozenset({RequestFailed, OutageBegan, OutageEnded, RateCut, RateRestored})
+_LOGGED_EVENTS = frozenset(
+    {RequestFailed, TaskSubmitted, SubmissionUncertain, OutageBegan, OutageEnded, RateCut, RateRestored}
+)
 
 
 class Observers:

@@ -20,10 +20,13 @@ from acetasks import (
     RequestFailed,
     RequestSent,
     ServiceError,
+    SubmissionUncertain,
+    SubmissionUncertainError,
     Task,
     TaskChanged,
     TaskSettled,
     TaskState,
+    TaskSubmitted,
     TransportError,
 )
 from acetasks.events import Observers
@@ -158,7 +161,9 @@ class TestObservers:
 
         assert not caplog.records
 
-    @pytest.mark.parametrize("kind", [RequestFailed, OutageBegan, OutageEnded, RateCut, RateRestored])
+    @pytest.mark.parametrize(
+        "kind", [RequestFailed, TaskSubmitted, SubmissionUncertain, OutageBegan, OutageEnded, RateCut, RateRestored]
+    )
     def test_wants_logged_events_without_observers(self, kind: type[Event]) -> None:
         """The log uses all events of these types."""
         assert Observers().wants(kind)
@@ -233,6 +238,32 @@ class TestLoggingObserver:
             "flux: request failed: reset",
             "luma: request failed: HTTP 500: busy",
         ]
+
+    def test_logs_submissions_that_nothing_else_tells(self, log: pytest.LogCaptureFixture) -> None:
+        """Uncertain and abandoned ones are warnings, others DEBUG lines."""
+        observer = LoggingObserver()
+        common = {"time": 1.0, "provider": "luma", "path": "/luma/videos"}
+        error = SubmissionUncertainError("reset", provider="luma", path="/luma/videos", payload=b"{}", sent_at=2.0)
+        for event in (
+            TaskSubmitted(**common, task=task()),
+            TaskSubmitted(**common, task=task(), abandoned=True),
+            TaskSubmitted(**common, task=task(task_id=""), abandoned=True),
+            SubmissionUncertain(**common, sent_at=2.0, error=error),
+        ):
+            observer.on_event(event)
+
+        text = "luma: task {} was submitted to /luma/videos{}"
+        assert [(record.levelno, record.getMessage()) for record in log.records] == [
+            (logging.DEBUG, text.format("t-1", "")),
+            (logging.WARNING, text.format("t-1", ", after its caller had gone; it may be paid for")),
+            (logging.WARNING, text.format("without an id", ", after its caller had gone; it may be paid for")),
+            (logging.WARNING, str(error)),
+        ]
+
+    def test_submitted_task_has_its_id(self) -> None:
+        """The event names the task."""
+        event = TaskSubmitted(time=1.0, provider="luma", path="/luma/videos", task=task())
+        assert event.id == event.task.id == "t-1"
 
     def test_logs_undocumented_state_once_per_provider(self, log: pytest.LogCaptureFixture) -> None:
         """Only the first task of a provider with the state is logged."""

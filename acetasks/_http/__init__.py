@@ -6,7 +6,7 @@ from acetasks._http.batch_poll import PollResult, poll_batch
 from acetasks._http.proxies import find_proxy
 from acetasks._http.requests import Request, Response, build_submission
 from acetasks._http.session import HTTPTransport
-from acetasks._http.submissions import Submitter
+from acetasks._http.submissions import Submitter, describe_submitted
 from acetasks._http.transport import Transport
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Transport",
     "build_submission",
     "check_session",
+    "describe_submitted",
     "find_proxy",
     "poll_batch",
 ]

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from acetasks.errors import TransportError
+
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
+
+    from acetasks.errors import AceTasksError
 
 
 class _Stage(enum.Enum):
@@ -29,10 +33,14 @@ class Delivery:
     Attributes:
         sent_at: When the current attempt began, in seconds since the epoch. None before, between and after attempts
             that certainly were not accepted.
+        failure: The error of the last attempt, which certainly was not accepted; None if there was none.
+        is_abandoned: Whether the caller has gone, so that it must not be sent any more, by another attempt or at all.
     """
 
     def __init__(self) -> None:
         self.sent_at: float | None = None
+        self.failure: AceTasksError | None = None
+        self.is_abandoned = False
         self._stage = _Stage.UNKNOWN
 
     def __repr__(self) -> str:
@@ -52,22 +60,29 @@ class Delivery:
         """Begin an attempt, at a time since the epoch."""
         self.sent_at, self._stage = sent_at, _Stage.UNKNOWN
 
-    def end(self) -> None:
-        """End an attempt that was accepted, or certainly was not."""
-        self.sent_at = None
+    def end(self, failure: AceTasksError | None = None) -> None:
+        """End an attempt that was accepted, or certainly was not because of an error."""
+        self.sent_at, self.failure = None, failure
 
     async def track(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         """Send a request, as the last middleware; from here on it is known whether the body is written.
 
         That is so unless another middleware has replaced the body. One may also call this again, for an own retry.
         """
+        self._check()
         if self._stage is _Stage.UNKNOWN and isinstance(request.body, TrackedBody):
             self._stage = _Stage.CONNECTING
         return await handler(request)
 
     def write(self) -> None:
         """Record that the body is being written."""
+        # Between the end of the caller and that of the request, asyncio may still run the task that writes.
+        self._check()
         self._stage = _Stage.WRITTEN
+
+    def _check(self) -> None:
+        if self.is_abandoned:
+            raise TransportError("the submission was not sent, because its caller has gone", reached=False)
 
 
 class TrackedBody(aiohttp.BytesPayload):

@@ -51,6 +51,11 @@ class _Call(Generic[T]):
     record: Callable[[AceTasksError | None, float], None] | None
     delivery: Delivery
 
+    def is_final(self, error: BaseException) -> bool:
+        """Return whether not to retry a failed submission."""
+        # An abandoned one has nobody to pay for it.
+        return self.delivery.is_abandoned or _is_final_submission(error)
+
 
 class HTTPTransport:
     """Sends requests over HTTP, in the user's own session `http` if there is one; implements `Transport`.
@@ -89,12 +94,14 @@ class HTTPTransport:
         acquire_slot: Callable[[], Awaitable[None]] | None = None,
         attempts: int = 1,
         record: Callable[[AceTasksError | None, float], None] | None = None,
+        delivery: Delivery | None = None,
     ) -> T:
         """Send a request and read its response; see `Transport.send`.
 
         `record` is called after each attempt with its error, None if it has none, and the loop time at which it began.
+        The caller sees in `delivery` how far a submission has come.
         """
-        call = _Call(request, read, acquire_slot, record, Delivery())
+        call = _Call(request, read, acquire_slot, record, delivery or Delivery())
         self._in_flight += 1
         try:
             if attempts == 1 and not request.is_submission:
@@ -123,7 +130,7 @@ class HTTPTransport:
             self._delays,
             max_tries=self._runtime.retry.attempts if request.is_submission else attempts,
             jitter=None,
-            giveup=_is_final_submission if request.is_submission else _is_final_poll,
+            giveup=call.is_final if request.is_submission else _is_final_poll,
             logger=None,
         )
         with anyio.CancelScope() as scope:
@@ -137,7 +144,7 @@ class HTTPTransport:
                 self._scopes.discard(scope)
         # Only `close` cancels the scope.
         if request.is_submission and call.delivery.may_have_arrived:
-            raise _build_uncertain_error(request, "the client was closed before the response came", call.delivery)
+            raise build_uncertain_error(request, "the client was closed before the response came", call.delivery)
         raise ClientClosedError(f"the client was closed before {request.method} {request.path} was answered")
 
     def _delays(self) -> Generator[float, Exception, None]:
@@ -160,7 +167,7 @@ class HTTPTransport:
         try:
             return await self._send_once(call, endpoint.base_url, token)
         except AuthenticationError:
-            if not await endpoint.renew(token):
+            if call.delivery.is_abandoned or not await endpoint.renew(token):
                 raise
         if call.acquire_slot is not None:
             await call.acquire_slot()
@@ -193,8 +200,8 @@ class HTTPTransport:
             if call.record is not None:
                 call.record(error, sent_at)
             if request.is_submission and _is_uncertain(error):
-                raise _build_uncertain_error(request, str(error), delivery) from error
-            delivery.end()
+                raise build_uncertain_error(request, str(error), delivery) from error
+            delivery.end(error)
             raise
         delivery.end()
         if call.record is not None:
@@ -211,7 +218,8 @@ class HTTPTransport:
         return None if pause is None else min(pause, self._runtime.retry.max_retry_after)
 
 
-def _build_uncertain_error(request: Request, reason: str, delivery: Delivery) -> SubmissionUncertainError:
+def build_uncertain_error(request: Request, reason: str, delivery: Delivery) -> SubmissionUncertainError:
+    """Build the error of a submission that may have been accepted."""
     return SubmissionUncertainError(
         reason,
         provider=request.provider,

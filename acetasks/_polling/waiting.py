@@ -56,10 +56,10 @@ class WaitTargets(NamedTuple):
         return [key for key in self.keys if key not in self.finished] if self.finished else self.keys
 
 
-async def wait_one(poller: Poller, key: Key, timeout: float | None) -> Task:
+async def wait_one(poller: Poller, key: Key, timeout: float | None, *, elapsed: float = 0.0) -> Task:
     """Wait for one task to succeed, in part at least.
 
-    The timeout is in seconds, here and below; None for no limit.
+    The timeout is in seconds, here and below; None for no limit. `elapsed` seconds of it have passed already.
 
     Raises:
         TaskFailedError: It failed.
@@ -71,7 +71,7 @@ async def wait_one(poller: Poller, key: Key, timeout: float | None) -> Task:
     poller.register(waiter, (key,))
     try:
         with contextlib.suppress(TimeoutError):
-            async with limit_time(timeout):
+            async with limit_time(None if timeout is None else max(0.0, timeout - elapsed)):
                 await asyncio.wait((waiter.done,))
         if not waiter.done.done():
             raise TaskTimeoutError((poller.last_seen(key),), timeout or 0.0, poller.fault_of(key))

@@ -227,12 +227,140 @@ class TestRates:
         assert counts[counts.index(0) :][:6] == [0] * 6
 
 
+class TestAbandoned:
+    """Submissions whose caller has gone; `tests/faults/ending_table.py` has every way in which one may end."""
+
+    @pytest.mark.parametrize("steps", range(40))
+    async def test_cancellation_at_any_step_loses_nothing(self, server, new_client, steps):
+        """Either nothing was sent, or the exception has a note and an event tells the task."""
+        events = Events()
+        async with new_client(observers=[events]) as client:
+            submitting = asyncio.create_task(client.submit("luma", {"prompt": "a cat"}))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            submitting.cancel()
+            try:
+                ended: object = await submitting
+            except asyncio.CancelledError as error:
+                ended = error
+            await asyncio.sleep(30)
+        told = [event.id for event in events.of(acetasks.TaskSubmitted)]
+        assert told == list(server.tasks)
+        if isinstance(ended, asyncio.CancelledError):
+            assert bool(getattr(ended, "__notes__", [])) == bool(told)
+        else:
+            assert [ended.id] == told
+
+    async def test_response_at_the_time_of_the_cancellation_is_named(self, server, new_client):
+        """The note has the id if the response is there already."""
+        events = Events()
+        async with new_client(observers=[events]) as client:
+            submitting = asyncio.create_task(client.submit("luma", {"prompt": "a cat"}))
+            events.then = lambda event: isinstance(event, acetasks.TaskSubmitted) and submitting.cancel()
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await submitting
+        (task_id,) = server.tasks
+        (note,) = caught.value.__notes__
+        assert note.startswith(f"luma task {task_id} was submitted to /luma/videos and may be paid for: ")
+        assert note.endswith(f"wait for it with client.handle('luma', '{task_id}')")
+
+    async def test_failed_sibling_loses_no_id(self, server, new_client, caplog):
+        """One of fifty is refused, and the task group cancels the others: the log and the events have every id."""
+        server.fail("luma", status=400)
+        server.fail("luma", hang=2, times=None)
+        events = Events()
+        async with new_client(observers=[events]) as client:
+            with pytest.raises(ExceptionGroup) as caught:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(50):
+                        group.create_task(client.submit("luma", {"prompt": "a cat"}))
+            await asyncio.sleep(5)
+        assert [type(error) for error in caught.value.exceptions] == [acetasks.BadRequestError]
+        assert {event.id for event in events.of(acetasks.TaskSubmitted)} == set(server.tasks)
+        assert len(server.tasks) == server.submissions > 0
+        assert all(task_id in caplog.text for task_id in server.tasks)
+
+    @pytest.mark.parametrize("is_sent", [True, False])
+    async def test_cancellation_by_other_code_is_an_error(self, server, new_client, listen, is_sent):
+        """Something that cancels all tasks of the loop but the caller's leaves an error, not a silent end."""
+        server.fail("luma", hang=100)
+        url = server.url if is_sent else (await listen(speak=hang)).replace("http:", "https:")
+        expected = acetasks.SubmissionUncertainError if is_sent else acetasks.TransportError
+        async with new_client(base_url=url) as client:
+            submitting = asyncio.create_task(client.submit("luma", {"prompt": "a cat"}))
+            await asyncio.sleep(1)
+            for task in asyncio.all_tasks():
+                if task.get_name() == "acetasks submission":
+                    task.cancel()
+            with pytest.raises(expected, match="cancelled") as caught:
+                await submitting
+        assert is_sent or caught.value.reached is False
+        assert (now(), server.submissions) == (1.0, int(is_sent))
+
+    async def test_closing_ends_abandoned_submissions(self, server, new_client):
+        """After half a second at most, and no task is left."""
+        server.fail("luma", hang=100)
+        before = asyncio.all_tasks()
+        async with new_client() as client:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(3):
+                    await client.submit("luma", {"prompt": "a cat"})
+            assert len(asyncio.all_tasks() - before) > 0
+        assert now() == 3.5
+        assert [task for task in asyncio.all_tasks() if task.get_name().startswith("acetasks")] == []
+
+
+class TestRunTimeout:
+    """`run(timeout=)` is for the submission and the wait together."""
+
+    @pytest.mark.parametrize("seconds", [1.5, 3.0])
+    async def test_timeout_ends_a_submission(self, server, new_client, seconds):
+        """Exactly then, with the time of sending and a note."""
+        server.fail("luma", hang=100)
+        async with new_client() as client:
+            with pytest.raises(acetasks.SubmissionUncertainError, match=f"no response within {seconds:g} s") as caught:
+                await client.run("luma", {"prompt": "a cat"}, timeout=seconds)
+            assert now() == seconds
+        assert ["under way and may have been accepted" in note for note in caught.value.__notes__] == [True]
+
+    async def test_timeout_ends_a_wait(self, server, new_client):
+        """The error has the task, and the whole timeout."""
+        server.fail("luma", hang=20)
+        server.script("luma", after=1000)
+        async with new_client() as client:
+            with pytest.raises(acetasks.TaskTimeoutError, match="after 60 s") as caught:
+                await client.run("luma", {"prompt": "a cat"}, timeout=60)
+            assert now() == 60.0
+            assert [caught.value.task.id] == list(server.tasks)
+            assert caught.value.timeout == 60
+
+    async def test_refusal_is_the_error_of_a_timeout_between_attempts(self, server, new_client):
+        """Nothing was accepted, and the error says why."""
+        server.fail("luma", status=429, headers={"Retry-After": "40"}, times=None)
+        async with new_client() as client:
+            with pytest.raises(acetasks.RateLimitError):
+                await client.run("luma", {"prompt": "a cat"}, timeout=30)
+        assert (now(), server.submissions) == (30.0, 0)
+
+    @pytest.mark.parametrize("timeout", [0, 3])
+    async def test_unsent_submission_is_a_transport_error(self, server, new_client, listen, timeout):
+        """It can be repeated."""
+        url = (await listen(speak=hang)).replace("http:", "https:")
+        async with new_client(base_url=url) as client:
+            with pytest.raises(acetasks.TransportError, match=f"not sent: no response within {timeout} s") as caught:
+                await client.run("luma", {"prompt": "a cat"}, timeout=timeout)
+        assert (caught.value.reached, now(), server.submissions) == (False, timeout, 0)
+
+
 class Events(list[acetasks.Event]):
-    """An observer that keeps every event."""
+    """An observer that keeps every event, and passes it to a function."""
+
+    then: Callable[[acetasks.Event], object] = bool
 
     def on_event(self, event: acetasks.Event) -> None:
         """Keep an event."""
         self.append(event)
+        self.then(event)
 
     def of(self, *kinds: type[acetasks.Event]) -> list[acetasks.Event]:
         """Return the events of some types."""
