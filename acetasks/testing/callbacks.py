@@ -45,19 +45,22 @@ class CallbackSender:
     def __repr__(self) -> str:
         return f"<CallbackSender scheduled={len(self._timers)} in_flight={len(self._deliveries)}>"
 
-    def schedule(self, due: float, *, task_id: str, url: str, build: Callable[[], bytes]) -> None:
+    def schedule(self, due: float, *, task_id: str, url: str, build: Callable[[], bytes | None]) -> None:
         """Schedule a callback.
 
         Args:
             due: When to post it (loop time).
             task_id: The id of the task that ends then.
             url: Where to post it.
-            build: Returns the body; called when the callback is due.
+            build: Returns the body, or None to post nothing; called when the callback is due.
         """
 
         def start() -> None:
             self._timers.remove(timer)
-            delivery = asyncio.ensure_future(self._deliver(task_id, url, build))
+            body = build()
+            if body is None:
+                return
+            delivery = asyncio.ensure_future(self._deliver(task_id, url, body))
             self._deliveries.add(delivery)
             delivery.add_done_callback(self._deliveries.discard)
 
@@ -77,14 +80,14 @@ class CallbackSender:
             await self._session.close()
             self._session = None
 
-    async def _deliver(self, task_id: str, url: str, build: Callable[[], bytes]) -> None:
+    async def _deliver(self, task_id: str, url: str, body: bytes) -> None:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=POST_TIMEOUT))
         time = asyncio.get_running_loop().time()
         status = error = None
         headers = {"Content-Type": "application/json"}
         try:
-            async with self._session.post(url, data=build(), headers=headers, allow_redirects=False) as response:
+            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
                 status = response.status
         except (aiohttp.ClientError, OSError) as problem:
             error = str(problem) or type(problem).__name__

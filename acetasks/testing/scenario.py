@@ -237,6 +237,11 @@ class Scenario:
         self._by_provider.setdefault(spec.slug, []).append(task)
         return task
 
+    def remove(self, task: ScriptedTask) -> None:
+        """Remove a task, whose id is unknown from then on."""
+        del self.tasks[task.id]
+        self._by_provider[task.provider].remove(task)
+
     def find(self, provider: str, task_id: str) -> ScriptedTask | None:
         """Return a provider's task, or None for an id that is unknown or belongs to another provider."""
         task = self.tasks.get(task_id)

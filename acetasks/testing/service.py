@@ -113,13 +113,13 @@ class SimulatedService:
         if isinstance(url, str) and url:
             self._schedule_callback(submission, template, task, url)
         if body.get("async") is True or url or not spec.accepts_async:
-            snapshot = template.snapshot(spec, task, now=task.created, epoch=self._epoch)
+            snapshot = self._tasks_api.snapshot(spec, task, now=task.created)
             snapshot = msgspec.structs.replace(snapshot, phase=Phase.QUEUED)
             return json_response(template.ack_status, template.ack(snapshot))
         await sleep_until(task.finishes_at)
         if task.outcome is Outcome.NOT_FOUND:
             raise documented_error(spec.service, 504)
-        snapshot = self._final_snapshot(submission, template, task)
+        snapshot = self._final_snapshot(submission, task)
         status = template.failed_status if snapshot.phase is Phase.FAILED else 200
         return json_response(status, template.final_response(snapshot))
 
@@ -127,15 +127,17 @@ class SimulatedService:
         if task.outcome is Outcome.NOT_FOUND or task.outcome is Outcome.FOREVER:
             return
 
-        def build() -> bytes:
-            return msgspec.json.encode(template.callback_body(self._final_snapshot(submission, template, task)))
+        def build() -> bytes | None:
+            if self._scenario.find(task.provider, task.id) is None:  # it was deleted
+                return None
+            return msgspec.json.encode(template.callback_body(self._final_snapshot(submission, task)))
 
         self._callbacks.schedule(task.finishes_at, task_id=task.id, url=url, build=build)
 
-    def _final_snapshot(self, submission: Submission, template: Template, task: ScriptedTask) -> Snapshot:
+    def _final_snapshot(self, submission: Submission, task: ScriptedTask) -> Snapshot:
         # A timer may fire slightly before its time.
         now = max(loop_time(), task.finishes_at)
-        return template.snapshot(submission.spec, task, now=now, epoch=self._epoch)
+        return self._tasks_api.snapshot(submission.spec, task, now=now)
 
     def _new_trace_id(self) -> str:
         self._trace_number += 1

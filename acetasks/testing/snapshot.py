@@ -54,7 +54,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def trace_id(self) -> str:
         """The id of the submission request."""
-        return _format_uuid(self.hex)
+        return trace_id_of(self.task)
 
     @property
     def percent(self) -> int:
@@ -90,6 +90,12 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """Return a response with `success: false`, the ids and the error."""
         ids: Json = {"task_id": self.id, "trace_id": self.trace_id}
         return {"success": False, **ids, "error": self.error_object, **extra}
+
+
+def trace_id_of(task: ScriptedTask) -> str:
+    """Return the id of a task's submission request: the submitted `trace_id`, or a made-up one."""
+    submitted = (task.request or {}).get("trace_id")
+    return submitted if isinstance(submitted, str) and submitted else fake_uuid(task.id)
 
 
 def fake_hex(text: str) -> str:
