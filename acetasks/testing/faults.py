@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -157,6 +157,8 @@ class RecordedRequest(msgspec.Struct, kw_only=True):
         time: When it was received (loop time).
         method: Its HTTP method.
         path: Its path.
+        headers: Its headers, with the token; names are looked up in any case.
+        body: Its decoded JSON, or None if it has no body that can be read.
         provider: The slug of its provider; empty for an unknown path.
         action: Its kind, or None if it was rejected before that was parsed.
         ids: The requested ids, or the id of the submitted task once it exists.
@@ -167,11 +169,18 @@ class RecordedRequest(msgspec.Struct, kw_only=True):
     time: float
     method: str
     path: str
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    body: object = None
     provider: str = ""
     action: Action | None = None
     ids: tuple[str, ...] = ()
     fault: Fault | None = None
     status: int | None = None
+
+    def __repr__(self) -> str:
+        # Without the headers: a failed assertion prints this, and one of them is the token.
+        content = "" if self.body is None else f" body={_excerpt(self.body)}"
+        return f"<RecordedRequest {self.method} {self.path} at={self.time:g} status={self.status}{content}>"
 
 
 class FaultFunctionError(Exception):

@@ -92,13 +92,15 @@ class RequestParser:
         return f"<RequestParser {self._routes!r}>"
 
     async def parse(self, request: web.BaseRequest, record: RecordedRequest, *, token: str) -> ParsedRequest:
-        """Parse a request and set the provider, action and ids of its record.
+        """Parse a request and set the body, provider, action and ids of its record.
 
         Args:
             request: The request.
             record: The record of the request.
             token: The bearer token that the request must have.
         """
+        body = await _read_json(request)
+        record.body = None if isinstance(body, RequestRejectedError) else body
         route = self._routes.find(record.method, record.path)
         service = Service.ACEDATA if route is None else route.spec.service
         if route is not None:
@@ -108,7 +110,7 @@ class RequestParser:
         if route is None:
             return ParsedRequest(service, documented_error(service, 404))
         try:
-            content = await _parse_content(request, route)
+            content = _parse_content(request, route, body)
         except RequestRejectedError as error:
             return ParsedRequest(service, error)
         if isinstance(content, TasksRequest):
@@ -118,30 +120,25 @@ class RequestParser:
         return ParsedRequest(service, content)
 
 
-async def _parse_content(request: web.BaseRequest, route: Route) -> TasksRequest | Submission:
+def _parse_content(request: web.BaseRequest, route: Route, body: object) -> TasksRequest | Submission:
     spec = route.spec
-    if not route.is_tasks_call:
-        return Submission(spec, await _read_json(request))
-    if request.method == "GET":
+    if route.is_tasks_call and request.method == "GET":
         return TasksRequest(spec, parse_query_string(spec, request.query))
-    return TasksRequest(spec, parse_body(spec, await _read_json(request)))
-
-
-async def _read_json(request: web.BaseRequest) -> Json:
-    """Return a request's JSON object.
-
-    Raises:
-        RequestRejectedError: The body is not a JSON object, or is larger than the service accepts.
-    """
-    try:
-        body = msgspec.json.decode(await request.read())
-    except web.HTTPRequestEntityTooLarge:
-        raise RequestRejectedError(413, "request_too_large", "Request body is too large.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise RequestRejectedError(400, "bad_request", "The request body is no JSON.") from None
+    if isinstance(body, RequestRejectedError):
+        raise body
     if not isinstance(body, dict):
         raise RequestRejectedError(400, "bad_request", "The request body must be a JSON object.")
-    return body
+    return TasksRequest(spec, parse_body(spec, body)) if route.is_tasks_call else Submission(spec, body)
+
+
+async def _read_json(request: web.BaseRequest) -> object:
+    """Return a request's decoded JSON, or the error for a body that is larger than the service accepts or no JSON."""
+    try:
+        return msgspec.json.decode(await request.read())
+    except web.HTTPRequestEntityTooLarge:
+        return RequestRejectedError(413, "request_too_large", "Request body is too large.")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return RequestRejectedError(400, "bad_request", "The request body is no JSON.")
 
 
 def _routes_of(spec: ProviderSpec) -> Iterator[tuple[tuple[str, str], Route]]:

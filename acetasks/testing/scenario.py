@@ -237,6 +237,11 @@ class Scenario:
         self._by_provider.setdefault(spec.slug, []).append(task)
         return task
 
+    def clear_rules(self) -> None:
+        """Remove all rules for future submissions."""
+        self._next_rules.clear()
+        self._default_rules.clear()
+
     def remove(self, task: ScriptedTask) -> None:
         """Remove a task, whose id is unknown from then on."""
         del self.tasks[task.id]

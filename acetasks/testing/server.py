@@ -265,8 +265,12 @@ class AceServer:
         """Stop and remove every fault; requests already hit are not affected."""
         self._faults.clear()
 
+    def clear_scripts(self) -> None:
+        """Remove everything set by `script`; tasks already created are not affected."""
+        self._scenario.clear_rules()
+
     def clear_requests(self) -> None:
-        """Remove recorded requests and callbacks and reset the counts; open connections and faults stay."""
+        """Remove recorded requests and callbacks and reset the counts; open connections, faults and scripts stay."""
         self.requests.clear()
         self.callbacks.clear()
         self.request_count = self.ids_asked = self._service.submissions = 0
@@ -299,7 +303,7 @@ class AceServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Record and count a request, and respond to it."""
-        record = RecordedRequest(time=loop_time(), method=request.method, path=request.path)
+        record = RecordedRequest(time=loop_time(), method=request.method, path=request.path, headers=request.headers)
         self.request_count += 1
         if self._keeps_requests:
             self.requests.append(record)

@@ -357,6 +357,15 @@ class TestSubmission:
         tasks = [(task.finishes_at - task.created, task.outcome.value) for task in server.tasks.values()]
         assert tasks == [(1, "succeeded"), (1, "succeeded"), (2, "failed"), (100, "succeeded"), (100, "succeeded")]
 
+    async def test_cleared_scripts_do_not_apply(self, server: AceServer, caller: Caller) -> None:
+        """After `clear_scripts` the next submissions succeed, whatever was scripted; earlier tasks stay."""
+        server.script("luma", outcome="failed", times=None)
+        server.script("luma", outcome="failed", times=2)
+        await caller.send("/luma/videos", {"async": True})
+        server.clear_scripts()
+        await caller.send("/luma/videos", {"async": True})
+        assert [task.outcome.value for task in server.tasks.values()] == ["failed", "succeeded"]
+
 
 class TestCallbacks:
     """Callbacks are posted when their tasks end."""
@@ -614,6 +623,33 @@ class TestRecording:
         recorded = [(request.provider, request.action, request.ids, request.status) for request in server.requests]
         assert recorded == [("luma", None, (), 401), ("useapi-pixverse", None, (), 400), ("luma", None, (), 400)]
         assert (server.ids_asked, server.submissions) == (0, 0)
+
+    async def test_headers_and_body_are_recorded(self, server: AceServer, caller: Caller) -> None:
+        """A request is recorded with its headers and its decoded body, whatever the response."""
+        await caller.send("/luma/videos", {"prompt": "a fog", "async": True})
+        await caller.send("/luma/tasks", {"id": "x"}, token="wrong")
+        await caller.send("/nowhere", [1])
+        await caller.send("/luma/videos", data=b"{")
+        await caller.send("/v1/pixverse/jobs/?jobid=x", method="GET")
+        assert [request.body for request in server.requests] == [
+            {"prompt": "a fog", "async": True},
+            {"id": "x"},
+            [1],
+            None,
+            None,
+        ]
+        tokens = [request.headers["authorization"] for request in server.requests[:2]]
+        assert tokens == ["Bearer test-token", "Bearer wrong"]
+
+    async def test_repr_of_a_request(self, server: AceServer, caller: Caller) -> None:
+        """The repr has the method, path, time, status and body, but not the token."""
+        await asyncio.sleep(5)
+        await caller.send("/luma/tasks", {"id": "x", "action": "retrieve"})
+        await caller.send("/v1/pixverse/jobs/?jobid=x", method="GET")
+        assert [repr(request) for request in server.requests] == [
+            "<RecordedRequest POST /luma/tasks at=5 status=200 body={'id': 'x', 'action': 'retrieve'}>",
+            "<RecordedRequest GET /v1/pixverse/jobs/ at=5 status=404>",
+        ]
 
     async def test_requests_are_counted_without_recording(self) -> None:
         """A server that records no requests still counts them."""
