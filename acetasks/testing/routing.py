@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from acetasks.providers.spec import SLUG, ProviderSpec, Service, TasksCall
+from acetasks.providers.spec import ProviderSpec, Service, TasksCall
 from acetasks.providers.table import lookup, specs
 from acetasks.testing.requests import Action, TasksQuery, parse_body, parse_query_string
 from acetasks.testing.responses import RequestRejectedError, documented_error
@@ -35,10 +35,15 @@ class RouteTable:
     def __init__(self) -> None:
         self._routes: dict[tuple[str, str], Route] = {}
         self._roots: set[str] = set()
+        self._allowed: set[str] = set()
         self._load()
 
     def __repr__(self) -> str:
         return f"<RouteTable providers={len({route.spec.slug for route in self._routes.values()})}>"
+
+    def allow(self, slug: str) -> None:
+        """Serve a provider even if it has no spec."""
+        self._allowed.add(slug)
 
     def find(self, method: str, path: str) -> Route | None:
         """Return the route of a request, or None if the service has no such endpoint."""
@@ -54,9 +59,9 @@ class RouteTable:
         self._roots = {path.split("/")[1] for _, path in self._routes}
 
     def _find_unlisted(self, method: str, path: str) -> Route | None:
-        """Return the standard route of a provider without a spec: `/<slug>/tasks`, or any other path to submit."""
+        """Return the standard route of an allowed provider: `/<slug>/tasks`, or any other path to submit."""
         _, root, *rest = path.split("/") if path.count("/") > 1 else ("", "", "")
-        if method != "POST" or root in self._roots or not SLUG.fullmatch(root) or not all(rest):
+        if method != "POST" or root in self._roots or root not in self._allowed or not all(rest):
             return None
         return Route(lookup(root), is_tasks_call=rest == ["tasks"])
 
@@ -90,6 +95,10 @@ class RequestParser:
 
     def __repr__(self) -> str:
         return f"<RequestParser {self._routes!r}>"
+
+    def allow(self, slug: str) -> None:
+        """Serve a provider even if it has no spec."""
+        self._routes.allow(slug)
 
     async def parse(self, request: web.BaseRequest, record: RecordedRequest, *, token: str) -> ParsedRequest:
         """Parse a request and set the body, provider, action and ids of its record.

@@ -1,7 +1,8 @@
 """HTTP server that simulates the documented services, for tests without a network.
 
 It serves both services at one address: tasks calls and submissions of every provider in the table and, in the standard
-way, of any other slug. Its clock is that of its event loop, and all random numbers are drawn from one seed.
+way, of other providers that a test names. Its clock is that of its event loop, and all random numbers are drawn from
+one seed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp import web
+
+    from acetasks.providers.spec import ProviderSpec
 
 #: Exceptions that end a test or the program from outside, so no other exception may replace them.
 _EXIT_EXCEPTIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
@@ -160,6 +163,19 @@ class AceServer:
             return
         raise function_error
 
+    def allow(self, provider: str) -> None:
+        """Serve a provider that is not in the table in the standard way, as `add`, `script` and `fail` do too.
+
+        The service's response to any other slug is status 404, `no_api`.
+
+        Args:
+            provider: The provider's slug.
+
+        Raises:
+            UnknownProviderError: The provider name is invalid.
+        """
+        self._lookup(provider)
+
     def add(
         self,
         provider: str,
@@ -193,7 +209,7 @@ class AceServer:
         """
         outcome = None if outcome is None else Outcome(outcome)
         rule = Rule(after, outcome, visible_after=visible_after, queued_for=queued_for, progress=progress, error=error)
-        return self._scenario.add(lookup(provider), rule, now=loop_time(), task_id=id, request=request).id
+        return self._scenario.add(self._lookup(provider), rule, now=loop_time(), task_id=id, request=request).id
 
     def script(
         self,
@@ -225,7 +241,7 @@ class AceServer:
         """
         outcome = None if outcome is None else Outcome(outcome)
         rule = Rule(after, outcome, visible_after=visible_after, queued_for=queued_for, progress=progress, error=error)
-        self._scenario.add_rule(lookup(provider), rule, times=times)
+        self._scenario.add_rule(self._lookup(provider), rule, times=times)
 
     def fail(
         self,
@@ -259,7 +275,10 @@ class AceServer:
         effect = Effect(status=status, body=body, edit=edit, limit=limit, delivery=delivery)
         if times is msgspec.UNSET:
             times = 1 if rate is None else None
-        return self._faults.add(effect, provider=provider, times=times, rate=rate, when=when)
+        fault = self._faults.add(effect, provider=provider, times=times, rate=rate, when=when)
+        if provider is not None:
+            self.allow(provider)
+        return fault
 
     def clear_faults(self) -> None:
         """Stop and remove every fault; requests already hit are not affected."""
@@ -276,6 +295,12 @@ class AceServer:
         self.request_count = self.ids_asked = self._service.submissions = 0
         self.connections = self.open_connections
         self.max_concurrent = self._concurrent
+
+    def _lookup(self, provider: str) -> ProviderSpec:
+        """Return the spec of a provider, which is served from now on."""
+        spec = lookup(provider)
+        self._parser.allow(spec.slug)
+        return spec
 
     async def _close(self) -> None:
         """Stop listening and wait for all requests and callbacks in flight to end."""

@@ -14,6 +14,7 @@ from aiohttp import web
 from server_support import EPOCH, Caller, Response, ids_in
 from support import now
 
+from acetasks.errors import UnknownProviderError
 from acetasks.models import TaskState
 from acetasks.providers import lookup, normalize, register, specs
 from acetasks.testing.scenario import Outcome
@@ -538,6 +539,26 @@ class TestProviders:
         task = normalize("unlisted", (await caller.retrieve("unlisted", task_id)).body)
         assert task.state is TaskState.SUCCEEDED
         assert task.artifacts
+
+    @pytest.mark.parametrize("path", ["/nanobanana/tasks", "/nanobanana/images", "/unlisted/tasks"])
+    async def test_unknown_slug_is_not_served(self, caller: Caller, path: str) -> None:
+        """A slug that nothing names is a 404 for the API, as in production: a misspelt one is noticed."""
+        response = await caller.send(path, {"id": "x", "action": "retrieve"})
+        assert response.status == 404
+        assert isinstance(response.body["error"], dict)
+        assert response.body["error"]["code"] == "no_api"
+
+    @pytest.mark.parametrize("name", ["add", "script", "allow"])
+    async def test_named_slug_is_served(self, server: AceServer, caller: Caller, name: str) -> None:
+        """A slug is served once it is added, scripted or allowed."""
+        getattr(server, name)("newest")
+        response = await caller.send("/newest/tasks", {"id": "x", "action": "retrieve"})
+        assert response == Response(200, {})
+
+    async def test_invalid_slug_is_not_allowed(self, server: AceServer) -> None:
+        """A name that cannot be a provider is rejected."""
+        with pytest.raises(UnknownProviderError):
+            server.allow("New est")
 
     async def test_specs_are_looked_up_at_request_time(self, server: AceServer, caller: Caller) -> None:
         """Routes follow the provider table at the time of the request, not of the start."""
