@@ -45,7 +45,7 @@ async def test_first_program_runs(tmp_path):
         )
         output, _ = await process.communicate()
     assert process.returncode == 0
-    assert re.fullmatch(rb"succeeded \['https://.*'\]\s*", output)
+    assert re.fullmatch(rb"succeeded \['http://127.*'\]\s*", output)
 
 
 async def test_client_methods_run(server, client):

@@ -49,8 +49,9 @@ class DeliveryOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         headers: Headers to add or replace; None means none.
         hang: Delay before the response; infinite means no response at all, None no delay.
-        reset: Whether to reset the connection: before the response or, with `truncate`, within the body.
+        reset: Whether to reset the connection: before the response or, with `truncate` or `cut`, within the body.
         truncate: Fraction of the body, from 0 to less than 1, after which the connection closes; None sends all.
+        cut: Number of bytes of the body after which the connection closes; None sends all.
         drip: Duration of the body, from its first piece to its last; infinite stops after the first piece, None
             sends the body at once.
         split: Number of pieces, each written by itself; None means one, or `DRIP_PIECES` with `drip`.
@@ -60,6 +61,7 @@ class DeliveryOptions(msgspec.Struct, frozen=True, kw_only=True):
     hang: float | None = None
     reset: bool = False
     truncate: float | None = None
+    cut: int | None = None
     drip: float | None = None
     split: int | None = None
 
@@ -81,6 +83,9 @@ class DeliveryOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"hang must be at least 0 seconds, or math.inf for no response, got {self.hang!r}")
         if self.truncate is not None and not 0 <= self.truncate < 1:
             raise ValueError(f"truncate must be a fraction of the body from 0 to less than 1, got {self.truncate!r}")
+        check_count("cut", self.cut, minimum=0)
+        if self.cut is not None and self.truncate is not None:
+            raise ValueError("truncate is a fraction of the body and cut a number of bytes: pass one of them")
         if self.drip is not None and not self.drip >= 0:
             raise ValueError(
                 f"drip must be at least 0 seconds, or math.inf to stop after the first piece, got {self.drip!r}"
@@ -90,16 +95,26 @@ class DeliveryOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sends_nothing(self) -> bool:
         """Whether no byte of the response is sent."""
-        return self.hang == math.inf or (self.reset and self.truncate is None)
+        return self.hang == math.inf or (self.reset and not self.closes_early)
 
     @property
     def needs_body(self) -> bool:
         """Whether the options apply to the body."""
-        return self.truncate is not None or self.drip is not None or self.split is not None
+        return self.closes_early or self.drip is not None or self.split is not None
+
+    @property
+    def closes_early(self) -> bool:
+        """Whether the connection may close within the body."""
+        return self.truncate is not None or self.cut is not None
+
+    def closes_within(self, content: bytes) -> bool:
+        """Whether the connection closes before the end of a body."""
+        return self.truncate is not None or (self.cut is not None and self.cut < len(content))
 
     def pieces(self, content: bytes) -> Iterator[bytes]:
         """Yield the pieces of a body to send, none of them empty."""
         size = len(content) if self.truncate is None else int(len(content) * self.truncate)
+        size = size if self.cut is None else min(size, self.cut)
         count = min(self.split or (1 if self.drip is None else DRIP_PIECES), size)
         for number in range(count):
             yield content[size * number // count : size * (number + 1) // count]
@@ -141,7 +156,7 @@ async def send(
         await _write(stream, response.content, options)
     except ConnectionError:  # the client has disconnected; the loop is about to report it
         await _close_connection(request)
-    if options.truncate is not None:
+    if options.closes_within(response.content):
         await _close_connection(request, reset=options.reset)
     await stream.write_eof()
     return stream
@@ -172,6 +187,7 @@ def _wake(wakeup: asyncio.Future[None]) -> None:
 
 def _set_headers(stream: web.StreamResponse, response: RawResponse, options: DeliveryOptions, date: float) -> None:
     stream.headers[hdrs.CONTENT_TYPE] = response.content_type
+    stream.headers.update(response.headers)
     stream.headers[hdrs.DATE] = email.utils.formatdate(date, usegmt=True)
     if options.headers:
         stream.headers.update(options.headers)

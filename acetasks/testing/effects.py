@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from acetasks.testing.checks import check_count, check_function
 from acetasks.testing.delivery import BODILESS_STATUSES, DeliveryOptions
 from acetasks.testing.requests import Action
-from acetasks.testing.responses import RawResponse, documented_error, gateway_page
-
-if TYPE_CHECKING:
-    from acetasks.providers.spec import Service
+from acetasks.testing.responses import RawResponse, gateway_page
 
 #: Changes the decoded JSON of a response.
 Edit = Callable[[object], object]
@@ -33,6 +29,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
         body: Body that replaces the real response, as bytes, text, or a value to encode as JSON; None means none.
         edit: Changes the decoded JSON of the real response; None means no change.
         limit: Maximum number of records in a batch response; None means no limit.
+        action: Kind of the requests that are hit; None means all but downloads.
         delivery: How the response is sent.
     """
 
@@ -40,6 +37,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     body: object = None
     edit: Edit | None = None
     limit: int | None = None
+    action: Action | None = None
     delivery: DeliveryOptions = DeliveryOptions()
 
     def __post_init__(self) -> None:
@@ -66,15 +64,19 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("edit changes the real response and body replaces it: pass one of them")
         if self.limit is not None and self.replaces_response:
             raise ValueError("limit cuts the real response, and status or body replaces it: omit limit")
+        if self.action is Action.DOWNLOAD and (self.edit or self.limit is not None):
+            raise ValueError("edit and limit change JSON, and a download has none: pass body or cut")
         if self.status in BODILESS_STATUSES and (self.body or self.edit):
             raise ValueError(f"a response of status {self.status} has no body: omit body and edit")
         # 2. Changes to a response that is not sent, or to a body that does not exist.
         if self.delivery.sends_nothing and (invisible := self._invisible_options()):
             never = self.delivery.hang == math.inf
-            reason = "hang=math.inf never responds" if never else "reset sends nothing without truncate"
+            reason = "hang=math.inf never responds" if never else "reset sends nothing without truncate or cut"
             raise ValueError(f"{invisible} would have no effect, because {reason}: omit {invisible}")
         if self.delivery.needs_body and self._has_no_body:
-            raise ValueError("truncate, drip and split need a body, which this response does not have: pass body too")
+            raise ValueError(
+                "truncate, cut, drip and split need a body, which this response does not have: pass body too"
+            )
 
     @property
     def replaces_response(self) -> bool:
@@ -94,6 +96,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
             "limit": self.limit,
             "headers": self.delivery.headers,
             "truncate": self.delivery.truncate,
+            "cut": self.delivery.cut,
             "drip": self.delivery.drip,
             "split": self.delivery.split,
             "reset": True if self.delivery.reset and self.delivery.hang == math.inf else None,
@@ -101,15 +104,15 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
         return " and ".join(name for name, value in options.items() if value is not None)
 
     def applies_to(self, action: Action | None) -> bool:
-        """Return whether a request of this kind can show the effect."""
-        return self.limit is None or action in _BATCHES
+        """Return whether a request of this kind is hit and can show the effect."""
+        is_meant = action is not Action.DOWNLOAD if self.action is None else action is self.action
+        return is_meant and (self.limit is None or action in _BATCHES)
 
-    def replacement(self, service: Service, trace_id: str) -> RawResponse:
+    def replacement(self, build_error: Callable[[int], RawResponse]) -> RawResponse:
         """Return the response that replaces the real one.
 
         Args:
-            service: The addressed service.
-            trace_id: The request's id, for the service's own error.
+            build_error: Returns the addressed service's own error for a status of 400 or more.
         """
         status = 200 if self.status is None else self.status
         # 1. The given body.   2. No body below 400.   3. A gateway's page.   4. The service's documented error.
@@ -117,7 +120,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
             return RawResponse(status=status, content=self.body)
         if status < _FIRST_ERROR:
             return RawResponse(status=status, content=b"")
-        return gateway_page(status) or documented_error(service, status).to_response(service, trace_id)
+        return gateway_page(status) or build_error(status)
 
     def edited(self, response: RawResponse) -> RawResponse:
         """Return the real response as changed by `edit`.

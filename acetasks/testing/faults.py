@@ -47,7 +47,8 @@ class Fault:
             the service's documented error: `bad_request` (400), `invalid_token` (401), `used_up` (402),
             `forbidden` (403), `no_api` (404), `request_too_large` (413), `too_many_requests` (429), `api_error` (500),
             `timeout` (504); for 502 and 503 a gateway's HTML page; for other statuses the code of 400 or 500; below
-            400 no body. With `edit` the request is processed and its response gets this status.
+            400 no body. A download gets the error of an object store. With `edit` the request is processed and its
+            response gets this status.
         headers: Headers to add or replace, such as `Retry-After` or `Date`.
         body: Response sent without processing the request: bytes and text unchanged, other values as JSON. The status
             is 200 and the type `application/json` unless given.
@@ -55,12 +56,14 @@ class Fault:
             for duplicate, unknown, reordered or unreadable records.
         limit: Maximum number of records in the response to a batch or history; other requests are not hit.
         hang: Delay before the response; `math.inf` means no response until the client disconnects.
-        reset: Whether the connection is reset: before any byte or, with `truncate`, after that fraction.
+        reset: Whether the connection is reset: before any byte or, with `truncate` or `cut`, after that part.
         truncate: Fraction of the body, from 0 to less than 1, after which the connection closes, although the full
             length was announced.
+        cut: The same as a number of bytes; a shorter body is sent as usual.
         drip: Duration of the body, in 50 pieces or as many as `split`: the first at once, the last at the end. With
             `math.inf` only the first piece is sent.
         split: Number of writes of the body, at least one byte each; characters may be split too.
+        action: Kind of the requests to hit, an `Action` such as "submit" or "download"; None means all but downloads.
         times: Number of requests to hit; None means no maximum. The default is 1, or None with `rate`.
         rate: Share of the matching requests to hit, above 0 and up to 1; drawn separately from tasks and other
             faults. None means all.
@@ -97,6 +100,7 @@ class Fault:
     def __repr__(self) -> str:
         effect, delivery = self._effect, self._effect.delivery
         options: dict[str, object] = {
+            "action": effect.action,
             "status": effect.status,
             "body": None if effect.body is None else _excerpt(effect.body),
             "edit": _function_name(effect.edit),
@@ -105,6 +109,7 @@ class Fault:
             "hang": delivery.hang,
             "reset": delivery.reset or None,
             "truncate": delivery.truncate,
+            "cut": delivery.cut,
             "drip": delivery.drip,
             "split": delivery.split,
             "rate": self._rate,
@@ -161,7 +166,7 @@ class RecordedRequest(msgspec.Struct, kw_only=True):
         body: Its decoded JSON, or None if it has no body that can be read.
         provider: The slug of its provider; empty for an unknown path.
         action: Its kind, or None if it was rejected before that was parsed.
-        ids: The requested ids, or the id of the submitted task once it exists.
+        ids: The requested ids, the id of the submitted task once it exists, or that of the task that made a file.
         fault: The fault that hit it, or None.
         status: The HTTP status of the response, or None while there is none.
     """

@@ -26,6 +26,8 @@ class Action(enum.StrEnum):
     HISTORY = "history"
     DELETE = "delete"
     SUBMIT = "submit"
+    #: A request for a generated file.
+    DOWNLOAD = "download"
 
 
 #: Filters by a field of the record. The official web app sends them to every provider.
@@ -37,7 +39,7 @@ class TasksQuery(msgspec.Struct, frozen=True, kw_only=True):
     """One tasks call.
 
     Attributes:
-        action: Any but `SUBMIT`.
+        action: Any but `SUBMIT` and `DOWNLOAD`.
         ids: The requested ids in order, with duplicates; empty for a history.
         trace_ids: The requested trace ids in order.
         has_action: Whether the request named an action.

@@ -28,11 +28,12 @@ _USEAPI_MESSAGES = {402: "Account has no subscription or subscription expired"}
 
 
 class RawResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """Status and body of a response, without its delivery options."""
+    """Status, body and headers of a response, without its delivery options."""
 
     status: int
     content: bytes
     content_type: str = JSON_TYPE
+    headers: dict[str, str] = {}
 
 
 class RequestRejectedError(Exception):
@@ -69,9 +70,9 @@ def documented_error(service: Service, status: int) -> RequestRejectedError:
     An undocumented status gets the code of 400 or 500 and its standard phrase.
     """
     if service is Service.USEAPI:
-        return RequestRejectedError(status, "", _USEAPI_MESSAGES.get(status, _status_phrase(status)))
+        return RequestRejectedError(status, "", _USEAPI_MESSAGES.get(status, status_phrase(status)))
     fallback = "api_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "bad_request"
-    code, message = _DOCUMENTED.get(status, (fallback, _status_phrase(status)))
+    code, message = _DOCUMENTED.get(status, (fallback, status_phrase(status)))
     return RequestRejectedError(status, code, message)
 
 
@@ -79,7 +80,7 @@ def gateway_page(status: int) -> RawResponse | None:
     """Return the HTML page that a gateway sends, or None for a status that the service itself sends."""
     if status not in _GATEWAY_STATUSES:
         return None
-    title = f"{status} {_status_phrase(status)}"
+    title = f"{status} {status_phrase(status)}"
     page = (
         f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n"
         "<hr><center>openresty</center>\r\n</body>\r\n</html>\r\n"
@@ -87,7 +88,8 @@ def gateway_page(status: int) -> RawResponse | None:
     return RawResponse(status=status, content=page.encode(), content_type="text/html")
 
 
-def _status_phrase(status: int) -> str:
+def status_phrase(status: int) -> str:
+    """Return the standard phrase of an HTTP status."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:  # some statuses in use have no standard phrase

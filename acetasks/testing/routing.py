@@ -1,4 +1,4 @@
-"""Request parsing: from method and path to the provider, and from the body to a tasks call or a submission.
+"""Request parsing: from method and path to the provider, and from the body to a tasks call, a submission or a download.
 
 A rejected request is parsed as well: whether the rejection is sent depends on the scripted faults.
 """
@@ -12,6 +12,7 @@ from aiohttp import web
 
 from acetasks.providers.spec import ProviderSpec, Service, TasksCall
 from acetasks.providers.table import lookup, specs
+from acetasks.testing.files import Download, parse_download
 from acetasks.testing.requests import Action, TasksQuery, parse_body, parse_query_string
 from acetasks.testing.responses import RequestRejectedError, documented_error
 from acetasks.testing.snapshot import Json
@@ -84,7 +85,7 @@ class ParsedRequest(msgspec.Struct, frozen=True):
     """The addressed service, and the request's content or the reason to reject it."""
 
     service: Service
-    content: TasksRequest | Submission | RequestRejectedError
+    content: TasksRequest | Submission | Download | RequestRejectedError
 
 
 class RequestParser:
@@ -108,6 +109,10 @@ class RequestParser:
             record: The record of the request.
             token: The bearer token that the request must have.
         """
+        download = parse_download(record.method, request.rel_url.raw_path)
+        if download is not None:
+            record.provider, record.action = download.provider, Action.DOWNLOAD
+            return ParsedRequest(Service.ACEDATA, download)
         body = await _read_json(request)
         record.body = None if isinstance(body, RequestRejectedError) else body
         route = self._routes.find(record.method, record.path)

@@ -1,8 +1,8 @@
 """HTTP server that simulates the documented services, for tests without a network.
 
 It serves both services at one address: tasks calls and submissions of every provider in the table and, in the standard
-way, of other providers that a test names. Its clock is that of its event loop, and all random numbers are drawn from
-one seed.
+way, of other providers that a test names; and the files that the tasks have made. Its clock is that of its event loop,
+and all random numbers are drawn from one seed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from acetasks.testing.delivery import DeliveryOptions, loop_time
 from acetasks.testing.effects import Edit, Effect
 from acetasks.testing.faults import Fault, FaultList, RecordedRequest, When
 from acetasks.testing.listener import Listener
+from acetasks.testing.requests import Action
 from acetasks.testing.routing import RequestParser, TasksRequest
 from acetasks.testing.scenario import Outcome, Rule, Scenario, ScriptedTask
 from acetasks.testing.service import SimulatedService
@@ -46,6 +47,7 @@ class AceServer:
         speed: Divisor of every scripted time of a task.
         failure_rate: Share of tasks without a scripted outcome that fail, from 0 to 1.
         record_requests: Whether `requests` is kept; the counts always are.
+        file_lifetime: Seconds from a task's end until its files are gone, status 404; None means that they stay.
 
     Attributes:
         token: The bearer token that requests must have.
@@ -72,6 +74,7 @@ class AceServer:
         speed: float = 1.0,
         failure_rate: float = 0.0,
         record_requests: bool = True,
+        file_lifetime: float | None = None,
     ) -> None:
         self.token = token
         self.requests: list[RecordedRequest] = []
@@ -88,7 +91,9 @@ class AceServer:
         self._scenario = Scenario(seed=seed, speed=speed, failure_rate=failure_rate)
         self._faults = FaultList(seed=seed)
         self._callback_sender = CallbackSender(self.callbacks.append)
-        self._service = SimulatedService(self._scenario, self._faults, self._callback_sender, epoch=epoch)
+        self._service = SimulatedService(
+            self._scenario, self._faults, self._callback_sender, epoch=epoch, file_lifetime=file_lifetime
+        )
         self._parser = RequestParser()
         self._url = ""
         self._listener: Listener | None = None
@@ -131,6 +136,7 @@ class AceServer:
         host, self._port = await listener.open(self._host, self._port)
         self._listener = listener
         self._url = f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
+        self._service.set_url(self._url)
         return self
 
     async def stop(self) -> None:
@@ -255,8 +261,10 @@ class AceServer:
         hang: float | None = None,
         reset: bool = False,
         truncate: float | None = None,
+        cut: int | None = None,
         drip: float | None = None,
         split: int | None = None,
+        action: Action | str | None = None,
         times: int | msgspec.UnsetType | None = msgspec.UNSET,
         rate: float | None = None,
         when: When | None = None,
@@ -268,17 +276,19 @@ class AceServer:
 
         Raises:
             TypeError: A value has the wrong type.
-            ValueError: There is no effect, a number is out of range, or one value hides another's effect.
+            ValueError: There is no effect, or a value is unknown, out of range or hides another's effect.
             UnknownProviderError: The provider name is invalid.
         """
-        delivery = DeliveryOptions(headers=headers, hang=hang, reset=reset, truncate=truncate, drip=drip, split=split)
-        effect = Effect(status=status, body=body, edit=edit, limit=limit, delivery=delivery)
+        delivery = DeliveryOptions(
+            headers=headers, hang=hang, reset=reset, truncate=truncate, cut=cut, drip=drip, split=split
+        )
+        action = None if action is None else Action(action)
+        effect = Effect(status=status, body=body, edit=edit, limit=limit, action=action, delivery=delivery)
         if times is msgspec.UNSET:
             times = 1 if rate is None else None
-        fault = self._faults.add(effect, provider=provider, times=times, rate=rate, when=when)
         if provider is not None:
             self.allow(provider)
-        return fault
+        return self._faults.add(effect, provider=provider, times=times, rate=rate, when=when)
 
     def clear_faults(self) -> None:
         """Stop and remove every fault; requests already hit are not affected."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from acetasks.testing.delivery import DeliveryOptions, loop_time, send, sleep_until, wait_before_response
 from acetasks.testing.faults import FaultFunctionError
+from acetasks.testing.files import FILES_PATH, Download, FileStore, file_error
 from acetasks.testing.responses import RequestRejectedError, documented_error, json_response
 from acetasks.testing.routing import Submission
 from acetasks.testing.samples import template_for
@@ -37,13 +39,22 @@ class SimulatedService:
         faults: The faults.
         callbacks: Posts the callbacks of submissions.
         epoch: The loop's time zero, in seconds since the epoch.
+        file_lifetime: Seconds from a task's end until its files are gone; None means that they stay.
 
     Attributes:
         submissions: Number of tasks submitted over HTTP.
         function_errors: Exceptions raised by `when` and `edit` functions of faults.
     """
 
-    def __init__(self, scenario: Scenario, faults: FaultList, callbacks: CallbackSender, *, epoch: float) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        faults: FaultList,
+        callbacks: CallbackSender,
+        *,
+        epoch: float,
+        file_lifetime: float | None,
+    ) -> None:
         self.submissions = 0
         self.function_errors: list[BaseException] = []
         self._scenario = scenario
@@ -51,16 +62,24 @@ class SimulatedService:
         self._callbacks = callbacks
         self._epoch = epoch
         self._tasks_api = TasksApi(scenario, epoch=epoch)
+        self._files = FileStore(scenario, lifetime=file_lifetime)
         self._trace_number = 0
 
     def __repr__(self) -> str:
         return f"<SimulatedService {self._scenario!r} submissions={self.submissions}>"
+
+    def set_url(self, url: str) -> None:
+        """Set the service's base URL, with which the URLs of files begin."""
+        self._tasks_api.files_url = url + FILES_PATH
 
     async def respond(
         self, request: web.BaseRequest, parsed: ParsedRequest, record: RecordedRequest
     ) -> web.StreamResponse:
         """Process a request, apply the fault that hits it, and send the response."""
         options = _NO_OPTIONS
+        if isinstance(parsed.content, Download):
+            task = self._files.find_task(parsed.content)
+            record.ids = () if task is None else (task.id,)
         try:
             fault = record.fault = self._faults.choose(record)
             response = await self._build_response(parsed, fault, record)
@@ -81,7 +100,7 @@ class SimulatedService:
             FaultFunctionError: The `edit` function of the fault raised an exception.
         """
         if fault is not None and fault.effect.replaces_response:
-            return fault.effect.replacement(parsed.service, self._new_trace_id())
+            return fault.effect.replacement(functools.partial(self._build_error, parsed))
         limit = None if fault is None else fault.effect.limit
         try:
             response = await self._process(parsed, limit, record)
@@ -89,10 +108,18 @@ class SimulatedService:
             response = error.to_response(parsed.service, self._new_trace_id())
         return response if fault is None else fault.rewrite(response)
 
+    def _build_error(self, parsed: ParsedRequest, status: int) -> RawResponse:
+        """Return the addressed service's own error."""
+        if isinstance(parsed.content, Download):
+            return file_error(status)
+        return documented_error(parsed.service, status).to_response(parsed.service, self._new_trace_id())
+
     async def _process(self, parsed: ParsedRequest, record_limit: int | None, record: RecordedRequest) -> RawResponse:
         content = parsed.content
         if isinstance(content, RequestRejectedError):
             raise content
+        if isinstance(content, Download):
+            return self._files.respond(content, record.headers, now=loop_time())
         if isinstance(content, Submission):
             return await self._submit(content, record)
         return self._tasks_api.respond(content.spec, content.query, now=loop_time(), record_limit=record_limit)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -15,6 +16,9 @@ from acetasks.providers.spec import ProviderSpec
 from acetasks.testing.scenario import Phase, ScriptedTask
 
 Json = dict[str, object]
+
+#: The URL that those of all files begin with if no server serves them.
+FILES_URL = "https://files.example"
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -32,6 +36,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         error: Code and message of the failure; the code may be None.
         has_scripted_error: Whether the error was scripted, so that the record must show it.
         hex: 32 hexadecimal digits derived from the task id, for made-up ids.
+        files_url: The URL that those of all files begin with.
     """
 
     spec: ProviderSpec
@@ -45,6 +50,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error: tuple[str | None, str]
     has_scripted_error: bool
     hex: str
+    files_url: str = FILES_URL
 
     @property
     def id(self) -> str:
@@ -74,8 +80,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return {"message": message} if code is None else {"code": code, "message": message}
 
     def file_url(self, suffix: str, part: str = "") -> str:
-        """Return the made-up URL of a generated file."""
-        return f"https://files.example/{self.spec.slug}/{self.id}{part}.{suffix}"
+        """Return the URL of a generated file."""
+        return f"{self.files_url}/{self.spec.slug}/{quote(self.id, safe='')}{part}.{suffix}"
 
     def request_value(self, key: str, default: object = None) -> object:
         """Return a value of the submitted body, or `default`."""

@@ -10,7 +10,7 @@ from acetasks.testing.requests import Action, TasksQuery
 from acetasks.testing.responses import RawResponse, json_response
 from acetasks.testing.samples import template_for
 from acetasks.testing.scenario import Phase, Scenario, ScriptedTask
-from acetasks.testing.snapshot import fake_uuid, trace_id_of
+from acetasks.testing.snapshot import FILES_URL, fake_uuid, trace_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,11 +25,15 @@ class TasksApi:
     Args:
         scenario: The tasks.
         epoch: The loop's time zero, in seconds since the epoch.
+
+    Attributes:
+        files_url: The URL that those of all files begin with.
     """
 
     def __init__(self, scenario: Scenario, *, epoch: float) -> None:
         self._scenario = scenario
         self._epoch = epoch
+        self.files_url = FILES_URL
 
     def __repr__(self) -> str:
         return f"<TasksApi {self._scenario!r}>"
@@ -66,7 +70,7 @@ class TasksApi:
 
     def snapshot(self, spec: ProviderSpec, task: ScriptedTask, *, now: float) -> Snapshot:
         """Return a snapshot of a task at a loop time, regardless of its visibility."""
-        return template_for(spec.slug).snapshot(spec, task, now=now, epoch=self._epoch)
+        return template_for(spec.slug).snapshot(spec, task, now=now, epoch=self._epoch, files_url=self.files_url)
 
     def _respond_single(self, spec: ProviderSpec, query: TasksQuery, now: float) -> RawResponse:
         """Return the response with one task; after a `delete` the task is unknown.

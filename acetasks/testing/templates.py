@@ -14,7 +14,7 @@ import msgspec
 
 from acetasks.models import ArtifactKind
 from acetasks.testing.scenario import Phase
-from acetasks.testing.snapshot import Json, Snapshot, fake_hex, fake_uuid
+from acetasks.testing.snapshot import FILES_URL, Json, Snapshot, fake_hex, fake_uuid
 
 if TYPE_CHECKING:
     from acetasks.providers.spec import ArtifactField, ProviderSpec
@@ -149,7 +149,9 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     newest_first: bool = False
     repeats_duplicates: bool = False
 
-    def snapshot(self, spec: ProviderSpec, task: ScriptedTask, *, now: float, epoch: float) -> Snapshot:
+    def snapshot(
+        self, spec: ProviderSpec, task: ScriptedTask, *, now: float, epoch: float, files_url: str = FILES_URL
+    ) -> Snapshot:
         """Return a snapshot of a task, regardless of its visibility.
 
         Args:
@@ -157,6 +159,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
             task: The task.
             now: The time of the snapshot (loop time).
             epoch: The loop's time zero, in seconds since the epoch.
+            files_url: The URL that those of all files begin with.
         """
         return Snapshot(
             spec=spec,
@@ -170,6 +173,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
             error=task.error or self.error,
             has_scripted_error=task.error is not None,
             hex=fake_hex(task.id),
+            files_url=files_url,
         )
 
     def record(self, snapshot: Snapshot) -> Json:
