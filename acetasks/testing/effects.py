@@ -26,6 +26,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         status: HTTP status of the response; None means that of the real response, or 200 with `body`.
+        code: Code of the service's error; None means the most usual one of the status.
         body: Body that replaces the real response, as bytes, text, or a value to encode as JSON; None means none.
         edit: Changes the decoded JSON of the real response; None means no change.
         limit: Maximum number of records in a batch response; None means no limit.
@@ -34,6 +35,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     status: int | None = None
+    code: str | None = None
     body: object = None
     edit: Edit | None = None
     limit: int | None = None
@@ -60,12 +62,14 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 
     def _check_contradictions(self) -> None:
         # 1. Two values for one response.
+        if self.code is not None and (self.status is None or self.status < _FIRST_ERROR or self.body or self.edit):
+            raise ValueError("code is that of the service's error: pass it with a status of 400 or more, and no body")
         if self.body is not None and self.edit is not None:
             raise ValueError("edit changes the real response and body replaces it: pass one of them")
         if self.limit is not None and self.replaces_response:
             raise ValueError("limit cuts the real response, and status or body replaces it: omit limit")
-        if self.action is Action.DOWNLOAD and (self.edit or self.limit is not None):
-            raise ValueError("edit and limit change JSON, and a download has none: pass body or cut")
+        if self.action is Action.DOWNLOAD and (self.edit or self.code or self.limit is not None):
+            raise ValueError("edit, code and limit change JSON, and a download has none: pass body or cut")
         if self.status in BODILESS_STATUSES and (self.body or self.edit):
             raise ValueError(f"a response of status {self.status} has no body: omit body and edit")
         # 2. Changes to a response that is not sent, or to a body that does not exist.
@@ -108,11 +112,11 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
         is_meant = action is not Action.DOWNLOAD if self.action is None else action is self.action
         return is_meant and (self.limit is None or action in _BATCHES)
 
-    def replacement(self, build_error: Callable[[int], RawResponse]) -> RawResponse:
+    def replacement(self, build_error: Callable[[int, str | None], RawResponse]) -> RawResponse:
         """Return the response that replaces the real one.
 
         Args:
-            build_error: Returns the addressed service's own error for a status of 400 or more.
+            build_error: Returns the addressed service's own error for a status of 400 or more and a code.
         """
         status = 200 if self.status is None else self.status
         # 1. The given body.   2. No body below 400.   3. A gateway's page.   4. The service's documented error.
@@ -120,7 +124,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
             return RawResponse(status=status, content=self.body)
         if status < _FIRST_ERROR:
             return RawResponse(status=status, content=b"")
-        return gateway_page(status) or build_error(status)
+        return (None if self.code else gateway_page(status)) or build_error(status, self.code)
 
     def edited(self, response: RawResponse) -> RawResponse:
         """Return the real response as changed by `edit`.

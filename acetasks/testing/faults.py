@@ -44,11 +44,12 @@ class Fault:
         provider: Slug of the provider whose requests are hit; None means every request, including those with an
             unknown path or a wrong token.
         status: HTTP status, from 200 to 599, sent without processing the request. Without `body`, the response is
-            the service's documented error: `bad_request` (400), `invalid_token` (401), `used_up` (402),
-            `forbidden` (403), `no_api` (404), `request_too_large` (413), `too_many_requests` (429), `api_error` (500),
-            `timeout` (504); for 502 and 503 a gateway's HTML page; for other statuses the code of 400 or 500; below
-            400 no body. A download gets the error of an object store. With `edit` the request is processed and its
-            response gets this status.
+            the service's documented error: `bad_request` (400), `invalid_token` (401), that of the payment protocol
+            x402 (402), `forbidden` (403), `no_api` (404), `request_too_large` (413), `too_many_requests` (429),
+            `api_error` (500), `timeout` (504); for 502 and 503 a gateway's HTML page; for other statuses the code of
+            400 or 500; below 400 no body. A download gets the error of an object store. With `edit` the request is
+            processed and its response gets this status.
+        code: Code of the service's error in place of that one, such as `used_up` (403) or `disabled` (400 or 403).
         headers: Headers to add or replace, such as `Retry-After` or `Date`.
         body: Response sent without processing the request: bytes and text unchanged, other values as JSON. The status
             is 200 and the type `application/json` unless given.
@@ -102,6 +103,7 @@ class Fault:
         options: dict[str, object] = {
             "action": effect.action,
             "status": effect.status,
+            "code": effect.code,
             "body": None if effect.body is None else _excerpt(effect.body),
             "edit": _function_name(effect.edit),
             "limit": effect.limit,

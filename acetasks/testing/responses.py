@@ -11,17 +11,33 @@ from acetasks.providers.spec import Service
 JSON_TYPE = "application/json"
 #: Statuses sent by a gateway in front of an unreachable service: an HTML page, not the service's JSON.
 _GATEWAY_STATUSES = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE})
-#: Codes and messages by status (Ace Data Cloud: the error tables of its OpenAPI files).
-_DOCUMENTED = {
-    400: ("bad_request", "The request is invalid."),
-    401: ("invalid_token", "The specified token is invalid or wrong."),
-    402: ("used_up", "Your balance is not sufficient for current request."),
-    403: ("forbidden", "The request was refused."),
-    404: ("no_api", "API does not exist, please make sure url is correct."),
-    413: ("request_too_large", "Request body is too large."),
-    429: ("too_many_requests", "You have exceeded the rate limit."),
-    500: ("api_error", "Internal server error."),
-    504: ("timeout", "Timeout to generate."),
+#: The most usual code of each status.
+_CODES = {
+    400: "bad_request",
+    401: "invalid_token",
+    403: "forbidden",
+    404: "no_api",
+    413: "request_too_large",
+    429: "too_many_requests",
+    500: "api_error",
+    504: "timeout",
+}
+#: Messages by code (Ace Data Cloud: the error tables of its OpenAPI files).
+_MESSAGES = {
+    "api_error": "Internal server error.",
+    "api_not_implemented": "The API is not implemented.",
+    "bad_request": "The request is invalid.",
+    "disabled": "Your application has been disabled by Ace Data Cloud due to abnormal usage behavior.",
+    "forbidden": "The request was refused.",
+    "invalid_token": "The specified token is invalid or wrong.",
+    "no_api": "API does not exist, please make sure url is correct.",
+    "no_token": "No token specified for the request.",
+    "request_too_large": "Request body is too large.",
+    "timeout": "Timeout to generate.",
+    "token_expired": "The specified token is expired.",
+    "token_mismatched": "The specified token is not matched with API.",
+    "too_many_requests": "You have exceeded the rate limit.",
+    "used_up": "Your balance is not sufficient for current request.",
 }
 #: Messages of useapi.net (docs/api-pixverse-v1/get-pixverse-jobid); other statuses get their standard phrase.
 _USEAPI_MESSAGES = {402: "Account has no subscription or subscription expired"}
@@ -51,12 +67,20 @@ class RequestRejectedError(Exception):
         self.code = code
         self.message = message
 
-    def to_response(self, service: Service, trace_id: str) -> RawResponse:
-        """Return the error in the form of `service`."""
+    def to_response(self, service: Service, trace_id: str, *, with_success: bool = False) -> RawResponse:
+        """Return the error in the form of `service`.
+
+        Args:
+            service: The service.
+            trace_id: The request's id.
+            with_success: Whether the body has `success: false` too, as in the guides of Ace Data Cloud; it has none in
+                the OpenAPI files.
+        """
         if service is Service.USEAPI:
             return json_response(self.status, {"error": self.message, "code": self.status})
         error = {"code": self.code, "message": self.message}
-        return json_response(self.status, {"error": error, "trace_id": trace_id})
+        success = {"success": False} if with_success else {}
+        return json_response(self.status, {**success, "error": error, "trace_id": trace_id})
 
 
 def json_response(status: int, body: object) -> RawResponse:
@@ -64,16 +88,41 @@ def json_response(status: int, body: object) -> RawResponse:
     return RawResponse(status=status, content=msgspec.json.encode(body))
 
 
-def documented_error(service: Service, status: int) -> RequestRejectedError:
+def documented_error(service: Service, status: int, code: str | None = None) -> RequestRejectedError:
     """Return the error that a service documents for a status of 400 or more.
 
     An undocumented status gets the code of 400 or 500 and its standard phrase.
+
+    Args:
+        service: The service.
+        status: The HTTP status.
+        code: The code, or None for the most usual one of the status; useapi.net has none.
     """
     if service is Service.USEAPI:
         return RequestRejectedError(status, "", _USEAPI_MESSAGES.get(status, status_phrase(status)))
     fallback = "api_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "bad_request"
-    code, message = _DOCUMENTED.get(status, (fallback, status_phrase(status)))
-    return RequestRejectedError(status, code, message)
+    known = code or _CODES.get(status)
+    message = _MESSAGES.get(known or "", status_phrase(status))
+    return RequestRejectedError(status, known or fallback, message)
+
+
+def payment_required() -> RawResponse:
+    """Return the 402 of the payment protocol x402, version 1: without a token, a request may be paid for by itself.
+
+    A balance that is used up is a 403.
+    """
+    option = {
+        "scheme": "exact",
+        "network": "base",
+        "maxAmountRequired": "10000",
+        "resource": "https://api.acedata.cloud",
+        "description": "",
+        "mimeType": JSON_TYPE,
+        "payTo": f"0x{'0' * 40}",
+        "maxTimeoutSeconds": 60,
+        "asset": f"0x{'0' * 40}",
+    }
+    return json_response(402, {"x402Version": 1, "error": "X-PAYMENT header is required", "accepts": [option]})
 
 
 def gateway_page(status: int) -> RawResponse | None:

@@ -119,7 +119,10 @@ class RequestParser:
         service = Service.ACEDATA if route is None else route.spec.service
         if route is not None:
             record.provider = route.spec.slug
-        if request.headers.get("Authorization") != f"Bearer {token}":
+        authorization = request.headers.get("Authorization")
+        if authorization is None and service is Service.ACEDATA:
+            return ParsedRequest(service, documented_error(service, 400, "no_token"))
+        if authorization != f"Bearer {token}":
             return ParsedRequest(service, documented_error(service, 401))
         if route is None:
             return ParsedRequest(service, documented_error(service, 404))

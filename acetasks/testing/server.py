@@ -47,6 +47,8 @@ class AceServer:
         speed: Divisor of every scripted time of a task.
         failure_rate: Share of tasks without a scripted outcome that fail, from 0 to 1.
         record_requests: Whether `requests` is kept; the counts always are.
+        errors_have_success: Whether error bodies have `success: false`, as in the guides of Ace Data Cloud; in its
+            OpenAPI files they have none.
         file_lifetime: Seconds from a task's end until its files are gone, status 404; None means that they stay.
 
     Attributes:
@@ -75,6 +77,7 @@ class AceServer:
         failure_rate: float = 0.0,
         record_requests: bool = True,
         file_lifetime: float | None = None,
+        errors_have_success: bool = False,
     ) -> None:
         self.token = token
         self.requests: list[RecordedRequest] = []
@@ -92,7 +95,12 @@ class AceServer:
         self._faults = FaultList(seed=seed)
         self._callback_sender = CallbackSender(self.callbacks.append)
         self._service = SimulatedService(
-            self._scenario, self._faults, self._callback_sender, epoch=epoch, file_lifetime=file_lifetime
+            self._scenario,
+            self._faults,
+            self._callback_sender,
+            epoch=epoch,
+            file_lifetime=file_lifetime,
+            errors_have_success=errors_have_success,
         )
         self._parser = RequestParser()
         self._url = ""
@@ -254,6 +262,7 @@ class AceServer:
         provider: str | None = None,
         *,
         status: int | None = None,
+        code: str | None = None,
         headers: Mapping[str, str] | None = None,
         body: object = None,
         edit: Edit | None = None,
@@ -269,10 +278,7 @@ class AceServer:
         rate: float | None = None,
         when: When | None = None,
     ) -> Fault:
-        """Script a fault; `Fault` describes the options.
-
-        Returns:
-            The fault, with its number of hits; `Fault.stop` ends it.
+        """Script and return a fault; `Fault` describes the options.
 
         Raises:
             TypeError: A value has the wrong type.
@@ -282,8 +288,8 @@ class AceServer:
         delivery = DeliveryOptions(
             headers=headers, hang=hang, reset=reset, truncate=truncate, cut=cut, drip=drip, split=split
         )
-        action = None if action is None else Action(action)
-        effect = Effect(status=status, body=body, edit=edit, limit=limit, action=action, delivery=delivery)
+        kind = None if action is None else Action(action)
+        effect = Effect(status=status, code=code, body=body, edit=edit, limit=limit, action=kind, delivery=delivery)
         if times is msgspec.UNSET:
             times = 1 if rate is None else None
         if provider is not None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from acetasks.providers.spec import Service
 from acetasks.testing.delivery import DeliveryOptions, loop_time, send, sleep_until, wait_before_response
 from acetasks.testing.faults import FaultFunctionError
 from acetasks.testing.files import FILES_PATH, Download, FileStore, file_error
-from acetasks.testing.responses import RequestRejectedError, documented_error, json_response
+from acetasks.testing.responses import RequestRejectedError, documented_error, json_response, payment_required
 from acetasks.testing.routing import Submission
 from acetasks.testing.samples import template_for
 from acetasks.testing.scenario import Outcome, Phase, Scenario
@@ -40,6 +42,7 @@ class SimulatedService:
         callbacks: Posts the callbacks of submissions.
         epoch: The loop's time zero, in seconds since the epoch.
         file_lifetime: Seconds from a task's end until its files are gone; None means that they stay.
+        errors_have_success: Whether error bodies have `success: false`.
 
     Attributes:
         submissions: Number of tasks submitted over HTTP.
@@ -54,6 +57,7 @@ class SimulatedService:
         *,
         epoch: float,
         file_lifetime: float | None,
+        errors_have_success: bool,
     ) -> None:
         self.submissions = 0
         self.function_errors: list[BaseException] = []
@@ -63,6 +67,7 @@ class SimulatedService:
         self._epoch = epoch
         self._tasks_api = TasksApi(scenario, epoch=epoch)
         self._files = FileStore(scenario, lifetime=file_lifetime)
+        self._errors_have_success = errors_have_success
         self._trace_number = 0
 
     def __repr__(self) -> str:
@@ -88,7 +93,7 @@ class SimulatedService:
         except FaultFunctionError as error:
             self.function_errors.append(error.cause)
             rejection = RequestRejectedError(500, "api_error", str(error))
-            response = rejection.to_response(parsed.service, self._new_trace_id())
+            response = self._reject(rejection, parsed)
         await wait_before_response(request, options)
         record.status = response.status
         return await send(request, response, options, date=self._epoch + loop_time())
@@ -105,14 +110,19 @@ class SimulatedService:
         try:
             response = await self._process(parsed, limit, record)
         except RequestRejectedError as error:
-            response = error.to_response(parsed.service, self._new_trace_id())
+            response = self._reject(error, parsed)
         return response if fault is None else fault.rewrite(response)
 
-    def _build_error(self, parsed: ParsedRequest, status: int) -> RawResponse:
+    def _build_error(self, parsed: ParsedRequest, status: int, code: str | None) -> RawResponse:
         """Return the addressed service's own error."""
         if isinstance(parsed.content, Download):
             return file_error(status)
-        return documented_error(parsed.service, status).to_response(parsed.service, self._new_trace_id())
+        if status == HTTPStatus.PAYMENT_REQUIRED and parsed.service is Service.ACEDATA and code is None:
+            return payment_required()
+        return self._reject(documented_error(parsed.service, status, code), parsed)
+
+    def _reject(self, error: RequestRejectedError, parsed: ParsedRequest) -> RawResponse:
+        return error.to_response(parsed.service, self._new_trace_id(), with_success=self._errors_have_success)
 
     async def _process(self, parsed: ParsedRequest, record_limit: int | None, record: RecordedRequest) -> RawResponse:
         content = parsed.content

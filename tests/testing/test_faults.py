@@ -123,7 +123,6 @@ class TestReplacedResponses:
         [
             (400, "bad_request"),
             (401, "invalid_token"),
-            (402, "used_up"),
             (403, "forbidden"),
             (404, "no_api"),
             (410, "bad_request"),
@@ -146,6 +145,29 @@ class TestReplacedResponses:
         assert isinstance(response.error, dict)
         assert response.error["code"] == code
         assert response.error["message"]
+
+    async def test_402_is_that_of_x402(self, server: AceServer, caller: Caller) -> None:
+        """A 402 has the form of the payment protocol: a balance that is used up is a 403."""
+        server.fail("luma", status=402)
+        response = await caller.retrieve()
+        assert isinstance(response.json, dict)
+        assert (response.status, response.json["x402Version"], len(response.json["accepts"])) == (402, 1, 1)
+
+    @pytest.mark.parametrize(
+        ("status", "code", "message"),
+        [
+            (403, "used_up", "Your balance is not sufficient for current request."),
+            (400, "token_mismatched", "The specified token is not matched with API."),
+            (402, "other", "Payment Required"),
+            (503, "busy", "Service Unavailable"),
+        ],
+    )
+    async def test_code(self, server: AceServer, caller: Caller, status: int, code: str, message: str) -> None:
+        """A code replaces the usual one of the status, with its documented message."""
+        fault = server.fail("luma", status=status, code=code)
+        response = await caller.retrieve()
+        assert (response.status, response.error) == (status, {"code": code, "message": message})
+        assert f"code={code}" in repr(fault)
 
     @pytest.mark.parametrize(
         ("status", "message"),

@@ -281,6 +281,9 @@ class TestFaults:
         [
             ({"action": "download", "edit": lambda body: body}, "a download has none"),
             ({"action": "download", "limit": 1}, "a download has none"),
+            ({"action": "download", "status": 403, "code": "used_up"}, "a download has none"),
+            ({"status": 200, "code": "used_up"}, "status of 400 or more"),
+            ({"code": "used_up"}, "needs an effect"),
             ({"action": "upload", "status": 500}, "'upload' is not a valid Action"),
             ({"cut": -1}, "cut must be at least 0"),
             ({"cut": 5, "truncate": 0.5}, "pass one of them"),

@@ -450,15 +450,18 @@ class TestCallbacks:
 class TestRejections:
     """Rejected requests, in the forms that the services document."""
 
-    @pytest.mark.parametrize("token", ["wrong", None])
-    async def test_wrong_token(self, caller: Caller, token: str | None) -> None:
-        """A wrong or missing token is a 401, in the form of the addressed service."""
+    @pytest.mark.parametrize(
+        ("token", "status", "code", "message"),
+        [
+            ("wrong", 401, "invalid_token", "The specified token is invalid or wrong."),
+            (None, 400, "no_token", "No token specified for the request."),
+        ],
+    )
+    async def test_wrong_token(self, caller: Caller, token: str | None, status: int, code: str, message: str) -> None:
+        """A wrong token is a 401 and a missing one a 400; useapi.net has a 401 for both."""
         response = await caller.send("/luma/tasks", {"id": "x", "action": "retrieve"}, token=token)
-        assert response.status == 401
-        assert response.body["error"] == {
-            "code": "invalid_token",
-            "message": "The specified token is invalid or wrong.",
-        }
+        assert response.status == status
+        assert response.body["error"] == {"code": code, "message": message}
         assert response.body["trace_id"]
         job = await caller.send("/v1/pixverse/jobs/?jobid=x", method="GET", token=token)
         assert job == Response(401, {"error": "Unauthorized", "code": 401})
@@ -510,6 +513,23 @@ class TestRejections:
         assert response.status == 400
         assert isinstance(response.body["error"], dict)
         assert response.body["error"]["code"] == "bad_request"
+
+    async def test_errors_with_success(self) -> None:
+        """Error bodies can have `success: false` too, in rejections and in simulated faults."""
+        async with AceServer(errors_have_success=True) as server, aiohttp.ClientSession() as http:
+            caller = Caller(server, http)
+            server.fail("luma", status=429)
+            bodies = [(await caller.retrieve("luma", "x")).body, (await caller.send("/nowhere", {})).body]
+            assert [(list(body), body["success"]) for body in bodies] == [(["success", "error", "trace_id"], False)] * 2
+            assert (await caller.retrieve("useapi-pixverse", "x")).body.keys() == {"error", "code"}
+
+    async def test_maestro_has_a_code_for_an_unknown_id(self, caller: Caller) -> None:
+        """An unknown id at maestro is a 404 with the code `not_found`."""
+        response = await caller.retrieve("maestro", "x")
+        assert (response.status, response.body["error"]) == (
+            404,
+            {"code": "not_found", "message": "task not found"},
+        )
 
     async def test_request_too_large(self, caller: Caller) -> None:
         """A body of more than a megabyte is a 413."""

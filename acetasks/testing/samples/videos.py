@@ -132,6 +132,11 @@ def _maestro_failed(snapshot: Snapshot) -> Response:
     return {"success": False, "error": snapshot.error_object} if snapshot.has_scripted_error else msgspec.UNSET
 
 
+def _maestro_not_found(_task_id: str, trace_id: str) -> Json:
+    """Return the error of maestro/maestro_tasks; an official client's test has `{"detail": ...}`."""
+    return {"error": {"code": "not_found", "message": "task not found"}, "trace_id": trace_id}
+
+
 def _maestro_fields(snapshot: Snapshot) -> Json:
     """Return the record's `status`, which names the stage of the work (maestro/maestro_tasks)."""
     if snapshot.phase is Phase.QUEUED:
@@ -282,7 +287,7 @@ TEMPLATES: Mapping[str, Template] = {
         extra_fields=_maestro_fields,
         timestamps=ALL_TIMESTAMPS,
         counts_all=True,
-        not_found=(404, lambda _id, _trace: {"detail": "task not found"}),
+        not_found=(404, _maestro_not_found),
         request={"prompt": PROMPT, "langs": ["zh-cn", "en"], "aspect": "9:16", "duration": 20},
     ),
     "minimax": Template(
