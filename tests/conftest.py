@@ -21,6 +21,7 @@ settings.register_profile("exact", derandomize=True, deadline=None)
 settings.load_profile("exact")
 
 TOKEN = "test-token"
+EPOCH = 1_780_000_000.0
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def _no_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def server() -> AsyncIterator[AceServer]:
     """The simulated service, in the test's own loop."""
-    async with AceServer(token=TOKEN) as server:
+    async with AceServer(token=TOKEN, epoch=EPOCH) as server:
         yield server
 
 

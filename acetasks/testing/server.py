@@ -8,6 +8,8 @@ and all random numbers are drawn from one seed.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -41,7 +43,8 @@ class AceServer:
     Args:
         token: The bearer token that requests must have.
         seed: Seed of all random numbers: ids, durations, failures and, separately, the rates of faults.
-        epoch: The loop's time zero, in seconds since the epoch, for the times in records and `Date` headers.
+        epoch: The loop's time zero, in seconds since the epoch, for the times in records and `Date` headers. None
+            takes it from `time.time()` at the first start, rounded up: whole seconds, so that runs are alike.
         host: The address to listen on.
         port: The port to listen on; 0 takes a free one.
         speed: Divisor of every scripted time of a task.
@@ -70,7 +73,7 @@ class AceServer:
         *,
         token: str = "test-token",
         seed: int = 0,
-        epoch: float = 1_780_000_000.0,
+        epoch: float | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         speed: float = 1.0,
@@ -89,6 +92,7 @@ class AceServer:
         self.max_concurrent = 0
         self._host = host
         self._port = port
+        self._epoch = epoch
         self._keeps_requests = record_requests
         self._concurrent = 0
         self._scenario = Scenario(seed=seed, speed=speed, failure_rate=failure_rate)
@@ -98,7 +102,6 @@ class AceServer:
             self._scenario,
             self._faults,
             self._callback_sender,
-            epoch=epoch,
             file_lifetime=file_lifetime,
             errors_have_success=errors_have_success,
         )
@@ -144,7 +147,9 @@ class AceServer:
         host, self._port = await listener.open(self._host, self._port)
         self._listener = listener
         self._url = f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
-        self._service.set_url(self._url)
+        if self._epoch is None:
+            self._epoch = float(math.ceil(time.time() - loop_time()))
+        self._service.open(url=self._url, epoch=self._epoch)
         return self
 
     async def stop(self) -> None:

@@ -40,7 +40,6 @@ class SimulatedService:
         scenario: The tasks; submissions are added.
         faults: The faults.
         callbacks: Posts the callbacks of submissions.
-        epoch: The loop's time zero, in seconds since the epoch.
         file_lifetime: Seconds from a task's end until its files are gone; None means that they stay.
         errors_have_success: Whether error bodies have `success: false`.
 
@@ -55,7 +54,6 @@ class SimulatedService:
         faults: FaultList,
         callbacks: CallbackSender,
         *,
-        epoch: float,
         file_lifetime: float | None,
         errors_have_success: bool,
     ) -> None:
@@ -64,8 +62,7 @@ class SimulatedService:
         self._scenario = scenario
         self._faults = faults
         self._callbacks = callbacks
-        self._epoch = epoch
-        self._tasks_api = TasksApi(scenario, epoch=epoch)
+        self._tasks_api = TasksApi(scenario)
         self._files = FileStore(scenario, lifetime=file_lifetime)
         self._errors_have_success = errors_have_success
         self._trace_number = 0
@@ -73,9 +70,15 @@ class SimulatedService:
     def __repr__(self) -> str:
         return f"<SimulatedService {self._scenario!r} submissions={self.submissions}>"
 
-    def set_url(self, url: str) -> None:
-        """Set the service's base URL, with which the URLs of files begin."""
+    def open(self, *, url: str, epoch: float) -> None:
+        """Set what is known when the server starts.
+
+        Args:
+            url: The service's base URL, with which the URLs of files begin.
+            epoch: The loop's time zero, in seconds since the epoch.
+        """
         self._tasks_api.files_url = url + FILES_PATH
+        self._tasks_api.epoch = epoch
 
     async def respond(
         self, request: web.BaseRequest, parsed: ParsedRequest, record: RecordedRequest
@@ -96,7 +99,7 @@ class SimulatedService:
             response = self._reject(rejection, parsed)
         await wait_before_response(request, options)
         record.status = response.status
-        return await send(request, response, options, date=self._epoch + loop_time())
+        return await send(request, response, options, date=self._tasks_api.epoch + loop_time())
 
     async def _build_response(self, parsed: ParsedRequest, fault: Fault | None, record: RecordedRequest) -> RawResponse:
         """Return the real response, or the one that a fault replaces it with.

@@ -24,15 +24,15 @@ class TasksApi:
 
     Args:
         scenario: The tasks.
-        epoch: The loop's time zero, in seconds since the epoch.
 
     Attributes:
+        epoch: The loop's time zero, in seconds since the epoch.
         files_url: The URL that those of all files begin with.
     """
 
-    def __init__(self, scenario: Scenario, *, epoch: float) -> None:
+    def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
-        self._epoch = epoch
+        self.epoch = 0.0
         self.files_url = FILES_URL
 
     def __repr__(self) -> str:
@@ -70,7 +70,7 @@ class TasksApi:
 
     def snapshot(self, spec: ProviderSpec, task: ScriptedTask, *, now: float) -> Snapshot:
         """Return a snapshot of a task at a loop time, regardless of its visibility."""
-        return template_for(spec.slug).snapshot(spec, task, now=now, epoch=self._epoch, files_url=self.files_url)
+        return template_for(spec.slug).snapshot(spec, task, now=now, epoch=self.epoch, files_url=self.files_url)
 
     def _respond_single(self, spec: ProviderSpec, query: TasksQuery, now: float) -> RawResponse:
         """Return the response with one task; after a `delete` the task is unknown.
@@ -110,7 +110,7 @@ class TasksApi:
 
     def _matches(self, spec: ProviderSpec, task: ScriptedTask, query: TasksQuery, now: float) -> bool:
         """Return whether a task passes the filters of a query."""
-        created = self._epoch + task.created
+        created = self.epoch + task.created
         if query.created_min is not None and created < query.created_min:
             return False
         if query.created_max is not None and created > query.created_max:

@@ -94,6 +94,18 @@ class TestTiming:
             response = await Caller(server, http).retrieve("kling", server.add("kling", after=0))
             assert response.body["created_at"] == 1_000_000.0 + now()
 
+    async def test_default_epoch_is_the_wall_clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """By default times go on from the wall clock's at the first start, in whole seconds, with the loop's."""
+        await asyncio.sleep(10)
+        server = AceServer()
+        for wall, started in ((1_800_000_000.25, 10.0), (1_900_000_000.0, 35.0)):
+            monkeypatch.setattr("time.time", lambda wall=wall: wall)
+            async with server, aiohttp.ClientSession() as http:
+                assert now() == started
+                response = await Caller(server, http).retrieve("kling", server.add("kling", after=0))
+                assert response.body["created_at"] == 1_799_999_991.0 + now()
+            await asyncio.sleep(25)
+
     async def test_task_is_not_found_before_visible_after(self, server: AceServer, caller: Caller) -> None:
         """A task is missing from single, batch and history responses until it is visible."""
         task_id = server.add("flux", after=100, visible_after=7)
