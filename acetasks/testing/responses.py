@@ -9,6 +9,7 @@ import msgspec
 from acetasks.providers.spec import Service
 
 JSON_TYPE = "application/json"
+LINES_TYPE = "application/x-ndjson"
 #: Statuses sent by a gateway in front of an unreachable service: an HTML page, not the service's JSON.
 _GATEWAY_STATUSES = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE})
 #: The most usual code of each status.
@@ -86,6 +87,14 @@ class RequestRejectedError(Exception):
 def json_response(status: int, body: object) -> RawResponse:
     """Return a response with `body` encoded as JSON."""
     return RawResponse(status=status, content=msgspec.json.encode(body))
+
+
+def as_lines(response: RawResponse) -> RawResponse:
+    """Return a JSON response as lines of JSON, of which it is the only one.
+
+    Most submit paths document `accept: application/x-ndjson`; there the service may send progress before.
+    """
+    return RawResponse(status=response.status, content=response.content + b"\n", content_type=LINES_TYPE)
 
 
 def documented_error(service: Service, status: int, code: str | None = None) -> RequestRejectedError:

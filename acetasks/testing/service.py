@@ -12,7 +12,14 @@ from acetasks.providers.spec import Service
 from acetasks.testing.delivery import DeliveryOptions, loop_time, send, sleep_until, wait_before_response
 from acetasks.testing.faults import FaultFunctionError
 from acetasks.testing.files import FILES_PATH, Download, FileStore, file_error
-from acetasks.testing.responses import RequestRejectedError, documented_error, json_response, payment_required
+from acetasks.testing.responses import (
+    LINES_TYPE,
+    RequestRejectedError,
+    as_lines,
+    documented_error,
+    json_response,
+    payment_required,
+)
 from acetasks.testing.routing import Submission
 from acetasks.testing.samples import template_for
 from acetasks.testing.scenario import Outcome, Phase, Scenario
@@ -134,7 +141,8 @@ class SimulatedService:
         if isinstance(content, Download):
             return self._files.respond(content, record.headers, now=loop_time())
         if isinstance(content, Submission):
-            return await self._submit(content, record)
+            response = await self._submit(content, record)
+            return as_lines(response) if LINES_TYPE in record.headers.get("Accept", "") else response
         return self._tasks_api.respond(content.spec, content.query, now=loop_time(), record_limit=record_limit)
 
     async def _submit(self, submission: Submission, record: RecordedRequest) -> RawResponse:

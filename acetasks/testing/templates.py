@@ -109,6 +109,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
         error: The default code and message of a failure.
         request: The default submitted body.
         callback_field: The field of a submission with the callback URL.
+        callback: The body of a succeeded task's callback; None means the response to a blocking submission.
         callback_has_status: Whether a callback body always has the ids and `success`.
         ack: The response to a submission that does not block.
         ack_status: The HTTP status of `ack`.
@@ -137,6 +138,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     error: tuple[str | None, str] = ("api_error", "the generation failed")
     request: Json = msgspec.field(default_factory=lambda: {"action": "generate", "prompt": PROMPT})
     callback_field: str = "callback_url"
+    callback: RecordBuilder | None = None
     callback_has_status: bool = True
     ack: RecordBuilder = only_id
     ack_status: int = 200
@@ -227,6 +229,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
 
     def callback_body(self, snapshot: Snapshot) -> Json:
         """Return the body of a callback."""
+        if self.callback is not None and snapshot.phase is Phase.SUCCEEDED:
+            return self.callback(snapshot)
         response = self.final_response(snapshot)
         if not self.callback_has_status:
             return response

@@ -298,11 +298,29 @@ class TestSubmission:
             ("/captcha/token/turnstile", {"task_id", "trace_id"}),
             ("/fish/tts", {"task_id", "started_at"}),
             ("/sora/videos", {"task_id", "success"}),
+            ("/webextrator/render", {"task_id", "success", "trace_id"}),
         ],
     )
     async def test_acknowledgements_differ_by_provider(self, caller: Caller, path: str, keys: set[str]) -> None:
         """Acknowledgements have the id and provider-specific fields."""
         assert (await caller.send(path, {"async": True})).body.keys() == keys
+
+    async def test_fish_acknowledges_with_a_text_time(self, caller: Caller) -> None:
+        """The time in an acknowledgement of fish is a text."""
+        await asyncio.sleep(5)
+        response = await caller.send("/fish/tts", {"async": True})
+        assert response.body["started_at"] == "2026-05-28T20:26:45.000Z"
+
+    @pytest.mark.parametrize("body", [{"async": True}, {}])
+    async def test_response_as_lines(self, server: AceServer, caller: Caller, body: Json) -> None:
+        """A submission that accepts lines of JSON gets the same response as a line."""
+        server.script("flux", after=1)
+        headers = {"Authorization": f"Bearer {server.token}", "Accept": "application/x-ndjson"}
+        async with caller.http.post(f"{server.url}/flux/images", json=body, headers=headers) as response:
+            content = await response.read()
+            assert (response.status, response.headers["Content-Type"]) == (200, "application/x-ndjson")
+        assert content.endswith(b"}\n")
+        assert msgspec.json.decode(content)["task_id"] == next(iter(server.tasks))
 
     async def test_useapi_acknowledges_with_the_job(self, server: AceServer, caller: Caller) -> None:
         """useapi.net acknowledges with the job, as created, even if it ends at once."""
@@ -428,6 +446,17 @@ class TestCallbacks:
         ((_, _, body),) = receiver.callbacks
         assert body["success"] is False
         assert body["error"] == {"code": "forbidden", "message": "not this prompt"}
+
+    async def test_fish_posts_the_file_alone(
+        self, server: AceServer, caller: Caller, receiver: CallbackReceiver
+    ) -> None:
+        """A callback of fish has the id and the file, and nothing else."""
+        server.script("fish", after=10)
+        await caller.send("/fish/tts", {"text": "a fog", "callback_url": receiver.url})
+        await asyncio.sleep(11)
+        ((_, _, body),) = receiver.callbacks
+        (task_id,) = server.tasks
+        assert body == {"task_id": task_id, "audio_url": f"{server.url}/files/fish/{task_id}.mp3"}
 
     async def test_useapi_posts_the_job(self, server: AceServer, caller: Caller, receiver: CallbackReceiver) -> None:
         """useapi.net posts the job to `replyUrl` as its tasks call shows it."""

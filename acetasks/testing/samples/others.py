@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from acetasks.testing.samples.common import ALL_TIMESTAMPS, success_ack
+from acetasks.testing.samples.common import ALL_TIMESTAMPS
 from acetasks.testing.scenario import Phase
 from acetasks.testing.snapshot import Json, Snapshot, iso_utc
 from acetasks.testing.templates import PROMPT, Response, ResponseBuilder, Template, absent, null
@@ -60,7 +60,13 @@ def _fish_failed(snapshot: Snapshot) -> Response:
 
 
 def _fish_ack(snapshot: Snapshot) -> Json:
-    return {"task_id": snapshot.id, "started_at": snapshot.created}
+    """Return the id and the time, as text (fish/fish_tts)."""
+    return {"task_id": snapshot.id, "started_at": iso_utc(snapshot.created)}
+
+
+def _fish_callback(snapshot: Snapshot) -> Json:
+    """Return the id and the file alone (fish/fish_tts)."""
+    return {"task_id": snapshot.id, "audio_url": snapshot.file_url("mp3")}
 
 
 def _song(snapshot: Snapshot, number: int, state: str) -> Json:
@@ -171,6 +177,7 @@ TEMPLATES: Mapping[str, Template] = {
         record_type="audios",
         null_finished_at=True,
         error=("400", "the voice model was not found"),
+        callback=_fish_callback,
         ack=_fish_ack,
     ),
     "producer": Template(
@@ -200,7 +207,7 @@ TEMPLATES: Mapping[str, Template] = {
         record_type="render",
         timestamps=ALL_TIMESTAMPS,
         timestamps_on_failure=True,
-        ack=success_ack,
+        ack=lambda snapshot: snapshot.success(),
         request={"url": "https://example.com"},
     ),
 }
