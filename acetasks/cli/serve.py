@@ -117,6 +117,8 @@ def _print_instructions(server: AceServer, token: str, tasks: list[tuple[str, st
     """Print the address, the environment variables to set, and the tasks."""
     lines = [
         f"The simulated service listens at {server.url} with the token {token}. Press Ctrl-C to stop it.",
+        # The SDK reads the token's variable, but not the address's: without this it calls the real service.
+        f'The official SDK needs its address in the program: AceDataCloud(base_url="{server.url}")',
         "Paste this into another terminal:",
         "",
         *(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def read_instructions(process: subprocess.Popen[bytes], tasks: int) -> str:
     """Read the lines printed at the start."""
-    lines = 7 + (4 + tasks if tasks else 0)
+    lines = 8 + (4 + tasks if tasks else 0)
     return b"".join(process.stdout.readline() for _ in range(lines)).decode()
 
 
@@ -38,6 +38,7 @@ async def test_the_service_runs_until_a_stop_signal(spawn: Spawn, number: signal
     text = read_instructions(process, 6)
     url = re.search(r"http://127\.0\.0\.1:\d+", text)[0]
     assert f"export ACEDATACLOUD_API_BASE_URL={url}\n" in text
+    assert f'AceDataCloud(base_url="{url}")\n' in text
     assert "export USEAPI_API_TOKEN='made-up$'\n" in text
     tasks = [line.split() for line in text.splitlines()[-6:]]
     assert [provider for provider, _ in tasks] == ["luma", "veo", "pixverse", "flux", "useapi-pixverse", "luma"]
