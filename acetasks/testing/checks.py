@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
+from typing import TypeVar
+
+_Choice = TypeVar("_Choice", bound=enum.StrEnum)
+
+
+def choose(kind: type[_Choice], value: str | None) -> _Choice | None:
+    """Return the member of an enumeration that a value names; None stays None.
+
+    Raises:
+        ValueError: There is no such member.
+    """
+    if value is None:
+        return None
+    try:
+        return kind(value)
+    except ValueError:
+        choices = ", ".join(repr(member.value) for member in kind)
+        raise ValueError(f"{value!r} is not a valid {kind.__name__}: choose one of {choices}") from None
 
 
 def check_number(name: str, value: object) -> None:

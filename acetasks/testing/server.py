@@ -16,6 +16,7 @@ import msgspec
 
 from acetasks.providers.table import lookup
 from acetasks.testing.callbacks import CallbackSender, RecordedCallback
+from acetasks.testing.checks import choose
 from acetasks.testing.delivery import DeliveryOptions, loop_time
 from acetasks.testing.effects import Edit, Effect
 from acetasks.testing.faults import Fault, FaultList, RecordedRequest, When
@@ -226,7 +227,7 @@ class AceServer:
             UnknownProviderError: The provider name is invalid.
             RuntimeError: No event loop is running.
         """
-        outcome = None if outcome is None else Outcome(outcome)
+        outcome = choose(Outcome, outcome)
         rule = Rule(after, outcome, visible_after=visible_after, queued_for=queued_for, progress=progress, error=error)
         return self._scenario.add(self._lookup(provider), rule, now=loop_time(), task_id=id, request=request).id
 
@@ -258,7 +259,7 @@ class AceServer:
             ValueError: A number is out of range, or the outcome is impossible for the provider.
             UnknownProviderError: The provider name is invalid.
         """
-        outcome = None if outcome is None else Outcome(outcome)
+        outcome = choose(Outcome, outcome)
         rule = Rule(after, outcome, visible_after=visible_after, queued_for=queued_for, progress=progress, error=error)
         self._scenario.add_rule(self._lookup(provider), rule, times=times)
 
@@ -293,7 +294,7 @@ class AceServer:
         delivery = DeliveryOptions(
             headers=headers, hang=hang, reset=reset, truncate=truncate, cut=cut, drip=drip, split=split
         )
-        kind = None if action is None else Action(action)
+        kind = choose(Action, action)
         effect = Effect(status=status, code=code, body=body, edit=edit, limit=limit, action=kind, delivery=delivery)
         if times is msgspec.UNSET:
             times = 1 if rate is None else None

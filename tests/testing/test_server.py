@@ -889,7 +889,10 @@ class TestInvalidScripts:
             ({"after": float("nan")}, "after must be"),
             ({"after": float("inf")}, "after must be"),
             ({"visible_after": -1}, "visible_after must be"),
-            ({"outcome": "done"}, "'done' is not a valid Outcome"),
+            (
+                {"outcome": "done"},
+                "'done' is not a valid Outcome: choose one of 'succeeded', 'failed', 'partial', 'not_found', 'forever'",
+            ),
         ],
     )
     async def test_invalid_rule(self, server: AceServer, options: dict[str, object], message: str) -> None:
