@@ -122,6 +122,12 @@ async def use_the_simulated_service() -> None:
         assert_type(fault.hits, int)
         server.fail(reset=True, rate=0.1, when=lambda request: request.time > 5 and "a" in request.ids)
         server.fail("luma", edit=lambda _: {"items": []}, times=None)
+        server.fail("luma", action="download", cut=100)
+        server.fail("luma", status=403, code="used_up")
+        server.allow("newest")
+        server.clear_scripts()
+        assert_type(server.requests[0].headers["Accept"], str)
+        assert_type(server.requests[0].body, object)
         server.fail("luma", status="503")  # type: ignore[arg-type]  # a status is an integer
 
 
