@@ -184,7 +184,7 @@ def read_submission(spec: ProviderSpec, request: Request, response: Response) ->
 
 def _has_ended(status: RecordStatus, body: bytes) -> bool:
     """Return whether the response to an asynchronous submission is its result."""
-    if status.finished_at is not None:  # no acknowledgement has one
+    if status.finished_at is not None or status.has_own_done_word:  # no acknowledgement has one
         return _has_content(body, is_blocking=True)
     return not status.id and _has_content(body, is_blocking=False)
 

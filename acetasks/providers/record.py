@@ -105,6 +105,11 @@ class RecordStatus(msgspec.Struct, gc=False, eq=False):
         return self._record.finished_at
 
     @property
+    def has_own_done_word(self) -> bool:
+        """Whether a state word that is documented for this provider only means that the task is done."""
+        return self._record.has_own_done_word
+
+    @property
     def kind(self) -> tuple[str, str]:
         """The model and the action named in the record's request, truncated; empty texts if it names none."""
         return read_kind(self._record.head)
@@ -230,6 +235,11 @@ class ParsedRecord:
     def has_done_word(self) -> bool:
         """Whether a word at the top or in the response means that the task is done."""
         return _DONE in self.words
+
+    @property
+    def has_own_done_word(self) -> bool:
+        """Whether the response's state is a word of the provider's own for a task that is done."""
+        return isinstance(self.response.state, str) and self.spec.words.get(self.response.state) is Word.DONE
 
     @property
     def is_open(self) -> bool:

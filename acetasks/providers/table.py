@@ -1,7 +1,8 @@
 """Provider table: one spec per provider, and the only place that contains provider names.
 
 The facts are from the services' own documents as of November 2026: the guides and OpenAPI files of Ace Data Cloud
-(docs.acedata.cloud, with the page in `source`) and the PixVerse v1 pages of useapi.net. A typical duration is that of
+(docs.acedata.cloud, with the page in `source`) and the PixVerse v1 pages of useapi.net. The submission paths are also
+those of the official SDK 2026.10.20, MCP servers and command-line tools of October 2026. A typical duration is that of
 the documented sample. If there is no sample, `source` says "duration: by kind", and the value is that of the most
 similar provider.
 """
@@ -95,7 +96,7 @@ _SPECS = (
     ),
     ProviderSpec(
         slug="flux",
-        submit_paths=("/flux/images",),
+        submit_paths=("/flux/images", "/flux/videos"),
         artifacts=(*_IMAGES, ArtifactField("data.*.video_url", _VIDEO, size="")),
         typical_duration=3.2,
         source="guides: flux/flux_tasks, flux/flux_generate_video",
@@ -139,7 +140,18 @@ _SPECS = (
     ),
     ProviderSpec(
         slug="kling",
-        submit_paths=("/kling/videos", "/kling/motion", "/kling/lip-sync", "/kling/talking-photo"),
+        submit_paths=(
+            "/kling/videos",
+            "/kling/motion",
+            "/kling/lip-sync",
+            "/kling/talking-photo",
+            "/kling/goods-studio",
+            "/kling/video-commerce",
+            "/kling/apparel",
+            "/kling/virtual-try-on",
+            "/kling/elements",
+            "/kling/voices",
+        ),
         artifacts=(*_ONE_VIDEO, *_VIDEOS, *_IMAGES),
         typical_duration=317.0,
         source="guides: kling/kling_tasks, kling/kling_goods_studio (files in `data`)",
@@ -164,7 +176,15 @@ _SPECS = (
     ),
     ProviderSpec(
         slug="midjourney",
-        submit_paths=("/midjourney/imagine", "/midjourney/edits", "/midjourney/videos", "/midjourney/describe"),
+        submit_paths=(
+            "/midjourney/imagine",
+            "/midjourney/edits",
+            "/midjourney/videos",
+            "/midjourney/describe",
+            "/midjourney/seed",
+            "/midjourney/shorten",
+            "/midjourney/translate",
+        ),
         artifacts=(
             ArtifactField("video_urls.*", _VIDEO),
             ArtifactField("image_url", _IMAGE, size="image", cover_of="video_urls.*"),
@@ -206,14 +226,14 @@ _SPECS = (
     ),
     ProviderSpec(
         slug="pixverse",
-        submit_paths=("/pixverse/videos",),
+        submit_paths=("/pixverse/videos", "/pixverse/character"),
         artifacts=(
             ArtifactField("data.*.video_url", _VIDEO, size="video"),
             ArtifactField("data.*.first_frame", _IMAGE, role="frame"),
             ArtifactField("data.*.last_frame", _IMAGE, role="frame"),
         ),
         typical_duration=90.0,
-        source="guides: pixverse/pixverse_tasks (duration: by kind)",
+        source="guides: pixverse/pixverse_tasks, pixverse/pixverse_character (duration: by kind)",
     ),
     ProviderSpec(
         slug="producer",
@@ -268,6 +288,7 @@ _SPECS = (
             "/suno/lyrics",
             "/suno/mashup-lyrics",
             "/suno/mp4",
+            "/suno/mp3",
             "/suno/wav",
             "/suno/midi",
             "/suno/timing",
@@ -276,6 +297,9 @@ _SPECS = (
             "/suno/persona",
             "/suno/style",
             "/suno/upload",
+            "/suno/custom-models",
+            "/suno/projects",
+            "/suno/availability",
         ),
         artifacts=(
             _SONGS[0],
@@ -289,7 +313,7 @@ _SPECS = (
     ),
     ProviderSpec(
         slug="veo",
-        submit_paths=("/veo/videos",),
+        submit_paths=("/veo/videos", "/veo/extend", "/veo/reshoot", "/veo/objects", "/veo/upsample"),
         artifacts=_VIDEOS,
         finished_path="data.*.complete_at",
         utc_offset=8.0,

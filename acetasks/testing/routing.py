@@ -15,6 +15,7 @@ from acetasks.providers.table import lookup, specs
 from acetasks.testing.files import Download, parse_download
 from acetasks.testing.requests import Action, TasksQuery, parse_body, parse_query_string
 from acetasks.testing.responses import RequestRejectedError, documented_error
+from acetasks.testing.samples import UNPOLLED
 from acetasks.testing.snapshot import Json
 
 if TYPE_CHECKING:
@@ -50,13 +51,13 @@ class RouteTable:
         """Return the route of a request, or None if the service has no such endpoint."""
         route = self._routes.get((method, path))
         # Providers may have been registered or replaced since the table was loaded.
-        if route is None or lookup(route.spec.slug) is not route.spec:
+        if route is None or not (route.spec in UNPOLLED or lookup(route.spec.slug) is route.spec):
             self._load()
             route = self._routes.get((method, path))
         return route or self._find_unlisted(method, path)
 
     def _load(self) -> None:
-        self._routes = {key: route for spec in specs() for key, route in _routes_of(spec)}
+        self._routes = {key: route for spec in (*UNPOLLED, *specs()) for key, route in _routes_of(spec)}
         self._roots = {path.split("/")[1] for _, path in self._routes}
 
     def _find_unlisted(self, method: str, path: str) -> Route | None:
@@ -161,6 +162,8 @@ async def _read_json(request: web.BaseRequest) -> object:
 def _routes_of(spec: ProviderSpec) -> Iterator[tuple[tuple[str, str], Route]]:
     for path in spec.submit_paths:
         yield ("POST", path), Route(spec, is_tasks_call=False)
+    if spec in UNPOLLED:
+        return
     method = "GET" if spec.tasks_call is TasksCall.QUERY else "POST"
     for path in {spec.path, spec.path.rstrip("/")}:
         yield (method, path), Route(spec, is_tasks_call=True)

@@ -207,8 +207,9 @@ class Scenario:
         task_id: str | None = None,
         request: Mapping[str, object] | None = None,
         path: str = "",
+        typical_duration: float | None = None,
     ) -> ScriptedTask:
-        """Create a task submitted at `now`.
+        """Create a task submitted at `now`; `typical_duration` is that of the path, if it has its own.
 
         Raises:
             ValueError: `task_id` is taken, or the outcome is impossible for the provider.
@@ -217,7 +218,8 @@ class Scenario:
         task_id = str(uuid.UUID(int=self._rng.getrandbits(128), version=4)) if task_id is None else task_id
         if task_id in self.tasks:
             raise ValueError(f"task id {task_id!r} is already in use")
-        duration = self._draw_duration(spec) if rule.after is None else rule.after
+        typical = spec.typical_duration if typical_duration is None else typical_duration
+        duration = self._draw_duration(typical) if rule.after is None else rule.after
         outcome = self._draw_outcome() if rule.outcome is None else rule.outcome
         queued_for = min(duration * QUEUED_FRACTION, MAX_QUEUED) if rule.queued_for is None else rule.queued_for
         task = ScriptedTask(
@@ -256,8 +258,8 @@ class Scenario:
         """Return a provider's tasks, newest first."""
         return reversed(self._by_provider.get(provider, ()))
 
-    def _draw_duration(self, spec: ProviderSpec) -> float:
-        return self._rng.lognormvariate(math.log(spec.typical_duration), DURATION_SIGMA)
+    def _draw_duration(self, typical: float) -> float:
+        return self._rng.lognormvariate(math.log(typical), DURATION_SIGMA)
 
     def _draw_outcome(self) -> Outcome:
         # Without a failure rate no number is drawn, so that durations do not depend on it.

@@ -154,16 +154,17 @@ class SimulatedService:
         spec, body = submission.spec, submission.body
         template = template_for(spec.slug)
         rule = self._scenario.pop_rule(spec.slug)
-        task = self._scenario.add(spec, rule, now=loop_time(), request=body, path=record.path)
+        typical = template.typical_duration(record.path)
+        task = self._scenario.add(spec, rule, now=loop_time(), request=body, path=record.path, typical_duration=typical)
         self.submissions += 1
         record.ids = (task.id,)
         url = body.get(template.callback_field)
         if isinstance(url, str) and url:
             self._schedule_callback(submission, template, task, url)
-        if body.get("async") is True or url or not spec.accepts_async:
+        if not template.blocks(spec, record.path, body):
             snapshot = self._tasks_api.snapshot(spec, task, now=task.created)
             snapshot = msgspec.structs.replace(snapshot, phase=Phase.QUEUED)
-            return json_response(template.ack_status, template.ack(snapshot))
+            return json_response(template.ack_status, template.acknowledgement(snapshot))
         await sleep_until(task.finishes_at)
         if task.outcome is Outcome.NOT_FOUND:
             raise documented_error(spec.service, 504)

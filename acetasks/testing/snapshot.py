@@ -92,6 +92,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """Return a response with `success: true` and the ids."""
         return {"success": True, "task_id": self.id, "trace_id": self.trace_id, **extra}
 
+    def times(self) -> Json:
+        """Return the times of an ended task, as in a record."""
+        return {"started_at": self.started, "finished_at": self.finished, "elapsed": self.elapsed}
+
     def failure(self, **extra: Any) -> Json:  # noqa: ANN401  # whatever JSON the caller adds
         """Return a response with `success: false`, the ids and the error."""
         ids: Json = {"task_id": self.id, "trace_id": self.trace_id}

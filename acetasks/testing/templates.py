@@ -7,12 +7,13 @@ the standard tasks call. The templates of the providers are in `acetasks.testing
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from acetasks.models import ArtifactKind
+from acetasks.testing.endpoints import Endpoint, RecordBuilder, Response, ResponseBuilder, absent
 from acetasks.testing.scenario import Phase
 from acetasks.testing.snapshot import FILES_URL, Json, Snapshot, fake_hex, fake_uuid
 
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
     from acetasks.providers.spec import ArtifactField, ProviderSpec
     from acetasks.testing.scenario import ScriptedTask
 
-#: The response in a record: an object, `null`, or UNSET for a record without `response`.
-Response = Json | None | msgspec.UnsetType
-#: Builds the response of one phase.
-ResponseBuilder = Callable[[Snapshot], Response]
-#: Builds a record or a part of one.
-RecordBuilder = Callable[[Snapshot], Json]
 #: Response to an unknown id: an HTTP status and a function from task id and trace id to the body.
 NotFound = tuple[int, Callable[[str, str], Json]]
 
@@ -44,11 +39,6 @@ SUFFIXES = {
 }
 #: A transparent image of one pixel, for providers that send file contents.
 PIXEL_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-
-
-def absent(_snapshot: Snapshot) -> Response:
-    """Omit `response`."""
-    return msgspec.UNSET
 
 
 def null(_snapshot: Snapshot) -> Response:
@@ -97,8 +87,10 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
         queued: The response of a queued task.
         running: The response of a running task.
         done: The response of a succeeded task.
+        answer: The response to a blocking submission and in a callback of a succeeded task; None means that of `done`.
         failed: The response of a failed task.
         partial: The response of a partial task; None adds the error to the response of `done`.
+        endpoints: The submission paths whose tasks have another result than those of the main path.
         extra_fields: Additional fields of the record.
         full_record: The whole record, for a provider with its own format.
         record_type: The record's `type`; empty means no such field.
@@ -109,8 +101,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
         error: The default code and message of a failure.
         request: The default submitted body.
         callback_field: The field of a submission with the callback URL.
-        callback: The body of a succeeded task's callback; None means the response to a blocking submission.
-        callback_has_status: Whether a callback body always has the ids and `success`.
+        callback_fields: Fields that a callback body always has.
         ack: The response to a submission that does not block.
         ack_status: The HTTP status of `ack`.
         failed_status: The HTTP status of a failed task's own record.
@@ -126,8 +117,10 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     queued: ResponseBuilder = absent
     running: ResponseBuilder = only_success
     done: ResponseBuilder = generic_done
+    answer: ResponseBuilder | None = None
     failed: ResponseBuilder = plain_failure
     partial: ResponseBuilder | None = None
+    endpoints: Mapping[str, Endpoint] = {}
     extra_fields: RecordBuilder = _no_fields
     full_record: RecordBuilder | None = None
     record_type: str = ""
@@ -138,8 +131,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     error: tuple[str | None, str] = ("api_error", "the generation failed")
     request: Json = msgspec.field(default_factory=lambda: {"action": "generate", "prompt": PROMPT})
     callback_field: str = "callback_url"
-    callback: RecordBuilder | None = None
-    callback_has_status: bool = True
+    callback_fields: tuple[str, ...] = ("task_id", "trace_id", "success")
     ack: RecordBuilder = only_id
     ack_status: int = 200
     failed_status: int = 200
@@ -195,8 +187,9 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
             "trace_id": snapshot.trace_id,
             "user_id": _USER_ID,
         }
-        if self.record_type:
-            record["type"] = self.record_type
+        endpoint = self.endpoints.get(snapshot.task.path)
+        if record_type := (endpoint and endpoint.record_type) or self.record_type:
+            record["type"] = record_type
         self._add_timestamps(record, snapshot)
         record.update(self.extra_fields(snapshot))
         response = self.phase_response(snapshot)
@@ -217,6 +210,24 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
         record = self.record(snapshot)
         return {self.envelope: record} if self.envelope and record else record
 
+    def typical_duration(self, path: str) -> float | None:
+        """Return the typical duration of a submission to `path`, or None for that of the provider."""
+        endpoint = self.endpoints.get(path)
+        return None if endpoint is None else endpoint.typical_duration
+
+    def blocks(self, spec: ProviderSpec, path: str, body: Mapping[str, object]) -> bool:
+        """Return whether a submission is answered with the result of its task, not with an acknowledgement."""
+        if body.get(self.callback_field) or not spec.accepts_async:
+            return False
+        endpoint = self.endpoints.get(path)
+        blocks = None if endpoint is None else endpoint.blocks(body)
+        return body.get("async") is not True if blocks is None else blocks
+
+    def acknowledgement(self, snapshot: Snapshot) -> Json:
+        """Return the response to a submission that does not block."""
+        endpoint = self.endpoints.get(snapshot.task.path)
+        return ((endpoint and endpoint.ack) or self.ack)(snapshot)
+
     def final_response(self, snapshot: Snapshot) -> Json:
         """Return the response to a blocking submission or in a callback, for a task that has ended.
 
@@ -224,34 +235,40 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.full_record is not None:
             return self.full_record(snapshot)
-        response = snapshot.failure() if snapshot.phase is Phase.FAILED else self.phase_response(snapshot)
+        if snapshot.phase is Phase.FAILED:
+            return snapshot.failure()
+        if snapshot.phase is Phase.SUCCEEDED and (endpoint := self.endpoints.get(snapshot.task.path)) is not None:
+            return endpoint.answer(snapshot)
+        build = self.answer if self.answer is not None and snapshot.phase is Phase.SUCCEEDED else self.phase_response
+        response = build(snapshot)
         return response if isinstance(response, dict) else {}
 
     def callback_body(self, snapshot: Snapshot) -> Json:
         """Return the body of a callback."""
-        if self.callback is not None and snapshot.phase is Phase.SUCCEEDED:
-            return self.callback(snapshot)
-        response = self.final_response(snapshot)
-        if not self.callback_has_status:
-            return response
-        ids: Json = {"task_id": snapshot.id, "trace_id": snapshot.trace_id}
-        return {**ids, "success": snapshot.phase is Phase.SUCCEEDED, **response}
+        fields = {
+            "task_id": snapshot.id,
+            "trace_id": snapshot.trace_id,
+            "success": snapshot.phase is Phase.SUCCEEDED,
+        }
+        return {**{name: fields[name] for name in self.callback_fields}, **self.final_response(snapshot)}
 
     def phase_response(self, snapshot: Snapshot) -> Response:
         """Return the response for the task's phase."""
+        endpoint = self.endpoints.get(snapshot.task.path)
         # 1. Not ended.   2. Succeeded or failed.   3. Partial: as documented, or in the most usual form.
         if snapshot.phase is Phase.QUEUED:
-            return self.queued(snapshot)
+            return (endpoint.unfinished if endpoint else self.queued)(snapshot)
         if snapshot.phase is Phase.RUNNING:
-            return self.running(snapshot)
+            return (endpoint.unfinished if endpoint else self.running)(snapshot)
+        done = endpoint.done if endpoint else self.done
         if snapshot.phase is Phase.SUCCEEDED:
-            return self.done(snapshot)
+            return done(snapshot)
         if snapshot.phase is Phase.FAILED:
             return self.failed(snapshot)
-        if self.partial is not None:
+        if self.partial is not None and endpoint is None:
             return self.partial(snapshot)
-        done = self.done(snapshot)
-        return {**(done if isinstance(done, dict) else {}), "success": False, "error": snapshot.error_object}
+        result = done(snapshot)
+        return {**(result if isinstance(result, dict) else {}), "success": False, "error": snapshot.error_object}
 
     def _add_timestamps(self, record: Json, snapshot: Snapshot) -> None:
         has_times = snapshot.phase.has_ended and (snapshot.phase is not Phase.FAILED or self.timestamps_on_failure)

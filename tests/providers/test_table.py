@@ -32,16 +32,20 @@ SUBMIT_PATHS = {
     "digital-human": "videos voices",
     "fish": "tts model",
     "headshots": "generate",
-    "kling": "videos motion lip-sync talking-photo",
-    "midjourney": "imagine edits videos describe",
+    "flux": "images videos",
+    "kling": "videos motion lip-sync talking-photo goods-studio video-commerce apparel virtual-try-on elements voices",
+    "midjourney": "imagine edits videos describe seed shorten translate",
     "openai": "images/generations images/edits",
+    "pixverse": "videos character",
     "producer": "audios lyrics videos wav upload",
     "qrart": "generate",
-    "suno": "audios lyrics mashup-lyrics mp4 wav midi timing vox voices persona style upload",
+    "suno": "audios lyrics mashup-lyrics mp4 mp3 wav midi timing vox voices persona style upload"
+    " custom-models projects availability",
+    "veo": "videos extend reshoot objects upsample",
     "webextrator": "render extract",
-    **dict.fromkeys(("flux", "nano-banana", "qwen-image", "seedream"), "images"),
+    **dict.fromkeys(("nano-banana", "qwen-image", "seedream"), "images"),
     **dict.fromkeys(("dreamina", "gemini", "grok", "hailuo", "happyhorse", "luma", "maestro", "minimax"), "videos"),
-    **dict.fromkeys(("pika", "pixverse", "seedance", "sora", "veo", "wan"), "videos"),
+    **dict.fromkeys(("pika", "seedance", "sora", "wan"), "videos"),
 }
 MINE = ProviderSpec(slug="mine", source="notes")
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from acetasks.testing.templates import PROMPT
 
 if TYPE_CHECKING:
+    from acetasks.testing.endpoints import Response, ResponseBuilder
     from acetasks.testing.snapshot import Json, Snapshot
-    from acetasks.testing.templates import Response, ResponseBuilder
 
 #: The timestamps of most records since August 2026.
 ALL_TIMESTAMPS = ("started_at", "finished_at", "elapsed")

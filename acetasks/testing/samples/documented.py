@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from acetasks.testing.endpoints import Endpoint, Response, absent
 from acetasks.testing.samples.common import item_state
 from acetasks.testing.scenario import Phase
 from acetasks.testing.snapshot import Json, Snapshot, iso_utc, naive_local
-from acetasks.testing.templates import PROMPT, Response, Template, absent
+from acetasks.testing.templates import PROMPT, Template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,21 @@ def _flux_done(snapshot: Snapshot) -> Response:
         "timings": {"inference": round(snapshot.elapsed, 3)},
     }
     return snapshot.success(data=[image])
+
+
+def _flux_video(snapshot: Snapshot) -> Response:
+    """Return a video, with its price (flux/flux_generate_video)."""
+    video = {
+        "id": snapshot.id,
+        "model": snapshot.request_value("model", "flux-3"),
+        "video_url": snapshot.file_url("mp4"),
+        "seconds": 5.04,
+        "width": 1280,
+        "height": 704,
+        "fps": 24,
+    }
+    cost = {"amount": 2.52, "currency": "credit", "list_amount": 2.52}
+    return snapshot.success(data=[video], usage={"seconds": 5.04}, cost=cost)
 
 
 def _luma_done(snapshot: Snapshot) -> Response:
@@ -79,6 +95,11 @@ def _pixverse_done(snapshot: Snapshot) -> Response:
         "asset_name": "",
     }
     return snapshot.success(data=[video])
+
+
+def _pixverse_character(snapshot: Snapshot) -> Response:
+    """Return a character as an asset (pixverse/pixverse_character)."""
+    return {"success": True, "task_id": snapshot.id, "data": {"asset_id": int(snapshot.hex[:12], 16)}}
 
 
 def _veo_done(snapshot: Snapshot) -> Response:
@@ -157,6 +178,7 @@ TEMPLATES: Mapping[str, Template] = {
     "flux": Template(
         running=absent,
         done=_flux_done,
+        endpoints={"/flux/videos": Endpoint(done=_flux_video, ack=Snapshot.success, record_type="videos")},
         request={"action": "generate", "size": "1024x1024", "prompt": PROMPT},
     ),
     "luma": Template(
@@ -170,12 +192,13 @@ TEMPLATES: Mapping[str, Template] = {
         queued=item_state("pending"),
         running=item_state("processing"),
         done=_pixverse_done,
+        endpoints={"/pixverse/character": Endpoint(done=_pixverse_character)},
         error=(None, "the generation failed"),
     ),
     "useapi-pixverse": Template(
         full_record=_useapi_job,
         callback_field="replyUrl",
-        callback_has_status=False,
+        callback_fields=(),
         ack=_useapi_job,
         error=("internal", "the generation failed"),
         not_found=(404, lambda task_id, _trace: {"error": f"Unable to locate job {task_id}", "code": 404}),

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from acetasks.testing.endpoints import Response, absent
 from acetasks.testing.samples.common import ALL_TIMESTAMPS, bare_error, empty_items, image_item, success_ack
-from acetasks.testing.templates import PROMPT, Response, Template, absent, null, only_id
+from acetasks.testing.samples.image_endpoints import FACE_ENDPOINTS, MIDJOURNEY_ENDPOINTS, changed_face
+from acetasks.testing.templates import PROMPT, Template, null, only_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +71,12 @@ def _qrart_done(snapshot: Snapshot) -> Response:
 
 
 TEMPLATES: Mapping[str, Template] = {
+    "face": Template(
+        done=changed_face,
+        endpoints=FACE_ENDPOINTS,
+        request={"image_url": "https://files.example/inputs/face.jpg"},
+        callback_fields=("success", "task_id"),
+    ),
     "headshots": Template(
         running=_headshots_running,
         done=_headshots_done,
@@ -77,6 +85,7 @@ TEMPLATES: Mapping[str, Template] = {
     "midjourney": Template(
         running=_midjourney_running,
         done=_midjourney_done,
+        endpoints=MIDJOURNEY_ENDPOINTS,
         failed=bare_error,
         extra_fields=lambda snapshot: {"hold": False, "job_id": snapshot.trace_id},
         record_type="imagine",

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from acetasks.testing.endpoints import Endpoint, Response, ResponseBuilder, absent, quick_endpoint, result_data
 from acetasks.testing.samples.common import ALL_TIMESTAMPS, item_state, response_state, success_ack, video_item
 from acetasks.testing.scenario import Phase
-from acetasks.testing.templates import PROMPT, Response, ResponseBuilder, Template, absent, only_id
+from acetasks.testing.templates import PROMPT, Template, only_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,11 @@ def _digital_human(snapshot: Snapshot) -> Response:
         height=720,
         engine="latentsync",
     )
+
+
+def _digital_human_voice(snapshot: Snapshot) -> Response:
+    """Return a cloned voice (digital-human/digital_human_voices)."""
+    return snapshot.success(voice_id=snapshot.hex[:12], state="succeed")
 
 
 def _digital_human_not_found(_task_id: str, trace_id: str) -> Json:
@@ -101,6 +107,37 @@ def _kling_done(snapshot: Snapshot) -> Response:
         "state": "succeed",
         "task_id": snapshot.id,
     }
+
+
+def _kling_native(file: str, suffix: str) -> ResponseBuilder:
+    """Return a builder of one file in a list of items, with its price (kling/kling_goods_studio)."""
+
+    def build(snapshot: Snapshot) -> Response:
+        item = {"id": snapshot.id, file: snapshot.file_url(suffix), "state": "succeed"}
+        return snapshot.success(data=[item], usage={"seconds": 15})
+
+    return build
+
+
+def _kling_asset(kind: str) -> ResponseBuilder:
+    """Return a builder of a new voice or element, or of a list of them; their fields are inferred."""
+
+    def asset(snapshot: Snapshot) -> object:
+        created = {f"{kind}_id": snapshot.hex[:18], f"{kind}_name": snapshot.request_value(f"{kind}_name", "Keeper")}
+        return created if snapshot.request_value("action") == "create" else [created]
+
+    return result_data(asset)
+
+
+#: Videos and images of goods, and the assets that videos refer to; the latter block whatever `async` says.
+_KLING_ENDPOINTS = {
+    "/kling/goods-studio": Endpoint(done=_kling_native("video_url", "mp4"), unfinished=only_id),
+    "/kling/video-commerce": Endpoint(done=_kling_native("video_url", "mp4"), unfinished=only_id),
+    "/kling/apparel": Endpoint(done=_kling_native("video_url", "mp4"), unfinished=only_id),
+    "/kling/virtual-try-on": Endpoint(done=_kling_native("image_url", "png"), unfinished=only_id),
+    "/kling/elements": quick_endpoint(_kling_asset("element")),
+    "/kling/voices": quick_endpoint(_kling_asset("voice")),
+}
 
 
 def _maestro_done(snapshot: Snapshot) -> Response:
@@ -226,6 +263,11 @@ TEMPLATES: Mapping[str, Template] = {
         queued=_digital_human,
         running=_digital_human,
         done=_digital_human,
+        endpoints={
+            "/digital-human/voices": Endpoint(
+                done=_digital_human_voice, unfinished=_digital_human, record_type="voices"
+            )
+        },
         failed=_digital_human,
         extra_fields=_digital_human_fields,
         timestamps=("elapsed",),
@@ -274,6 +316,7 @@ TEMPLATES: Mapping[str, Template] = {
     "kling": Template(
         running=only_id,
         done=_kling_done,
+        endpoints=_KLING_ENDPOINTS,
         record_type="videos",
         timestamps=ALL_TIMESTAMPS,
         error=(None, "the model did not detect a person"),
