@@ -170,9 +170,10 @@ _SPECS = (
         slug="maestro",
         submit_paths=("/maestro/videos",),
         tasks_call=TasksCall.SINGLE,
+        accepts_async=False,
         artifacts=(ArtifactField("data.variants.*.output_url", _VIDEO),),
         typical_duration=1976.0,
-        source="guides: maestro/maestro_tasks (its batch call lists the user's history, not the requested ids)",
+        source="guides: maestro/maestro_tasks (always asynchronous; its batch call lists the history, not the ids)",
     ),
     ProviderSpec(
         slug="midjourney",

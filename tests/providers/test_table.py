@@ -130,8 +130,8 @@ def test_useapi_is_a_separate_service() -> None:
 
 
 def test_some_submissions_do_not_accept_async() -> None:
-    """Minimax and useapi are always asynchronous, and `async` would be an unknown field."""
-    assert {spec.slug for spec in specs() if not spec.accepts_async} == {"minimax", "useapi-pixverse"}
+    """Maestro, minimax and useapi are always asynchronous, and `async` would be an unknown field."""
+    assert {spec.slug for spec in specs() if not spec.accepts_async} == {"maestro", "minimax", "useapi-pixverse"}
 
 
 # ------------------------------------------------------------------------------------------------ methods of a spec

@@ -366,12 +366,18 @@ class TestSubmission:
         assert (response.status, now()) == (504, start + 60)
         assert response.body["error"] == {"code": "timeout", "message": "Timeout to generate."}
 
-    async def test_minimax_never_blocks(self, server: AceServer, caller: Caller) -> None:
-        """A submission to minimax is always asynchronous."""
-        server.script("minimax", after=100)
+    @pytest.mark.parametrize(
+        ("slug", "keys"), [("minimax", {"task_id"}), ("maestro", {"success", "task_id", "trace_id"})]
+    )
+    async def test_some_providers_never_block(
+        self, server: AceServer, caller: Caller, slug: str, keys: set[str]
+    ) -> None:
+        """A submission to minimax or maestro is always asynchronous, and acknowledged with an id to poll."""
+        server.script(slug, after=2000)
         start = now()
-        await caller.send("/minimax/videos", {"prompt": "a fog"})
-        assert now() == start
+        response = await caller.send(f"/{slug}/videos", {"prompt": "a fog"})
+        assert (now(), response.body.keys()) == (start, keys)
+        assert (await caller.retrieve(slug, str(response.body["task_id"]))).status == 200
 
     async def test_disconnect_ends_a_blocking_submission(self, server: AceServer, caller: Caller) -> None:
         """A blocking submission ends with its connection; its task continues."""

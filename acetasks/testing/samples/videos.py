@@ -13,12 +13,13 @@ import msgspec
 from acetasks.testing.endpoints import Endpoint, Response, ResponseBuilder, absent, quick_endpoint, result_data
 from acetasks.testing.samples.common import ALL_TIMESTAMPS, item_state, response_state, success_ack, video_item
 from acetasks.testing.scenario import Phase
+from acetasks.testing.snapshot import Snapshot
 from acetasks.testing.templates import PROMPT, Template, only_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from acetasks.testing.snapshot import Json, Snapshot
+    from acetasks.testing.snapshot import Json
 
 #: Progress from which maestro is in stage `producing` instead of `planning`, in percent.
 _MAESTRO_PRODUCING_PERCENT = 30
@@ -327,6 +328,7 @@ TEMPLATES: Mapping[str, Template] = {
         running=absent,
         done=_maestro_done,
         failed=_maestro_failed,
+        ack=Snapshot.success,
         extra_fields=_maestro_fields,
         timestamps=ALL_TIMESTAMPS,
         counts_all=True,
