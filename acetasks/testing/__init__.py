@@ -13,7 +13,7 @@ Times are loop times: seconds of the event loop's clock.
 from acetasks.testing.callbacks import RecordedCallback
 from acetasks.testing.clock import VirtualClockDeadlockError, VirtualClockLoop, run
 from acetasks.testing.faults import Fault, RecordedRequest
-from acetasks.testing.scenario import Outcome, ScriptedTask
+from acetasks.testing.scenario import Outcome, Rule, ScriptedTask
 from acetasks.testing.server import AceServer
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Outcome",
     "RecordedCallback",
     "RecordedRequest",
+    "Rule",
     "ScriptedTask",
     "VirtualClockDeadlockError",
     "VirtualClockLoop",

@@ -68,15 +68,22 @@ _FINAL_PHASES = {
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """Outcome and timing of a task to be created. Times are in seconds, before division by the server's `speed`.
+    """Outcome and timing of a task to be created: the options of `AceServer.add` and `AceServer.script`.
+
+    Times are in seconds, before division by the server's `speed`.
 
     Attributes:
         after: From submission to end; None draws a duration around the provider's typical one.
-        outcome: None means succeeded, or failed at the server's failure rate.
+        outcome: An `Outcome` or its name; None means succeeded, or failed at the server's failure rate.
         visible_after: From submission until the task is visible to the tasks call.
         queued_for: From submission until the work starts; None means a tenth of `after`, at most 5.
-        progress: Progress shown while running, in percent; None means the elapsed share of the duration.
+        progress: Progress shown while running, in percent, if the provider's records have any; None means the elapsed
+            share of the duration.
         error: Code and message of a failed or partial task; None means those of the provider's sample.
+        timestamps: Whether the record has the times of the work, such as `finished_at`. Most providers
+            have stamped them since August 2026 only.
+        undocumented_failure: Whether a failed task's record has the provider's own form of a failure, as observed,
+            instead of the documented one.
     """
 
     after: float | None = None
@@ -85,6 +92,8 @@ class Rule(msgspec.Struct, frozen=True):
     queued_for: float | None = None
     progress: float | None = None
     error: tuple[str, str] | None = None
+    timestamps: bool = True
+    undocumented_failure: bool = False
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -112,7 +121,9 @@ class ScriptedTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         progress: Progress shown while running, in percent; None means the elapsed share of the duration.
         error: Code and message of the failure; None means those of the provider's sample.
         request: The submitted body; None means that of the provider's sample.
-        path: The path it was submitted to; empty for a task added by `AceServer.add`.
+        path: The path it was submitted to; empty for the provider's main one.
+        timestamps: Whether the record has the times of the work.
+        undocumented_failure: Whether the record of the failed task has the provider's own form of a failure.
     """
 
     provider: str
@@ -126,6 +137,8 @@ class ScriptedTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error: tuple[str, str] | None = None
     request: Mapping[str, object] | None = None
     path: str = ""
+    timestamps: bool = True
+    undocumented_failure: bool = False
 
     @property
     def finishes_at(self) -> float:
@@ -215,16 +228,14 @@ class Scenario:
             ValueError: `task_id` is taken, or the outcome is impossible for the provider.
         """
         _check_outcome(spec, rule)
-        task_id = str(uuid.UUID(int=self._rng.getrandbits(128), version=4)) if task_id is None else task_id
         if task_id in self.tasks:
             raise ValueError(f"task id {task_id!r} is already in use")
-        typical = spec.typical_duration if typical_duration is None else typical_duration
-        duration = self._draw_duration(typical) if rule.after is None else rule.after
+        duration = self._draw_duration(typical_duration or spec.typical_duration) if rule.after is None else rule.after
         outcome = self._draw_outcome() if rule.outcome is None else rule.outcome
         queued_for = min(duration * QUEUED_FRACTION, MAX_QUEUED) if rule.queued_for is None else rule.queued_for
         task = ScriptedTask(
             provider=spec.slug,
-            id=task_id,
+            id=self._draw_id() if task_id is None else task_id,
             outcome=outcome,
             created=now,
             visible_at=math.inf if outcome is Outcome.NOT_FOUND else now + rule.visible_after / self._speed,
@@ -234,8 +245,10 @@ class Scenario:
             error=rule.error,
             request=request,
             path=path,
+            timestamps=rule.timestamps,
+            undocumented_failure=rule.undocumented_failure,
         )
-        self.tasks[task_id] = task
+        self.tasks[task.id] = task
         self._by_provider.setdefault(spec.slug, []).append(task)
         return task
 
@@ -257,6 +270,9 @@ class Scenario:
     def history(self, provider: str) -> Iterator[ScriptedTask]:
         """Return a provider's tasks, newest first."""
         return reversed(self._by_provider.get(provider, ()))
+
+    def _draw_id(self) -> str:
+        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
     def _draw_duration(self, typical: float) -> float:
         return self._rng.lognormvariate(math.log(typical), DURATION_SIGMA)

@@ -207,29 +207,34 @@ class AceServer:
         queued_for: float | None = None,
         progress: float | None = None,
         error: tuple[str, str] | None = None,
+        timestamps: bool = True,
+        undocumented_failure: bool = False,
         request: Mapping[str, object] | None = None,
+        path: str = "",
     ) -> str:
         """Create a task as if it were submitted now, and return its id.
 
-        Args:
-            provider: The provider's slug.
-            after: Seconds until the end; None draws a duration around the provider's typical one.
-            outcome: An `Outcome`; None means succeeded, or failed at the server's failure rate.
-            id: The id; None draws a UUID.
-            visible_after: Seconds until the task is visible to the tasks call.
-            queued_for: Seconds until the work starts; None means a tenth of the duration, at most 5.
-            progress: Progress shown while running, in percent, if the provider's records have any.
-            error: Code and message of a failure; None means those of the provider's sample.
-            request: The submitted body; None means that of the provider's sample.
+        `Rule` describes the outcome and the timing. `id` is the task's id, by default a UUID; `request` the submitted
+        body, by default that of the provider's sample; `path` the submission path, such as `/suno/wav`, by default the
+        provider's main one.
 
         Raises:
             ValueError: The id is taken, a time is negative, or the outcome is impossible for the provider.
             UnknownProviderError: The provider name is invalid.
             RuntimeError: No event loop is running.
         """
-        outcome = choose(Outcome, outcome)
-        rule = Rule(after, outcome, visible_after=visible_after, queued_for=queued_for, progress=progress, error=error)
-        return self._scenario.add(self._lookup(provider), rule, now=loop_time(), task_id=id, request=request).id
+        rule = Rule(
+            after=after,
+            outcome=None if outcome is None else choose(Outcome, outcome),
+            visible_after=visible_after,
+            queued_for=queued_for,
+            progress=progress,
+            error=error,
+            timestamps=timestamps,
+            undocumented_failure=undocumented_failure,
+        )
+        spec = self._lookup(provider)
+        return self._scenario.add(spec, rule, now=loop_time(), task_id=id, request=request, path=path).id
 
     def script(
         self,
@@ -241,26 +246,29 @@ class AceServer:
         queued_for: float | None = None,
         progress: float | None = None,
         error: tuple[str, str] | None = None,
+        timestamps: bool = True,
+        undocumented_failure: bool = False,
         times: int | None = 1,
     ) -> None:
         """Set the outcome and timing of the next submissions to a provider, after those already scripted.
 
-        Args:
-            provider: The provider's slug.
-            after: As in `add`.
-            outcome: As in `add`.
-            visible_after: As in `add`.
-            queued_for: As in `add`.
-            progress: As in `add`.
-            error: As in `add`.
-            times: Number of submissions; None means every submission that is not scripted otherwise.
+        `Rule` describes the options. `times` is the number of submissions; None means every submission that is not
+        scripted otherwise.
 
         Raises:
             ValueError: A number is out of range, or the outcome is impossible for the provider.
             UnknownProviderError: The provider name is invalid.
         """
-        outcome = choose(Outcome, outcome)
-        rule = Rule(after, outcome, visible_after=visible_after, queued_for=queued_for, progress=progress, error=error)
+        rule = Rule(
+            after=after,
+            outcome=None if outcome is None else choose(Outcome, outcome),
+            visible_after=visible_after,
+            queued_for=queued_for,
+            progress=progress,
+            error=error,
+            timestamps=timestamps,
+            undocumented_failure=undocumented_failure,
+        )
         self._scenario.add_rule(self._lookup(provider), rule, times=times)
 
     def fail(

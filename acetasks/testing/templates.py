@@ -88,17 +88,18 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
         running: The response of a running task.
         done: The response of a succeeded task.
         answer: The response to a blocking submission and in a callback of a succeeded task; None means that of `done`.
-        failed: The response of a failed task.
+        own_failure: The response of a failed task in the provider's own form, as observed; see `Rule`.
         partial: The response of a partial task; None adds the error to the response of `done`.
         endpoints: The submission paths whose tasks have another result than those of the main path.
         extra_fields: Additional fields of the record.
         full_record: The whole record, for a provider with its own format.
         record_type: The record's `type`; empty means no such field.
-        timestamps: Those of `started_at`, `finished_at`, `elapsed` and `duration` that the record has.
-        timestamps_on_failure: Whether a failed task has them too.
-        null_finished_at: Whether `finished_at` is `null` until the end instead of absent.
+        timestamps: Those of `started_at`, `finished_at`, `elapsed` and `duration` that the record has: `started_at`
+            once the work has started, the others when the task has ended, in whatever way.
+        null_timestamps: Those that are `null` until then instead of absent.
         hides_queued: Whether a queued task is not shown at all.
         error: The default code and message of a failure.
+        own_error: Those in the provider's own form; None means `error`.
         request: The default submitted body.
         callback_field: The field of a submission with the callback URL.
         callback_fields: Fields that a callback body always has.
@@ -118,17 +119,17 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     running: ResponseBuilder = only_success
     done: ResponseBuilder = generic_done
     answer: ResponseBuilder | None = None
-    failed: ResponseBuilder = plain_failure
+    own_failure: ResponseBuilder = plain_failure
     partial: ResponseBuilder | None = None
     endpoints: Mapping[str, Endpoint] = {}
     extra_fields: RecordBuilder = _no_fields
     full_record: RecordBuilder | None = None
     record_type: str = ""
-    timestamps: tuple[str, ...] = ()
-    timestamps_on_failure: bool = False
-    null_finished_at: bool = False
+    timestamps: tuple[str, ...] = ("started_at", "finished_at", "elapsed")
+    null_timestamps: tuple[str, ...] = ()
     hides_queued: bool = False
-    error: tuple[str | None, str] = ("api_error", "the generation failed")
+    error: tuple[str, str] = ("api_error", "the generation failed")
+    own_error: tuple[str | None, str] | None = None
     request: Json = msgspec.field(default_factory=lambda: {"action": "generate", "prompt": PROMPT})
     callback_field: str = "callback_url"
     callback_fields: tuple[str, ...] = ("task_id", "trace_id", "success")
@@ -164,7 +165,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
             started=epoch + min(task.starts_at, task.ends_at),
             finished=epoch + task.ends_at,
             progress=task.progress_at(now),
-            error=task.error or self.error,
+            error=task.error or (self.own_error if task.undocumented_failure else None) or self.error,
             has_scripted_error=task.error is not None,
             hex=fake_hex(task.id),
             files_url=files_url,
@@ -264,21 +265,21 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
         if snapshot.phase is Phase.SUCCEEDED:
             return done(snapshot)
         if snapshot.phase is Phase.FAILED:
-            return self.failed(snapshot)
+            return (self.own_failure if snapshot.task.undocumented_failure else plain_failure)(snapshot)
         if self.partial is not None and endpoint is None:
             return self.partial(snapshot)
         result = done(snapshot)
         return {**(result if isinstance(result, dict) else {}), "success": False, "error": snapshot.error_object}
 
     def _add_timestamps(self, record: Json, snapshot: Snapshot) -> None:
-        has_times = snapshot.phase.has_ended and (snapshot.phase is not Phase.FAILED or self.timestamps_on_failure)
-        if self.null_finished_at and not has_times:
-            record["finished_at"] = None
+        if not snapshot.task.timestamps:
+            return
+        record.update(dict.fromkeys(self.null_timestamps))
         for name in self.timestamps:
             if name == "started_at":
                 if snapshot.phase is not Phase.QUEUED:
                     record[name] = snapshot.started
-            elif has_times:
+            elif snapshot.phase.has_ended:
                 record[name] = snapshot.finished if name == "finished_at" else snapshot.elapsed
 
 

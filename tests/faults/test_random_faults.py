@@ -51,6 +51,8 @@ tasks = st.lists(
                 "after": st.floats(0, 90),
                 "outcome": st.sampled_from(("succeeded", "succeeded", "failed", "partial", "not_found")),
                 "visible_after": st.sampled_from((0.0, 0.0, 0.0, 3.0, 7.0)),
+                "timestamps": st.booleans(),
+                "undocumented_failure": st.booleans(),
             }
         ),
     ),

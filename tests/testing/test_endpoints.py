@@ -77,6 +77,7 @@ CASES = [
     Case("/midjourney/shorten", {"prompts"}, at_once=True),
     Case("/midjourney/translate", {"content"}, at_once=True),
     Case("/midjourney/seed", {"seed"}, at_once=True),
+    Case("/pixverse/character", {"asset_id"}),
     Case("/flux/videos", {"model", "video_url", "seconds", "width", "height", "fps"}, [VIDEO]),
     Case("/kling/goods-studio", {"video_url"}, [VIDEO]),
     Case("/kling/video-commerce", {"video_url"}, [VIDEO]),
@@ -211,5 +212,5 @@ def test_every_endpoint_is_a_path_of_its_provider() -> None:
     for spec in (*specs(), *UNPOLLED):
         assert set(template_for(spec.slug).endpoints) <= set(spec.submit_paths)
     covered = {case.path for case in CASES}
-    for slug in ("suno", "producer", "flux"):
+    for slug in ("suno", "producer", "flux", "pixverse"):
         assert set(lookup(slug).submit_paths[1:]) <= covered

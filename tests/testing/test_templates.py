@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 EPOCH = 1_780_000_000.0
 TASK_ID = "7489df4c-ef03-4de0-b598-e9a590793434"
 UNFINISHED = {TaskState.PENDING, TaskState.RUNNING}
+TIMESTAMPS = ("started_at", "finished_at", "elapsed", "duration")
 
 SLUGS = [spec.slug for spec in specs()]
 SLUGS_WITH_FILES = [spec.slug for spec in specs() if spec.artifacts]
@@ -44,6 +45,8 @@ def snapshot_of(
     *,
     error: tuple[str, str] | None = None,
     spec: ProviderSpec | None = None,
+    timestamps: bool = True,
+    undocumented_failure: bool = False,
 ) -> Snapshot:
     """Return the snapshot of a task of 100 seconds at an age."""
     task = ScriptedTask(
@@ -55,13 +58,15 @@ def snapshot_of(
         starts_at=1010.0,
         ends_at=1100.0,
         error=error,
+        timestamps=timestamps,
+        undocumented_failure=undocumented_failure,
     )
     return template_for(slug).snapshot(spec or lookup(slug), task, now=1000.0 + at, epoch=EPOCH)
 
 
-def record_of(slug: str, at: float = 100.0, outcome: Outcome = Outcome.SUCCEEDED) -> Json:
+def record_of(slug: str, at: float = 100.0, outcome: Outcome = Outcome.SUCCEEDED, **options: bool) -> Json:
     """Return the record of a task of 100 seconds at an age."""
-    return template_for(slug).record(snapshot_of(slug, at, outcome))
+    return template_for(slug).record(snapshot_of(slug, at, outcome, **options))
 
 
 @pytest.mark.parametrize("at", UNFINISHED_AGES.values(), ids=UNFINISHED_AGES.keys())
@@ -78,27 +83,31 @@ def test_unfinished_record_is_pending_or_running(slug: str, at: float) -> None:
         assert task.artifacts == ()
 
 
+@pytest.mark.parametrize("timestamps", [True, False])
 @pytest.mark.parametrize("slug", SLUGS)
-def test_finished_record_is_succeeded(slug: str) -> None:
+def test_finished_record_is_succeeded(slug: str, *, timestamps: bool) -> None:
     """A finished record is normalized to succeeded, with a main artifact if the provider generates files."""
-    task = normalize(slug, record_of(slug))
+    task = normalize(slug, record_of(slug, timestamps=timestamps))
     assert (task.state, task.id, task.error) == (TaskState.SUCCEEDED, TASK_ID, None)
     assert any(artifact.role == "main" for artifact in task.artifacts) is bool(lookup(slug).artifacts)
 
 
+@pytest.mark.parametrize("undocumented_failure", [False, True])
 @pytest.mark.parametrize("slug", SLUGS)
-def test_failed_record_is_failed(slug: str) -> None:
-    """A failed record is normalized to failed, with a message."""
-    task = normalize(slug, record_of(slug, outcome=Outcome.FAILED))
+def test_failed_record_is_failed(slug: str, *, undocumented_failure: bool) -> None:
+    """A failed record is normalized to failed, with a message, in the documented form and in the provider's own."""
+    task = normalize(slug, record_of(slug, outcome=Outcome.FAILED, undocumented_failure=undocumented_failure))
     assert (task.state, task.id, task.artifacts) == (TaskState.FAILED, TASK_ID, ())
     assert task.error is not None
     assert task.error.message
 
 
+@pytest.mark.parametrize("undocumented_failure", [False, True])
 @pytest.mark.parametrize("slug", SLUGS)
-def test_scripted_error_is_in_the_record(slug: str) -> None:
+def test_scripted_error_is_in_the_record(slug: str, *, undocumented_failure: bool) -> None:
     """A scripted code and message can be read from the record in every provider's format."""
-    snapshot = snapshot_of(slug, outcome=Outcome.FAILED, error=("451", "the harbour is closed"))
+    error = ("451", "the harbour is closed")
+    snapshot = snapshot_of(slug, outcome=Outcome.FAILED, error=error, undocumented_failure=undocumented_failure)
     task = normalize(slug, template_for(slug).record(snapshot))
     assert task.state is TaskState.FAILED
     assert task.error is not None
@@ -212,23 +221,71 @@ def test_useapi_failure_status_can_be_scripted() -> None:
         ("luma", {"finished_at": EPOCH + 1100.0}),
         ("midjourney", {"finished_at": EPOCH + 1100.0, "duration": 90.0}),
         ("producer", {"finished_at": EPOCH + 1100.0, "elapsed": 90.0}),
-        ("pixverse", {}),
-        ("flux", {}),
-        ("veo", {}),
+        ("digital-human", {"finished_at": EPOCH + 1100.0, "elapsed": 90.0}),
+        ("pixverse", {"started_at": EPOCH + 1010.0, "finished_at": EPOCH + 1100.0, "elapsed": 90.0}),
     ],
 )
 def test_timestamps_of_finished_records(slug: str, times: Json) -> None:
     """Providers differ in the timestamps of a finished record; all have the submission time."""
     record = record_of(slug, at=500.0)
-    names = ("started_at", "finished_at", "elapsed", "duration")
-    assert {name: record[name] for name in names if name in record} == times
+    assert {name: record[name] for name in TIMESTAMPS if name in record} == times
     assert record["created_at"] == EPOCH + 1000.0
 
 
-def test_timestamps_of_failed_records() -> None:
-    """A failed openai record has `finished_at`, a failed veo record does not."""
-    assert record_of("openai", outcome=Outcome.FAILED)["finished_at"] == EPOCH + 1100.0
-    assert "finished_at" not in record_of("veo", outcome=Outcome.FAILED)
+@pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.FAILED, Outcome.PARTIAL])
+@pytest.mark.parametrize("slug", [slug for slug in SLUGS_WITH_FILES if slug not in {"minimax", "useapi-pixverse"}])
+def test_finished_at_is_stamped_at_every_end(slug: str, outcome: Outcome) -> None:
+    """A record has `finished_at` once the task has ended in whatever way, and not before, unless without timestamps."""
+    assert record_of(slug, outcome=outcome)["finished_at"] == EPOCH + 1100.0
+    assert record_of(slug, at=50.0, outcome=outcome).get("finished_at") is None
+    old = record_of(slug, outcome=outcome, timestamps=False)
+    assert not old.keys() & set(TIMESTAMPS)
+    assert normalize(slug, old).state == outcome
+
+
+def test_unknown_times_are_null_or_absent() -> None:
+    """Until they are known, openai's `finished_at` and maestro's two times are null, and others are absent."""
+    unknown = {slug: {name: it for name, it in record_of(slug, at=5.0).items() if name in TIMESTAMPS} for slug in SLUGS}
+    shown = {slug: times for slug, times in unknown.items() if times}
+    assert shown.pop("veo") == {"elapsed": 5.0}
+    assert shown == {"openai": {"finished_at": None}, "maestro": {"started_at": None, "finished_at": None}}
+
+
+@pytest.mark.parametrize("slug", [slug for slug in SLUGS if slug not in {"captcha", "minimax", "useapi-pixverse"}])
+def test_documented_failure(slug: str) -> None:
+    """By default a failed record has `success: false`, a code and a message (concepts/async-tasks)."""
+    response = record_of(slug, outcome=Outcome.FAILED)["response"]
+    assert isinstance(response, dict)
+    assert response["success"] is False
+    assert response["error"].keys() == {"code", "message"}
+
+
+@pytest.mark.parametrize(
+    ("slug", "response"),
+    [
+        ("kling", {"success": False, "error": {"message": "the model did not detect a person"}}),
+        ("suno", {"success": False, "error": {"message": "upstream rejected the prompt"}, "data": []}),
+        ("midjourney", {"error": {"message": "the description failed"}}),
+        ("nano-banana", {"error": {"message": "the provider rejected the task"}}),
+        ("producer", {"error": "provider timeout"}),
+        ("fish", {"status": 400, "message": "the voice model was not found"}),
+        ("hailuo", {"success": False, "data": [{"state": "processing"}]}),
+        ("happyhorse", {"success": False, "data": [{"id": snapshot_of("happyhorse").hex, "state": "error"}]}),
+        ("pika", {"success": True, "data": [{"state": "failed"}]}),
+        ("wan", {"state": "failed", "error": {"message": "the input video could not be decoded"}}),
+    ],
+)
+def test_undocumented_failures_differ_by_provider(slug: str, response: Json) -> None:
+    """The provider's own form of a failure can be chosen."""
+    record = record_of(slug, outcome=Outcome.FAILED, undocumented_failure=True)
+    assert isinstance(record["response"], dict)
+    assert response.items() <= record["response"].items()
+
+
+def test_undocumented_maestro_failure_is_a_status() -> None:
+    """A failed maestro record may have no response, only its status."""
+    record = record_of("maestro", outcome=Outcome.FAILED, undocumented_failure=True)
+    assert (record["status"], "response" in record) == ("failed", False)
 
 
 def test_veo_times_are_in_another_zone() -> None:

@@ -8,14 +8,14 @@ of the provider's spec.
 from __future__ import annotations
 
 from acetasks.testing.samples import documented, images, others, songs, videos
-from acetasks.testing.samples.common import ALL_TIMESTAMPS, success_ack
+from acetasks.testing.samples.common import success_ack
 from acetasks.testing.samples.image_endpoints import FACE
 from acetasks.testing.templates import Template
 
 #: Specs of services without a tasks call, which are not in the provider table.
 UNPOLLED = (FACE,)
 
-GENERIC = Template(timestamps=ALL_TIMESTAMPS, timestamps_on_failure=True, ack=success_ack)
+GENERIC = Template(ack=success_ack)
 
 _TEMPLATES = {**documented.TEMPLATES, **videos.TEMPLATES, **images.TEMPLATES, **songs.TEMPLATES, **others.TEMPLATES}
 

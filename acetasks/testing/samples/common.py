@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from acetasks.testing.endpoints import Response, ResponseBuilder
     from acetasks.testing.snapshot import Json, Snapshot
 
-#: The timestamps of most records since August 2026.
-ALL_TIMESTAMPS = ("started_at", "finished_at", "elapsed")
-
 
 def response_state(state: str) -> ResponseBuilder:
     """Return a builder of a response with a state."""

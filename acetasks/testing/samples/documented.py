@@ -184,16 +184,18 @@ TEMPLATES: Mapping[str, Template] = {
     "luma": Template(
         running=_luma_running,
         done=_luma_done,
-        failed=_luma_failed,
+        own_failure=_luma_failed,
         timestamps=("finished_at",),
-        error=(None, "the prompt was rejected"),
+        error=("api_error", "the prompt was rejected"),
+        own_error=(None, "the prompt was rejected"),
     ),
     "pixverse": Template(
         queued=item_state("pending"),
         running=item_state("processing"),
         done=_pixverse_done,
         endpoints={"/pixverse/character": Endpoint(done=_pixverse_character)},
-        error=(None, "the generation failed"),
+        error=("api_error", "the generation failed"),
+        own_error=(None, "the generation failed"),
     ),
     "useapi-pixverse": Template(
         full_record=_useapi_job,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from acetasks.testing.endpoints import Response, absent
-from acetasks.testing.samples.common import ALL_TIMESTAMPS, bare_error, empty_items, image_item, success_ack
+from acetasks.testing.samples.common import bare_error, empty_items, image_item, success_ack
 from acetasks.testing.samples.image_endpoints import FACE_ENDPOINTS, MIDJOURNEY_ENDPOINTS, changed_face
 from acetasks.testing.templates import PROMPT, Template, null, only_id
 
@@ -86,20 +86,21 @@ TEMPLATES: Mapping[str, Template] = {
         running=_midjourney_running,
         done=_midjourney_done,
         endpoints=MIDJOURNEY_ENDPOINTS,
-        failed=bare_error,
+        own_failure=bare_error,
         extra_fields=lambda snapshot: {"hold": False, "job_id": snapshot.trace_id},
         record_type="imagine",
         timestamps=("finished_at", "duration"),
-        error=(None, "the description failed"),
+        error=("api_error", "the description failed"),
+        own_error=(None, "the description failed"),
         request={"mode": "fast", "prompt": PROMPT, "action": "generate"},
     ),
     "nano-banana": Template(
         queued=only_id,
         done=image_item,
-        failed=bare_error,
+        own_failure=bare_error,
         record_type="images",
-        timestamps=ALL_TIMESTAMPS,
-        error=(None, "the provider rejected the task"),
+        error=("api_error", "the provider rejected the task"),
+        own_error=(None, "the provider rejected the task"),
         ack=success_ack,
     ),
     "openai": Template(
@@ -107,9 +108,7 @@ TEMPLATES: Mapping[str, Template] = {
         running=null,
         done=_openai_done,
         record_type="images",
-        timestamps=ALL_TIMESTAMPS,
-        timestamps_on_failure=True,
-        null_finished_at=True,
+        null_timestamps=("finished_at",),
         error=("bad_request", "size width and height must be multiples of 16"),
         request={"model": "gpt-image-1", "prompt": PROMPT, "size": "1024x1024"},
     ),
@@ -118,8 +117,6 @@ TEMPLATES: Mapping[str, Template] = {
         done=_qrart_done,
         request={"type": "link", "content": "https://example.com", "prompt": "tacos"},
     ),
-    "qwen-image": Template(
-        running=only_id, done=image_item, record_type="images", timestamps=ALL_TIMESTAMPS, timestamps_on_failure=True
-    ),
+    "qwen-image": Template(running=only_id, done=image_item, record_type="images"),
     "seedream": Template(running=empty_items, done=image_item, record_type="images", ack=success_ack),
 }

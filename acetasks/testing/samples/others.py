@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from acetasks.testing.endpoints import Endpoint, Response, absent, always
-from acetasks.testing.samples.common import ALL_TIMESTAMPS
 from acetasks.testing.scenario import Phase
 from acetasks.testing.snapshot import Json, Snapshot, iso_utc
 from acetasks.testing.templates import Template, null
@@ -133,10 +132,10 @@ TEMPLATES: Mapping[str, Template] = {
         queued=null,
         running=null,
         done=lambda snapshot: snapshot.success(data=[{"audio_url": snapshot.file_url("mp3")}]),
-        failed=_fish_failed,
+        own_failure=_fish_failed,
         record_type="audios",
-        null_finished_at=True,
-        error=("400", "the voice model was not found"),
+        error=("bad_request", "the voice model was not found"),
+        own_error=("400", "the voice model was not found"),
         answer=_fish_answer,
         ack=_fish_ack,
         endpoints={"/fish/model": Endpoint(done=_fish_model, blocks=always)},
@@ -150,8 +149,6 @@ TEMPLATES: Mapping[str, Template] = {
             "/webextrator/extract": Endpoint(done=_extracted_page, answer_has_times=True, record_type="extract")
         },
         record_type="render",
-        timestamps=ALL_TIMESTAMPS,
-        timestamps_on_failure=True,
         ack=Snapshot.success,
         request={"url": "https://example.com"},
     ),

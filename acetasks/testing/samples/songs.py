@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from acetasks.testing.samples.common import ALL_TIMESTAMPS
 from acetasks.testing.samples.song_endpoints import PRODUCER_ENDPOINTS, suno_endpoints
 from acetasks.testing.snapshot import Json, Snapshot, iso_utc
 from acetasks.testing.templates import PROMPT, Template
@@ -104,12 +103,12 @@ TEMPLATES: Mapping[str, Template] = {
         running=_producer("running"),
         done=_producer("succeeded"),
         endpoints=PRODUCER_ENDPOINTS,
-        failed=_text_error,
+        own_failure=_text_error,
         partial=_suno_partial,
         record_type="audios",
         timestamps=("elapsed", "finished_at"),
-        timestamps_on_failure=True,
-        error=(None, "provider timeout"),
+        error=("api_error", "provider timeout"),
+        own_error=(None, "provider timeout"),
         request={"action": "generate", "model": "FUZZ-2.0 Pro"},
     ),
     "suno": Template(
@@ -117,9 +116,9 @@ TEMPLATES: Mapping[str, Template] = {
         running=_suno_running,
         done=_suno("succeeded", "succeeded"),
         endpoints=suno_endpoints(_suno("succeeded", "succeeded")),
-        failed=_suno_failed,
+        own_failure=_suno_failed,
         partial=_suno_partial,
-        timestamps=ALL_TIMESTAMPS,
-        error=(None, "upstream rejected the prompt"),
+        error=("api_error", "upstream rejected the prompt"),
+        own_error=(None, "upstream rejected the prompt"),
     ),
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from acetasks.testing.endpoints import Endpoint, Response, ResponseBuilder, absent, quick_endpoint, result_data
-from acetasks.testing.samples.common import ALL_TIMESTAMPS, item_state, response_state, success_ack, video_item
+from acetasks.testing.samples.common import item_state, response_state, success_ack, video_item
 from acetasks.testing.scenario import Phase
 from acetasks.testing.snapshot import Snapshot
 from acetasks.testing.templates import PROMPT, Template, only_id
@@ -269,10 +269,11 @@ TEMPLATES: Mapping[str, Template] = {
                 done=_digital_human_voice, unfinished=_digital_human, record_type="voices"
             )
         },
-        failed=_digital_human,
+        own_failure=_digital_human,
         extra_fields=_digital_human_fields,
-        timestamps=("elapsed",),
-        error=(None, "the face could not be tracked"),
+        timestamps=("finished_at", "elapsed"),
+        error=("api_error", "the face could not be tracked"),
+        own_error=(None, "the face could not be tracked"),
         request={"video_url": "https://files.example/inputs/face.mp4", "text": "hello"},
         bare_without_action=True,
         not_found=(404, _digital_human_not_found),
@@ -280,8 +281,6 @@ TEMPLATES: Mapping[str, Template] = {
     "dreamina": Template(
         running=_dreamina("processing"),
         done=_dreamina("done"),
-        timestamps=ALL_TIMESTAMPS,
-        timestamps_on_failure=True,
         hides_queued=True,
         request={
             "model": "omnihuman-1.5",
@@ -296,22 +295,21 @@ TEMPLATES: Mapping[str, Template] = {
         running=item_state("processing", success=True),
         done=video_item("grok-imagine-video"),
         record_type="videos",
-        timestamps=("finished_at",),
-        timestamps_on_failure=True,
     ),
     "hailuo": Template(
         queued=item_state("queued", success=True),
         running=item_state("processing", success=True),
         done=_hailuo_done,
-        failed=lambda snapshot: snapshot.failure(data=[{"state": "processing"}]),
-        error=(None, "the generation failed"),
+        own_failure=lambda snapshot: snapshot.failure(data=[{"state": "processing"}]),
+        error=("api_error", "the generation failed"),
+        own_error=(None, "the generation failed"),
     ),
     "happyhorse": Template(
         queued=item_state("pending"),
         running=lambda _snapshot: {"data": []},
         extra_fields=lambda snapshot: {"state": "processing"} if snapshot.phase is Phase.RUNNING else {},
         done=_happyhorse_done,
-        failed=_happyhorse_failed,
+        own_failure=_happyhorse_failed,
         record_type="videos",
     ),
     "kling": Template(
@@ -319,18 +317,18 @@ TEMPLATES: Mapping[str, Template] = {
         done=_kling_done,
         endpoints=_KLING_ENDPOINTS,
         record_type="videos",
-        timestamps=ALL_TIMESTAMPS,
-        error=(None, "the model did not detect a person"),
+        error=("api_error", "the model did not detect a person"),
+        own_error=(None, "the model did not detect a person"),
         newest_first=True,
         request={"action": "text2video", "model": "kling-v1", "prompt": PROMPT},
     ),
     "maestro": Template(
         running=absent,
         done=_maestro_done,
-        failed=_maestro_failed,
+        own_failure=_maestro_failed,
         ack=Snapshot.success,
         extra_fields=_maestro_fields,
-        timestamps=ALL_TIMESTAMPS,
+        null_timestamps=("started_at", "finished_at"),
         counts_all=True,
         not_found=(404, _maestro_not_found),
         request={"prompt": PROMPT, "langs": ["zh-cn", "en"], "aspect": "9:16", "duration": 20},
@@ -346,7 +344,7 @@ TEMPLATES: Mapping[str, Template] = {
         queued=only_id,
         running=item_state("processing", success=True),
         done=_pika_done,
-        failed=_pika_failed,
+        own_failure=_pika_failed,
         request={"action": "generate", "prompt": PROMPT, "model": "2.0"},
     ),
     "seedance": Template(
@@ -354,7 +352,6 @@ TEMPLATES: Mapping[str, Template] = {
         running=_seedance("running"),
         done=_seedance("succeeded"),
         record_type="videos",
-        timestamps=ALL_TIMESTAMPS,
         request={"model": "doubao-seedance-1-0-pro-250528", "content": [{"type": "text", "text": PROMPT}]},
     ),
     "sora": Template(
@@ -369,10 +366,10 @@ TEMPLATES: Mapping[str, Template] = {
         queued=response_state("queued"),
         running=_wan_running,
         done=_wan_done,
-        failed=_wan_failed,
+        own_failure=_wan_failed,
         record_type="videos",
-        timestamps=ALL_TIMESTAMPS,
-        error=(None, "the input video could not be decoded"),
+        error=("api_error", "the input video could not be decoded"),
+        own_error=(None, "the input video could not be decoded"),
         request={"action": "text2video", "model": "wan2.6-t2v", "prompt": PROMPT, "duration": 5},
     ),
 }
