@@ -129,7 +129,10 @@ class AuthenticationError(APIError):
 
 
 class PermissionDeniedError(APIError):
-    """Raised when the token may not use this provider or its balance is used up (HTTP 402, 403)."""
+    """Raised when the token may not use this provider or its balance is used up (HTTP 402, 403).
+
+    The service's moderation refuses the content of a submission in the same way, with the code `forbidden`.
+    """
 
 
 class BadRequestError(APIError):

@@ -371,9 +371,32 @@ class TestSubmit:
 
     async def test_a_synchronous_failure_is_raised_by_wait(self, server, client):
         """A synchronous result in the failed state is a failed task."""
-        server.script("luma", after=3, outcome="failed")
+        server.fail("luma", body={"success": False, "task_id": "a", "error": {"code": "c", "message": "m"}})
         with pytest.raises(acetasks.TaskFailedError):
             await client.run("luma", {"prompt": "a cat", "async": False})
+
+    @pytest.mark.parametrize(
+        ("code", "status", "kind"),
+        [
+            ("forbidden", 403, acetasks.PermissionDeniedError),
+            ("bad_request", 400, acetasks.BadRequestError),
+            ("api_error", 500, acetasks.ServiceError),
+        ],
+    )
+    async def test_a_synchronous_failure_is_an_error_of_the_service(self, server, client, code, status, kind):
+        """A generation that fails while the submission blocks is an HTTP error, which is not sent again."""
+        server.script("luma", after=3, outcome="failed", error=(code, "not this prompt"))
+        with pytest.raises(kind, match="not this prompt") as caught:
+            await client.run("luma", {"prompt": "a cat", "async": False})
+        assert (caught.value.status, caught.value.code, bool(caught.value.trace_id)) == (status, code, True)
+        assert (now(), server.submissions, server.request_count) == (3.0, 1, 1)
+
+    async def test_a_synchronous_timeout_of_the_service_is_uncertain(self, server, client):
+        """After a documented 504 the task may go on, and be charged for."""
+        server.script("luma", after=3, outcome="failed", error=("timeout", "too slow"))
+        with pytest.raises(acetasks.SubmissionUncertainError, match="too slow"):
+            await client.run("luma", {"prompt": "a cat", "async": False})
+        assert server.submissions == 1
 
     @pytest.mark.parametrize("body", [b"{}", b'{"success": true}', b"<html>", b'{"task_id": "a'])
     async def test_a_submission_without_an_id_in_its_response_is_uncertain(self, body):

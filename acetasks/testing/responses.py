@@ -40,6 +40,14 @@ _MESSAGES = {
     "too_many_requests": "You have exceeded the rate limit.",
     "used_up": "Your balance is not sufficient for current request.",
 }
+#: Statuses of failed generations by code, as in the error tables; any other code has 500.
+_FAILURE_STATUSES = {
+    **dict.fromkeys(("bad_request", "invalid_request", "token_mismatched", "api_not_implemented"), 400),
+    **dict.fromkeys(("forbidden", "used_up", "content_rejected"), 403),
+    "too_many_requests": 429,
+    "service_unavailable": 503,
+    "timeout": 504,
+}
 #: Messages of useapi.net (docs/api-pixverse-v1/get-pixverse-jobid); other statuses get their standard phrase.
 _USEAPI_MESSAGES = {402: "Account has no subscription or subscription expired"}
 
@@ -132,6 +140,15 @@ def payment_required() -> RawResponse:
         "asset": f"0x{'0' * 40}",
     }
     return json_response(402, {"x402Version": 1, "error": "X-PAYMENT header is required", "accepts": [option]})
+
+
+def generation_error(code: str | None, message: str) -> RequestRejectedError:
+    """Return the error that a blocking submission gets for a failed task (concepts/responses).
+
+    The status is the one that is documented with the code, such as 403 for `forbidden`, which is content moderation.
+    """
+    code = code or "api_error"
+    return RequestRejectedError(_FAILURE_STATUSES.get(code, 500), code, message)
 
 
 def gateway_page(status: int) -> RawResponse | None:

@@ -17,6 +17,7 @@ from acetasks.testing.responses import (
     RequestRejectedError,
     as_lines,
     documented_error,
+    generation_error,
     json_response,
     payment_required,
 )
@@ -169,8 +170,11 @@ class SimulatedService:
         if task.outcome is Outcome.NOT_FOUND:
             raise documented_error(spec.service, 504)
         snapshot = self._final_snapshot(submission, task)
-        status = template.failed_status if snapshot.phase is Phase.FAILED else 200
-        return json_response(status, template.final_response(snapshot))
+        if snapshot.phase is not Phase.FAILED:
+            return json_response(200, template.final_response(snapshot))
+        if template.full_record is not None:
+            return json_response(template.failed_status, template.final_response(snapshot))
+        return generation_error(*snapshot.error).to_response(spec.service, snapshot.trace_id)
 
     def _schedule_callback(self, submission: Submission, template: Template, task: ScriptedTask, url: str) -> None:
         if task.outcome is Outcome.NOT_FOUND or task.outcome is Outcome.FOREVER:

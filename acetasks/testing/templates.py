@@ -232,7 +232,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     def final_response(self, snapshot: Snapshot) -> Json:
         """Return the response to a blocking submission or in a callback, for a task that has ended.
 
-        A failure has the one form that is documented for both (concepts/async-tasks).
+        A failure has the one form that is documented for callbacks (concepts/async-tasks); the response to a blocking
+        submission is an HTTP error instead.
         """
         if self.full_record is not None:
             return self.full_record(snapshot)

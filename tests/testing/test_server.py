@@ -351,12 +351,28 @@ class TestSubmission:
         assert server.tasks.keys() == {task.id}
         assert (await caller.retrieve("veo", task.id)).body["response"] == response.body
 
-    async def test_blocking_submission_of_a_failed_task(self, server: AceServer, caller: Caller) -> None:
-        """A blocking submission of a failed task gets the documented form of a failure."""
-        server.script("luma", after=10, outcome="failed", error=("forbidden", "not this prompt"))
+    @pytest.mark.parametrize(
+        ("code", "status"),
+        [("forbidden", 403), ("bad_request", 400), ("timeout", 504), ("api_error", 500), ("moderated", 500)],
+    )
+    async def test_blocking_submission_of_a_failed_task(
+        self, server: AceServer, caller: Caller, code: str, status: int
+    ) -> None:
+        """A blocking submission of a failed task gets the HTTP error of its code, without `success`."""
+        server.script("luma", after=10, outcome="failed", error=(code, "not this prompt"))
+        start = now()
         response = await caller.send("/luma/videos", {"prompt": "a fog"})
-        assert response.body["success"] is False
-        assert response.body["error"] == {"code": "forbidden", "message": "not this prompt"}
+        assert (response.status, now()) == (status, start + 10)
+        assert response.body.keys() == {"error", "trace_id"}
+        assert response.body["error"] == {"code": code, "message": "not this prompt"}
+        (task_id,) = server.tasks
+        assert (await caller.retrieve("luma", task_id)).body["trace_id"] == response.body["trace_id"]
+
+    async def test_blocking_submission_of_a_failed_captcha(self, server: AceServer, caller: Caller) -> None:
+        """A blocking submission of a failed captcha gets the task's own record, with HTTP status 504."""
+        server.script("captcha", after=10, outcome="failed")
+        response = await caller.send("/captcha/token/turnstile", {"website_url": "https://example.com"})
+        assert (response.status, response.body["status"], response.body["code"]) == (504, "failed", "timeout")
 
     async def test_blocking_submission_of_a_not_found_task(self, server: AceServer, caller: Caller) -> None:
         """A blocking submission of a task that is never visible times out at the service."""
