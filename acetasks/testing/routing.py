@@ -12,6 +12,7 @@ from aiohttp import web
 
 from acetasks.providers.spec import ProviderSpec, Service, TasksCall
 from acetasks.providers.table import lookup, specs
+from acetasks.testing.catalogs import CatalogRequest, find_catalog
 from acetasks.testing.files import Download, parse_download
 from acetasks.testing.requests import Action, TasksQuery, parse_body, parse_query_string
 from acetasks.testing.responses import RequestRejectedError, documented_error
@@ -86,7 +87,7 @@ class ParsedRequest(msgspec.Struct, frozen=True):
     """The addressed service, and the request's content or the reason to reject it."""
 
     service: Service
-    content: TasksRequest | Submission | Download | RequestRejectedError
+    content: TasksRequest | Submission | CatalogRequest | Download | RequestRejectedError
 
 
 class RequestParser:
@@ -116,17 +117,20 @@ class RequestParser:
             return ParsedRequest(Service.ACEDATA, download)
         body = await _read_json(request)
         record.body = None if isinstance(body, RequestRejectedError) else body
-        route = self._routes.find(record.method, record.path)
+        catalog = find_catalog(record.method, record.path)
+        route = (
+            self._routes.find(record.method, record.path) if catalog is None else Route(catalog, is_tasks_call=False)
+        )
         service = Service.ACEDATA if route is None else route.spec.service
         if route is not None:
             record.provider = route.spec.slug
-        authorization = request.headers.get("Authorization")
-        if authorization is None and service is Service.ACEDATA:
-            return ParsedRequest(service, documented_error(service, 400, "no_token"))
-        if authorization != f"Bearer {token}":
-            return ParsedRequest(service, documented_error(service, 401))
+        refusal = _find_token_error(service, request.headers.get("Authorization"), token)
+        if refusal is not None:
+            return ParsedRequest(service, refusal)
         if route is None:
             return ParsedRequest(service, documented_error(service, 404))
+        if catalog is not None:
+            return ParsedRequest(service, CatalogRequest(catalog, record.method, record.path, dict(request.query)))
         try:
             content = _parse_content(request, route, body)
         except RequestRejectedError as error:
@@ -136,6 +140,12 @@ class RequestParser:
         else:
             record.action = Action.SUBMIT
         return ParsedRequest(service, content)
+
+
+def _find_token_error(service: Service, authorization: str | None, token: str) -> RequestRejectedError | None:
+    if authorization is None and service is Service.ACEDATA:
+        return documented_error(service, 400, "no_token")
+    return documented_error(service, 401) if authorization != f"Bearer {token}" else None
 
 
 def _parse_content(request: web.BaseRequest, route: Route, body: object) -> TasksRequest | Submission:

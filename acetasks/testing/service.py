@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from acetasks.providers.spec import Service
+from acetasks.testing.catalogs import CatalogRequest, Catalogs
 from acetasks.testing.delivery import DeliveryOptions, loop_time, send, sleep_until, wait_before_response
 from acetasks.testing.faults import FaultFunctionError
 from acetasks.testing.files import FILES_PATH, Download, FileStore, file_error
@@ -72,6 +73,7 @@ class SimulatedService:
         self._callbacks = callbacks
         self._tasks_api = TasksApi(scenario)
         self._files = FileStore(scenario, lifetime=file_lifetime)
+        self._catalogs = Catalogs(scenario, self._tasks_api)
         self._errors_have_success = errors_have_success
         self._trace_number = 0
 
@@ -144,6 +146,8 @@ class SimulatedService:
         if isinstance(content, Submission):
             response = await self._submit(content, record)
             return as_lines(response) if LINES_TYPE in record.headers.get("Accept", "") else response
+        if isinstance(content, CatalogRequest):
+            return self._catalogs.respond(content, now=loop_time())
         return self._tasks_api.respond(content.spec, content.query, now=loop_time(), record_limit=record_limit)
 
     async def _submit(self, submission: Submission, record: RecordedRequest) -> RawResponse:
