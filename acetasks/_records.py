@@ -8,6 +8,7 @@ are skipped here and decoded only on demand.
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import TypeVar
 
 import msgspec
@@ -24,6 +25,9 @@ DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
 )
+
+#: Characters with an escape of their own; every other one is escaped by its number.
+_SHORT_ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 #: Maximum length of a model or action name, in characters: the names are kept for the life of a client.
 _NAME_LIMIT = 64
@@ -279,6 +283,22 @@ def read_kind(head: RecordHead) -> tuple[str, str]:
 def is_empty_object(raw: bytes) -> bool:
     """Return whether JSON is an empty object, which services send for "no such task"."""
     return not raw.strip(b"{} \t\r\n")
+
+
+def escape_controls(text: str) -> str:
+    """Return a text on one line, with JSON's escape for each character that would act on a terminal or a log.
+
+    These are line ends, control characters and invisible formatting, such as the marks that reverse the direction of
+    a text. A text in JSON stays the same in meaning, because it has such characters only within its strings.
+    """
+    return text if text.isprintable() else "".join(map(_escape_control, text))
+
+
+def _escape_control(char: str) -> str:
+    if char.isprintable() or unicodedata.category(char) == "Zs":  # the wide spaces of other scripts
+        return char
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return _SHORT_ESCAPES.get(char) or re.sub("....", r"\\u\g<0>", units)
 
 
 def shorten(error: Exception) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from acetasks._polling import WaitTargets, waiting
+from acetasks._records import escape_controls
 from acetasks._validation import check_id, check_ids, check_timeout
 from acetasks.errors import ClientClosedError
 from acetasks.providers import lookup
@@ -52,7 +53,7 @@ class TaskHandle:
 
     def __repr__(self) -> str:
         state = f" {self.finished.state.value}" if self.finished else ""
-        return f"<TaskHandle {self.provider} {self.id}{state}>"
+        return f"<TaskHandle {self.provider} {escape_controls(self.id)}{state}>"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TaskHandle):

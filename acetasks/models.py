@@ -13,7 +13,15 @@ from typing import TypeVar
 
 import msgspec
 
-from acetasks._records import DECODE_ERRORS, ECHO_LIMIT, excerpt, read_billing, read_sections, shorten
+from acetasks._records import (
+    DECODE_ERRORS,
+    ECHO_LIMIT,
+    escape_controls,
+    excerpt,
+    read_billing,
+    read_sections,
+    shorten,
+)
 
 T = TypeVar("T")
 
@@ -209,6 +217,9 @@ def _rebuild(error_type: type[AceTasksError], message: str, data: dict[str, obje
 class AceTasksError(Exception):
     """Base class of all errors raised by acetasks.
 
+    Its text can repeat text from a service, and is made safe to log and to print: on one line, with line ends, control
+    characters and invisible formatting escaped. The attributes are as received.
+
     Attributes:
         transient: Whether the same request may succeed later.
         tasks: Snapshot of every task of the wait that this error ended, in the order given and including the tasks
@@ -217,6 +228,9 @@ class AceTasksError(Exception):
 
     transient: bool = False
     tasks: tuple[Task, ...] = ()
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(escape_controls(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), str(self), dict(self.__dict__))

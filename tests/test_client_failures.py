@@ -446,3 +446,33 @@ class TestOwner:
         assert len(lines) == 2
         assert all(line.startswith("ClientClosedError") and "another process" in line for line in lines)
         assert (await wait).state is TaskState.SUCCEEDED
+
+
+HOSTILE = {"error": {"code": "x\n", "message": "x\r\nCRITICAL:root:forged \x1b[2J\u202e"}}
+
+
+class TestForeignText:
+    """Text from the service in the log and in errors."""
+
+    @pytest.mark.parametrize("status", [429, 500])
+    async def test_one_warning_is_one_line(self, server, new_client, caplog, status):
+        """A message with line ends and escapes forges no other line, in the log, the error or its cause."""
+        caplog.set_level("DEBUG", "acetasks")
+        server.fail("luma", status=status, body=HOSTILE, times=None)
+        async with new_client() as client:
+            with pytest.raises(acetasks.TaskTimeoutError) as caught:
+                await client.wait("luma", server.add("luma", after=5), timeout=20)
+        text = r"x\r\nCRITICAL:root:forged \u001b[2J\u202e"
+        assert text in str(caught.value)
+        assert text in str(caught.value.__cause__)
+        assert caught.value.__cause__.message == HOSTILE["error"]["message"]
+        assert len(caplog.messages) > 1
+        assert all(text in message and message.isprintable() for message in caplog.messages)
+
+    async def test_notes_and_results_of_several_tasks(self, server, client):
+        """The notes of an error for several tasks are escaped too."""
+        ids = [server.add("luma", after=5, id=name) for name in ("a", "b")]
+        server.fail("luma", status=400, body=HOSTILE, times=None)
+        with pytest.raises(acetasks.BadRequestError) as caught:
+            await client.wait_all("luma", ids, return_failed=True)
+        assert [r"forged \u001b[2J" in text and text.isprintable() for text in caught.value.__notes__] == [True]

@@ -349,6 +349,51 @@ def test_messages_are_cut_at_256_characters_of_text_from_the_service(error: AceT
     assert str(error).count("x") <= ECHO_LIMIT == 256
 
 
+HOSTILE = "x\r\nCRITICAL:root:forged \x1b[2J\x9b31m\u202e\u2028"
+SAFE = r"x\r\nCRITICAL:root:forged \u001b[2J\u009b31m\u202e\u2028"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AceTasksError(HOSTILE),
+        TaskFailedError(with_error(TaskError(message=HOSTILE))),
+        TaskFailedError(with_error(TaskError(message="m", code=HOSTILE))),
+        TaskNotFoundError(Task(provider=HOSTILE, id="c-task", state=TaskState.NOT_FOUND)),
+        TaskTimeoutError((Task(provider="luma", id=HOSTILE, state=TaskState.RUNNING),), 1.0),
+        TaskTimeoutError((RUNNING,), 1.0, ServiceError(HOSTILE, status=500)),
+        TransportError(HOSTILE),
+        SubmissionUncertainError(HOSTILE, provider="suno", path="/suno/audios", payload=b"", sent_at=0.0),
+        *(kind(HOSTILE) for kind in (APIError, RateLimitError, ServiceError, BadRequestError, AuthenticationError)),
+        APIError("m", code=HOSTILE),
+        APIError("m", trace_id=HOSTILE),
+        ClientClosedError(HOSTILE),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_messages_have_no_line_ends_escapes_or_direction_marks(error: AceTasksError) -> None:
+    """Text from a service can forge no line of a log and controls no terminal."""
+    assert SAFE in str(error)
+    assert str(error).isprintable()
+    assert repr(error).isprintable()
+    assert str(pickle.loads(pickle.dumps(error))) == str(copy.copy(error)) == str(error)
+
+
+def test_excerpts_and_invalid_names_are_quoted() -> None:
+    """The two texts that are shown in quotes are escaped as in Python."""
+    for error in (ProtocolError("unreadable", excerpt=HOSTILE), UnknownProviderError(HOSTILE)):
+        assert repr(HOSTILE) in str(error)
+        assert str(error).isprintable()
+
+
+def test_attributes_are_as_received() -> None:
+    """Only the text of an error is escaped."""
+    assert APIError(HOSTILE, code=HOSTILE, trace_id=HOSTILE).message == HOSTILE
+    assert ProtocolError("unreadable", excerpt=HOSTILE).excerpt == HOSTILE
+    error = TaskFailedError(with_error(TaskError(message=HOSTILE)))
+    assert error.task.error == TaskError(message=HOSTILE)
+
+
 def test_attributes_are_cut_at_256_characters_of_text_from_the_service() -> None:
     """Attributes are logged too."""
     assert len(APIError(LONG).message) == 256

@@ -43,6 +43,10 @@ class TestHandle:
         assert repr(TaskHandle("luma", "t-1")) == "<TaskHandle luma t-1>"
         assert repr(TaskHandle("luma", "t-1", DONE)) == "<TaskHandle luma t-1 succeeded>"
 
+    def test_repr_escapes_the_id_of_a_response(self) -> None:
+        """An id comes from the response to a submission, and may have control characters."""
+        assert repr(TaskHandle("luma", "t\n\x1b[2J")) == r"<TaskHandle luma t\n\u001b[2J>"
+
     def test_handles_of_the_same_task_are_equal(self) -> None:
         """The client of a handle does not matter."""
         handle, same = TaskHandle("luma", "t-1"), TaskHandle("luma", "t-1", poller_for=no_poller)

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acetasks import ProtocolError
-from acetasks._records import ItemHead, RecordHead, ResponseHead, excerpt, read_billing, read_sections
+from acetasks._records import (
+    ItemHead,
+    RecordHead,
+    ResponseHead,
+    escape_controls,
+    excerpt,
+    read_billing,
+    read_sections,
+)
 from acetasks.providers import read_head
 
 VALUES = st.recursive(
@@ -208,3 +216,35 @@ def test_sections_are_returned_unchanged(body: bytes, expected: tuple[bytes | No
 def test_an_excerpt_has_at_most_256_characters(raw: bytes | msgspec.Raw, expected: str) -> None:
     """It is truncated between characters, not bytes."""
     assert excerpt(raw) == expected
+
+
+# ---------------------------------------------------------------------------------------------------------- escapes
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain ä 猫 😀", "plain ä 猫 😀"),
+        ("全角\u3000空格\u00a0", "全角\u3000空格\u00a0"),
+        (r"a\nb", r"a\nb"),
+        ("a\r\nb\tc", r"a\r\nb\tc"),
+        ("\x1b[2J\x00\x7f", r"\u001b[2J\u0000\u007f"),
+        ("\x9b31m\x85", r"\u009b31m\u0085"),
+        ("\u202agpj\u202e\u2066\u2069", r"\u202agpj\u202e\u2066\u2069"),
+        ("\u200e\u200f\u2028\u2029\ufeff", r"\u200e\u200f\u2028\u2029\ufeff"),
+        ("\U000e0041", r"\udb40\udc41"),
+        ("\ud83d", r"\ud83d"),
+    ],
+    ids=["plain", "wide spaces", "escaped", "lines", "C0", "C1", "bidi", "marks", "tag", "lone surrogate"],
+)
+def test_characters_that_act_on_a_terminal_are_escaped(text: str, expected: str) -> None:
+    """Line ends, control characters and invisible formatting are escaped as in JSON; other characters stay."""
+    assert escape_controls(text) == expected
+
+
+@given(VALUES)
+def test_escapes_do_not_change_the_meaning_of_json(value: object) -> None:
+    """JSON stays valid, and equal to what it was."""
+    escaped = escape_controls(json.dumps(value, ensure_ascii=False))
+    assert json.loads(escaped) == value
+    assert escape_controls(escaped) == escaped

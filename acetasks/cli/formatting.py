@@ -1,4 +1,4 @@
-"""Text formatting of durations and of text from remote services."""
+"""Text formatting of durations."""
 
 from __future__ import annotations
 
@@ -35,11 +35,3 @@ def format_clock(seconds: float) -> str:
     """Format an elapsed time as minutes and seconds, such as `1:05`."""
     minutes, rest = divmod(int(seconds), _MINUTE)
     return f"{minutes}:{rest:02}"
-
-
-def sanitize(text: str) -> str:
-    """Return text on one line, without control characters.
-
-    Text from a remote service could otherwise send escape sequences to the terminal.
-    """
-    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))

@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from acetasks import AceTasksError
-from acetasks.cli.formatting import sanitize
+from acetasks._records import escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -59,7 +59,9 @@ class Screen:
         console.print(line, soft_wrap=True)
 
     def print_json(self, line: bytes) -> None:
-        """Print one line of JSON, in UTF-8 whatever the locale is."""
+        """Print one line of JSON, in UTF-8 whatever the locale is; for a terminal with more escapes than JSON needs."""
+        if sys.stdout.isatty():
+            line = escape_controls(line.decode()).encode()
         if self._shares_terminal:
             self.err.print(line.decode(), soft_wrap=True)
             return
@@ -68,15 +70,15 @@ class Screen:
 
     def info(self, text: str) -> None:
         """Print a message on stderr."""
-        self.err.print(sanitize(text), soft_wrap=True)
+        self.err.print(escape_controls(text), soft_wrap=True)
 
     def warning(self, text: str) -> None:
         """Print a warning on stderr."""
-        self.err.print(Text.assemble(("warning: ", "bold magenta"), sanitize(text)), soft_wrap=True)
+        self.err.print(Text.assemble(("warning: ", "bold magenta"), escape_controls(text)), soft_wrap=True)
 
     def error(self, text: str) -> None:
         """Print on stderr the error that ends the command."""
-        self.err.print(Text.assemble(("error: ", "bold red"), sanitize(text)), soft_wrap=True)
+        self.err.print(Text.assemble(("error: ", "bold red"), escape_controls(text)), soft_wrap=True)
 
     @contextlib.asynccontextmanager
     async def live_display(self, render: Callable[[], RenderableType]) -> AsyncIterator[None]:
@@ -117,7 +119,8 @@ class _ScreenLogHandler(logging.Handler):
             # The command prints a permanent error itself: in the task's line, or as the error that ends it.
             return
         try:
-            self._screen.warning(self.format(record))
+            # A traceback is printed on the same line.
+            self._screen.warning(" ".join(self.format(record).split()))
         except Exception:  # noqa: BLE001  # the contract of handlers: logging must not break its caller
             self.handleError(record)
 

@@ -1,6 +1,6 @@
 """Formats a task as a line of text for reading, or as a line of JSON for programs.
 
-A text line contains no line breaks or control characters from the remote service.
+A text line has line breaks and control characters from the remote service escaped.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import msgspec
 from rich.text import Text
 
 from acetasks import AceTasksError, APIError, Task, TaskError, TaskState
-from acetasks.cli.formatting import format_duration, sanitize
+from acetasks._records import escape_controls
+from acetasks.cli.formatting import format_duration
 
 _STYLES = {
     TaskState.PENDING: "dim",
@@ -98,7 +99,7 @@ def format_task_line(task: Task, error: AceTasksError | None = None) -> Text:
     line = Text(no_wrap=True)
     line.append(f"{task.state.value:<{_STATE_WIDTH}}", _STYLES[task.state])
     line.append(f"  {task.provider}  ")
-    line.append(sanitize(task.id), "bold")
+    line.append(escape_controls(task.id), "bold")
     if task.duration is not None:
         line.append(f"  {format_duration(task.duration)}")
     if task.progress is not None and not task.state.is_terminal:
@@ -108,14 +109,14 @@ def format_task_line(task: Task, error: AceTasksError | None = None) -> Text:
             line.append(f"  {_shorten_url(artifact.url)}")
     if task.error is not None:
         code = f"{task.error.code}: " if task.error.code else ""
-        line.append(f"  {sanitize(code + task.error.message)}", "red")
+        line.append(f"  {escape_controls(code + task.error.message)}", "red")
     if error is not None:
-        line.append(f"  {sanitize(str(error))}", "red")
+        line.append(f"  {escape_controls(str(error))}", "red")
     return line
 
 
 def _shorten_url(url: str) -> str:
     """Return a URL in full, or only the beginning of a data URL."""
     if len(url) <= _MAX_URL_LENGTH:
-        return sanitize(url)
-    return f"{sanitize(url[:_URL_PREFIX_LENGTH])}... ({len(url):,} characters)"
+        return escape_controls(url)
+    return f"{escape_controls(url[:_URL_PREFIX_LENGTH])}... ({len(url):,} characters)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from acetasks.cli.formatting import format_clock, format_duration, sanitize
+from acetasks.cli.formatting import format_clock, format_duration
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,3 @@ def test_durations_lose_precision_as_they_grow(seconds: float, text: str) -> Non
 def test_elapsed_time_has_minutes_and_seconds() -> None:
     """An elapsed time is shown as minutes and two-digit seconds, also from an hour on."""
     assert [format_clock(0.9), format_clock(65.0), format_clock(3600.0)] == ["0:00", "1:05", "60:00"]
-
-
-def test_control_characters_are_removed() -> None:
-    """Escape characters become question marks, and line breaks become spaces."""
-    assert sanitize("a\x1b[31m\r\nb\tc") == "a?[31m b c"

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
+from acetasks import Task, TaskError, TaskState
+from acetasks.cli.report import Report, TaskResult
+from acetasks.cli.screen import Screen
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
 
     from typer.testing import Result
 
     from acetasks.testing.server import AceServer
 
+    Terminals = Callable[[], AbstractContextManager[tuple[io.TextIOWrapper, io.TextIOWrapper]]]
     Invoke = Callable[..., Awaitable[Result]]
 
 pytestmark = pytest.mark.real_clock
@@ -74,3 +82,24 @@ async def test_an_unreadable_response_exits_with_1(invoke: Invoke, fake_service:
     url = await fake_service(lambda _: (404, {"detail": "not here"}))
     result = await invoke("get", "luma", "an-id", "--base-url", url)
     assert result.exit_code == 1
+
+
+HOSTILE = "\n\x1b[2J\x9b31m\x7f\u202e"
+
+
+@pytest.mark.parametrize("is_shared", [True, False], ids=["both terminals", "stderr in a file"])
+def test_json_on_a_terminal_has_no_control_characters(terminals: Terminals, *, is_shared: bool) -> None:
+    """They are escaped as JSON allows, so that the line stays the same for a program."""
+    task = Task(provider="luma", id="a", state=TaskState.FAILED, error=TaskError(message=HOSTILE))
+    with terminals() as (out, err), contextlib.redirect_stderr(err if is_shared else io.StringIO()):
+        Report(Screen(), as_json=True).add(TaskResult(task))
+    line = (err if is_shared else out).text
+    assert line.rstrip("\n").isprintable()
+    assert json.loads(line)["error"]["message"] == HOSTILE
+
+
+def test_json_in_a_pipe_has_the_characters_themselves() -> None:
+    """A program gets UTF-8 with no more escapes than JSON needs."""
+    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding="ascii")) as out:
+        Screen().print_json('{"a":"\u202e"}'.encode())
+    assert out.buffer.getvalue() == '{"a":"\u202e"}\n'.encode()

@@ -26,9 +26,9 @@ def test_a_line_lists_only_main_artifacts() -> None:
     assert len(line.plain) < 200
 
 
-@pytest.mark.parametrize(("code", "text"), [("used_up", "used_up: no more"), (None, "no more")])
+@pytest.mark.parametrize(("code", "text"), [("used_up", r"used_up: no\nmore"), (None, r"no\nmore")])
 def test_a_failed_line_has_the_error_of_the_service(code: str | None, text: str) -> None:
-    """The error message follows its code, if there is one."""
+    """The error message, on one line, follows its code if there is one."""
     task = Task(provider="veo", id="1", state=TaskState.FAILED, error=TaskError(message="no\nmore", code=code))
     assert format_task_line(task).plain == f"failed     veo  1  {text}"
 
