@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from acetasks._http.delivery import Delivery, TrackedBody
+from acetasks._http.proxies import mask_credentials
 from acetasks._http.requests import Request, Response
 from acetasks._records import ECHO_LIMIT
 from acetasks._runtime import limit_time
@@ -109,13 +110,14 @@ class AiohttpBackend:
             raise
         except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.ConnectionTimeoutError) as error:
             # A middleware of the user's may have sent the request before.
-            failure = _build_failure(name, _describe(error), reached=delivery is not None and delivery.is_written)
+            reached = delivery is not None and delivery.is_written
+            failure = _build_failure(name, _describe(error, token, proxy), reached=reached)
         except TimeoutError:
             reached = delivery is None or delivery.may_have_arrived
             failure = _build_failure(name, f"within {seconds:g} s", reached=reached)
         except Exception as error:  # noqa: BLE001  # resolvers, tracers, middlewares and threads raise any
             reached = delivery is None or delivery.may_have_arrived
-            failure = _build_failure(name, _describe(error), reached=reached)
+            failure = _build_failure(name, _describe(error, token, proxy), reached=reached)
         # Raised outside the handlers, so that the original error is neither cause nor context: it and the frames of its
         # traceback hold the request headers, and printing them would print the token.
         raise failure
@@ -268,6 +270,7 @@ async def _read_body(response: aiohttp.ClientResponse) -> bytes:
     return b"".join(chunks)
 
 
-def _describe(error: Exception) -> str:
-    text = str(error)[:ECHO_LIMIT]
+def _describe(error: Exception, token: Secret, proxy: Proxy | None) -> str:
+    """Return the type and text of an error, which may quote a malformed response that repeats the request's headers."""
+    text = mask_credentials(str(error), token, proxy)[:ECHO_LIMIT]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

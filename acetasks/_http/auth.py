@@ -48,6 +48,10 @@ _PLACEHOLDERS = (
     ),
 )
 
+#: What replaces a secret in a text, and the minimum length of one that is replaced: a shorter one is no real token, and
+#: would also be found by chance.
+_MASK, _MIN_MASKED = "[masked]", 8
+
 #: Returns a token: for the first request, and again when the service has refused the last one.
 TokenProvider = Callable[[], str | Awaitable[str]]
 
@@ -55,10 +59,11 @@ TokenProvider = Callable[[], str | Awaitable[str]]
 class Secret:
     """A text that is hidden from reprs, comparison and serialisation."""
 
-    __slots__ = ("_text",)
+    __slots__ = ("_echo", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self._echo: re.Pattern[str] | None = None
 
     def __repr__(self) -> str:
         return "Secret(...)"
@@ -70,6 +75,18 @@ class Secret:
         """Return the text."""
         return self._text
 
+    def mask(self, text: str) -> str:
+        """Return a received text without this one in it: as it is, or escaped as in JSON or in a URL.
+
+        Of a header value such as `Basic ...`, the part after the scheme is replaced wherever it stands.
+        """
+        value = self._text.rpartition(" ")[2]
+        if len(value) < _MIN_MASKED:
+            return text
+        if self._echo is None:
+            self._echo = re.compile("".join(map(_match_char, value)))
+        return self._echo.sub(_MASK, text)
+
     def find_flaw(self) -> str | None:
         """Return why the text cannot be a token, such as a line break that would begin another header, or None."""
         if not self._text:
@@ -80,6 +97,13 @@ class Secret:
         if not self._text.isascii() or not self._text.isprintable() or " " in self._text:
             return "contains whitespace, control or non-ASCII characters"
         return None
+
+
+def _match_char(char: str) -> str:
+    """Return a pattern for a character of ASCII as it is, after backslashes, or by its number, escaped once or more."""
+    plain, number = re.escape(char), f"{ord(char):02x}"
+    # Each alternative begins with a literal character, for a fast search in large bodies.
+    return rf"(?:{plain}|\\\\*(?:{plain}|u00(?i:{number}))|%(?:25)*(?i:{number}))"
 
 
 class Endpoint:

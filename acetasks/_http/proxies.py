@@ -35,6 +35,12 @@ class Proxy:
         raise TypeError("a Proxy cannot be pickled or copied")
 
 
+def mask_credentials(text: str, token: Secret, proxy: Proxy | None) -> str:
+    """Return a received text without the credentials of a request; see `Secret.mask`."""
+    text = token.mask(text)
+    return text if proxy is None or proxy.credentials is None else proxy.credentials.mask(text)
+
+
 def find_proxy(base_url: str) -> Proxy | None:
     """Return the proxy that the environment names for a base URL, or None for a direct connection.
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 import backoff
+import msgspec
 
 from acetasks._http.aiohttp_backend import AiohttpBackend
 from acetasks._http.delivery import Delivery
 from acetasks._http.headers import read_retry_after
+from acetasks._http.proxies import mask_credentials
 from acetasks._http.responses import read_failure
 from acetasks._limits.backoff import full_jitter
 from acetasks.errors import (
@@ -184,17 +186,7 @@ class HTTPTransport:
         if observers.wants(RequestSent):
             observers(RequestSent(time=sent_at, provider=provider, ids=count))
         try:
-            response = await self._backend.send(
-                base_url,
-                request,
-                token,
-                proxy=self._proxies.get(request.service),
-                delivery=delivery if request.is_submission else None,
-            )
-            failure = read_failure(request, response, self._read_pause(response))
-            if failure is not None:
-                raise failure
-            result = call.read(response)
+            result, status = await self._exchange(call, base_url, token)
         except AceTasksError as error:
             observers(RequestFailed(time=clock(), provider=provider, ids=count, error=error))
             if call.record is not None:
@@ -207,9 +199,35 @@ class HTTPTransport:
         if call.record is not None:
             call.record(None, sent_at)
         if observers.wants(RequestAnswered):
-            now, status = clock(), response.status
+            now = clock()
             observers(RequestAnswered(time=now, provider=provider, ids=count, status=status, seconds=now - sent_at))
         return result
+
+    async def _exchange(self, call: _Call[T], base_url: str, token: Secret) -> tuple[T, int]:
+        """Send a request, and return its result and HTTP status.
+
+        An error of the service, or of a debugging proxy, may repeat the headers of the request: it is read from a
+        response in which credentials are masked.
+        """
+        proxy = self._proxies.get(call.request.service)
+        delivery = call.delivery if call.request.is_submission else None
+        response = await self._backend.send(base_url, call.request, token, proxy=proxy, delivery=delivery)
+        try:
+            return self._read(call, response), response.status
+        except Exception:
+            body = mask_credentials(response.body.decode("latin-1"), token, proxy).encode("latin-1")
+            if body == response.body:
+                raise
+            response = msgspec.structs.replace(response, body=body)
+        # Not in the handler: the first error has the credentials, and would be the context of this one.
+        return self._read(call, response), response.status
+
+    def _read(self, call: _Call[T], response: Response) -> T:
+        """Read the result of a response, or raise the error that it is."""
+        failure = read_failure(call.request, response, self._read_pause(response))
+        if failure is not None:
+            raise failure
+        return call.read(response)
 
     def _read_pause(self, response: Response) -> float | None:
         """Return the seconds that a response requests to pause, at most the user's maximum, or None."""

@@ -8,6 +8,7 @@ import json
 import pickle
 import pprint
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -169,6 +170,38 @@ class TestSecrets:
             write(Secret(TOKEN))
 
         assert TOKEN not in expose(caught.value)
+
+    @pytest.mark.parametrize(
+        "escape",
+        [
+            str,
+            json.dumps,
+            lambda text: json.dumps(json.dumps(json.dumps(text))),
+            lambda text: text.replace("/", "\\/"),
+            lambda text: "".join(f"\\u{ord(char):04x}" for char in text),
+            lambda text: "".join(f"\\\\u{ord(char):04X}" for char in text),
+            lambda text: quote(text, safe=""),
+            lambda text: quote(quote(text, safe=""), safe=""),
+            lambda text: quote(text, safe="").replace("%2F", "%2f"),
+        ],
+    )
+    @pytest.mark.parametrize("text", [TOKEN, "user:1234-a.b", 'a/b+c=="d\\e', "^$.*[]()|?"])
+    def test_is_masked_in_any_escape(self, escape, text):
+        """A received text that repeats it does not show it; the rest of the text stays."""
+        masked = Secret(text).mask(f"<a> {escape(text)} and {escape(text)} <b>")
+
+        assert masked.replace('"', "").replace("\\", "") == "<a> [masked] and [masked] <b>"
+
+    def test_masks_a_header_value_without_its_scheme(self):
+        """`Basic` remains, and the credentials are masked without it too."""
+        secret = Secret("Basic dXNlcjpwYXNz")
+
+        assert secret.mask("Basic dXNlcjpwYXNz, x=dXNlcjpwYXNz") == "Basic [masked], x=[masked]"
+
+    def test_masks_no_other_text(self):
+        """Neither a part of it, nor a secret so short that it may be there by chance."""
+        assert Secret(TOKEN).mask(TOKEN[:-1]) == TOKEN[:-1]
+        assert Secret("t").mask("a test") == "a test"
 
     def test_is_equal_to_itself_only(self):
         """A comparison does not confirm a guess."""

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.real_clock
 URL = "https://ace.example"
 PROXY = "http://proxy.example:3128"
 DONE = b'{"id":"t","response":{"state":"completed","video_url":"https://files.example/v.mp4"}}'
+ONCE = acetasks.RetryPolicy(attempts=1)
 FINISHED = reply(DONE, b"content-length: %d" % len(DONE))
 BASIC = f"Basic {base64.b64encode(b'user:hunter@2').decode()}"
 
@@ -64,6 +65,19 @@ class ConnectProxy:
             if passed is not None:
                 passed += data
             writer.write(data)
+        writer.close()
+
+
+class ConnectRefusal:
+    """A proxy that sends the same bytes to each request."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(self._answer)
         writer.close()
 
 
@@ -240,6 +254,19 @@ class TestTunnels:
             assert secret not in caplog.text
             assert not any(secret in expose(error.value) for error in (poll, submission, wait))
 
+    @pytest.mark.parametrize("has_tunnel", [True, False])
+    async def test_proxy_that_repeats_its_credentials_does_not_show_them(self, listen, monkeypatch, has_tunnel):
+        """They are masked in the status line of a refused tunnel, and in the body of an error."""
+        status = b"407 got %s" % BASIC.encode()
+        body = b"" if has_tunnel else BASIC.encode()
+        url = await listen(speak=ConnectRefusal(reply(body, b"content-length: %d" % len(body), status=status)))
+        base_url = URL if has_tunnel else URL.replace("https", "http")
+        monkeypatch.setenv("ALL_PROXY", url.replace("http://", "http://user:hunter%402@"))
+        async with acetasks.Client(TOKEN, base_url=base_url, allow_insecure=True, retry=ONCE) as client:
+            with pytest.raises(acetasks.AceTasksError, match=r"407.*Basic \[masked\]") as caught:
+                await client.retrieve("luma", "t")
+        assert BASIC.removeprefix("Basic ") not in expose(caught.value)
+
     async def test_unreachable_proxy_is_named(self, monkeypatch):
         """The error says that the proxy could not be connected."""
         async with AceServer() as gone:
@@ -263,7 +290,7 @@ class TestTunnels:
         async with acetasks.Client(TOKEN, base_url=URL) as client:
             with pytest.raises(TimeoutError) as caught:
                 async with asyncio.timeout(0.2):
-                    await client.submit("luma", {"prompt": "a cat"})
+                    await client.retrieve("luma", "a")
         exposed = expose(caught.value)
         assert "Basic ..." in exposed
         assert not any(secret in exposed for secret in ("hunter2", base64.b64encode(b"user:hunter2").decode(), TOKEN))

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import functools
 import itertools
+import json
 import random
 import ssl
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -36,10 +38,13 @@ from http_support import (
 from support import now
 
 import acetasks
+from acetasks._http.auth import Secret
 from acetasks._http.requests import build_poll
 from acetasks.providers import Service, lookup
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from acetasks._http.requests import Request, Response
 
 
@@ -545,6 +550,96 @@ async def test_uncertain_submission_after_renewal_has_the_second_time(new_transp
         await transport.send(SUBMISSION, keep)
     assert caught.value.sent_at == wall_time(6.0)
     assert events.sent_at() == [3.0, 6.0]
+
+
+def echo_of(status: int, form: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """Return a service that repeats the headers of each request in its response."""
+
+    async def respond(request: web.Request) -> web.Response:
+        text = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+        message = f"{'x' * 200} authorization: {request.headers['authorization']} {text}"
+        if form == "page":
+            return web.Response(text=f"<html>{text}", status=status)
+        if form == "url":
+            return web.Response(text=quote(request.headers["authorization"]), status=status)
+        body = {"error": {"code": request.headers["authorization"], "message": message}, "trace_id": text}
+        if form == "cut":
+            return web.Response(text=json.dumps({"trace_id": text} | body)[:-2], status=status)
+        return web.json_response(body if form == "error" else {"detail": message}, status=status)
+
+    return respond
+
+
+class TestEchoes:
+    """Responses that repeat the headers of the request, as debugging proxies send."""
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            *itertools.product([302, 400, 401, 403, 404, 429, 500, 502], ["error", "detail", "page", "url", "cut"]),
+            *itertools.product([200], ["page", "url", "cut"]),
+        ],
+        ids=lambda answer: "{}-{}".format(*answer),
+    )
+    @pytest.mark.parametrize("request_", [POLL, SUBMISSION], ids=["poll", "submission"])
+    async def test_no_error_shows_the_token(self, new_transport, events, serve, answer, request_):
+        """It is masked in text, attributes, causes, events and variables, also where the text is cut off."""
+        token = "sesame/0123+456789=="
+        transport = new_transport(await serve(echo_of(*answer)), token=Secret(token))
+        with pytest.raises(acetasks.AceTasksError) as caught:
+            await transport.send(request_, READERS[request_.path])
+        (failure,) = [event.error for event in events if isinstance(event, acetasks.RequestFailed)]
+        shown = "".join(
+            (expose(caught.value), repr(vars(caught.value)), repr(failure), repr(vars(failure)), repr(events))
+        )
+        assert "sesame" not in shown
+        assert "[masked]" in shown
+
+    async def test_record_of_a_task_stays_as_it_is(self, new_transport, serve):
+        """Even if it has the token in it: a prompt may, and the record is the user's."""
+        sent = f'{{"id":"t","request":{{"prompt":"{TOKEN}"}}}}'
+
+        async def respond(_: web.Request) -> web.Response:
+            return web.Response(text=sent)
+
+        response = await new_transport(await serve(respond)).send(POLL, READERS[POLL.path])
+        assert response.statuses["t"].raw == sent.encode()
+
+    async def test_renewed_token_is_masked(self, new_transport, serve):
+        """The second request of an attempt has another token."""
+        sent = []
+
+        async def respond(request: web.Request) -> web.Response:
+            sent.append(request.headers["authorization"])
+            status = 401 if len(sent) == 1 else 400
+            return web.json_response({"error": {"message": f"got {sent[-1]}"}}, status=status)
+
+        transport = new_transport(await serve(respond), token=TokenSequence(TOKEN, NEW_TOKEN))
+        with pytest.raises(acetasks.BadRequestError, match=r"got Bearer \[masked\]") as caught:
+            await transport.send(POLL, keep)
+        assert sent == [f"Bearer {TOKEN}", f"Bearer {NEW_TOKEN}"]
+        assert caught.value.message == "got Bearer [masked]"
+        assert NEW_TOKEN not in expose(caught.value)
+
+    async def test_malformed_response_is_masked(self, new_transport, listen):
+        """The error of aiohttp quotes the line of a header that it cannot read."""
+        broken = reply(b"{}", b"content-length: 2", b"x-echo: Bearer %s\0" % TOKEN.encode())
+        with pytest.raises(acetasks.TransportError, match="masked") as caught:
+            await new_transport(await listen(broken)).send(POLL, keep)
+        assert TOKEN not in expose(caught.value)
+
+    async def test_unexpected_exception_is_masked(self, new_transport, serve):
+        """A reader that fails with a quotation of the body shows no token."""
+
+        def read(response: Response) -> None:
+            raise ValueError(response.body)
+
+        async def respond(request: web.Request) -> web.Response:
+            return web.Response(text=request.headers["authorization"])
+
+        with pytest.raises(ValueError, match="masked") as caught:
+            await new_transport(await serve(respond)).send(POLL, read)
+        assert TOKEN not in expose(caught.value)
 
 
 class TestClosing:
