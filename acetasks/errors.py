@@ -161,13 +161,19 @@ class TransportError(AceTasksError):
 
     Attributes:
         reached: Whether the request may have reached the service; false only if it certainly did not.
+        transient: False if a retry is pointless: the certificate cannot be verified, or the other side has no TLS, and
+            the service has not responded since the client was opened.
+        remedy: What to check, for these failures and an unknown host name; None for others. Waits end when such a
+            failure has lasted for a minute.
     """
 
-    transient = True
-
-    def __init__(self, message: str, *, reached: bool = True) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, reached: bool = True, transient: bool = True, remedy: str | None = None
+    ) -> None:
+        super().__init__(f"{message}; {remedy}" if remedy else message)
         self.reached = reached
+        self.transient = transient
+        self.remedy = remedy
 
 
 class SubmissionUncertainError(AceTasksError):

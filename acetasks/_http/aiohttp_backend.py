@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import platform
+import socket
 import ssl
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,13 @@ _SUBMISSION_HEADERS = _HEADERS | {"connection": "close"}
 #: Distinguishes the submissions of this process.
 _serial_numbers = itertools.count(1)
 
+#: Reasons of OpenSSL for a handshake with what is no TLS, such as a plain HTTP server; versions differ.
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL"})
+#: Results of a name resolution that mean that there is no such name; some systems lack the second.
+_NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+#: Errors before a request is sent.
+_UNSENT = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.ConnectionTimeoutError)
+
 
 class _Credentials(str):
     """A header with credentials. aiohttp keeps it in variables, which the traceback of a cancelled request shows."""
@@ -66,6 +74,8 @@ class AiohttpBackend:
         self._is_own = http is None
         self._retry = retry
         # A submission may take long to be answered, but not to be connected.
+        # Base URLs that have answered, whatever it was: their certificates, TLS and host names have worked.
+        self._answered: set[str] = set()
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(retry.timeout, retry.submit_timeout))
 
     def __repr__(self) -> str:
@@ -108,19 +118,26 @@ class AiohttpBackend:
                 return await self._send(base_url, request, token, proxy, delivery)
         except AceTasksError:
             raise
-        except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.ConnectionTimeoutError) as error:
-            # A middleware of the user's may have sent the request before.
-            reached = delivery is not None and delivery.is_written
-            failure = _build_failure(name, _describe(error, token, proxy), reached=reached)
-        except TimeoutError:
-            reached = delivery is None or delivery.may_have_arrived
-            failure = _build_failure(name, f"within {seconds:g} s", reached=reached)
         except Exception as error:  # noqa: BLE001  # resolvers, tracers, middlewares and threads raise any
-            reached = delivery is None or delivery.may_have_arrived
-            failure = _build_failure(name, _describe(error, token, proxy), reached=reached)
+            is_timeout = isinstance(error, TimeoutError) and not isinstance(error, _UNSENT)
+            reason = f"within {seconds:g} s" if is_timeout else f"({_describe(error, token, proxy)})"
+            failure = self._build_failure(name, reason, error, base_url, delivery)
         # Raised outside the handlers, so that the original error is neither cause nor context: it and the frames of its
         # traceback hold the request headers, and printing them would print the token.
         raise failure
+
+    def _build_failure(
+        self, name: str, reason: str, error: Exception, base_url: str, delivery: Delivery | None
+    ) -> TransportError:
+        """Build the error of a request that has this name, for a reason with the text of another error or a limit."""
+        is_unsent = isinstance(error, _UNSENT)
+        if is_unsent:  # but a middleware of the user's may have sent the request before
+            reached = delivery is not None and delivery.is_written
+        else:
+            reached = delivery is None or delivery.may_have_arrived
+        remedy, is_final = _find_remedy(error) if is_unsent and base_url not in self._answered else (None, False)
+        outcome = "got no complete response" if reached else "could not be sent"
+        return TransportError(f"{name} {outcome} {reason}", reached=reached, transient=not is_final, remedy=remedy)
 
     async def _send(
         self, base_url: str, request: Request, token: Secret, proxy: Proxy | None, delivery: Delivery | None
@@ -151,6 +168,7 @@ class AiohttpBackend:
             timeout=self._timeout,
             middlewares=self._list_middlewares(http, request, token, delivery),
         )
+        self._answered.add(base_url)
         try:
             body = await _read_body(response)
         finally:
@@ -219,13 +237,6 @@ def _build_authorization(token: Secret) -> dict[str, str]:
     return {"authorization": _Credentials(f"Bearer {token.reveal()}")}
 
 
-def _build_failure(name: str, reason: str, *, reached: bool) -> TransportError:
-    """Build the error of a request that has this name; the reason is a limit of time or another error."""
-    reason = reason if reason.startswith("within ") else f"({reason})"
-    outcome = "got no complete response" if reached else "could not be sent"
-    return TransportError(f"{name} {outcome} {reason}", reached=reached)
-
-
 def _build_authorizer(token: Secret) -> aiohttp.ClientMiddlewareType:
     """Return a middleware that sets the token, in place of credentials from a netrc file."""
 
@@ -268,6 +279,21 @@ async def _read_body(response: aiohttp.ClientResponse) -> bytes:
             raise ProtocolError(f"the response is larger than {BODY_LIMIT} bytes; the rest was not read")
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def _find_remedy(error: Exception) -> tuple[str | None, bool]:
+    """Return what to check if a connection seldom succeeds later, else None, and whether a retry is pointless."""
+    reason = getattr(error, "os_error", None)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return (
+            "if a proxy on the way inspects TLS, or this machine lacks CA certificates, set SSL_CERT_FILE to a file"
+            " with the missing one; otherwise check the base URL and the proxy"
+        ), True
+    if isinstance(reason, ssl.SSLError) and reason.reason in _NO_TLS:
+        return "what answers does not speak TLS: check the scheme and port of the base URL, and the proxy", True
+    if isinstance(error, aiohttp.ClientConnectorDNSError) and getattr(reason, "errno", None) in _NO_SUCH_NAME:
+        return "there is no such host: check the base URL, the proxy, and the network of this machine", False
+    return None, False
 
 
 def _describe(error: Exception, token: Secret, proxy: Proxy | None) -> str:

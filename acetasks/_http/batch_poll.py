@@ -14,7 +14,7 @@ import msgspec
 
 from acetasks._http.requests import build_poll
 from acetasks._http.responses import PollResponse, read_poll_response
-from acetasks.errors import AceTasksError, APIError, BadRequestError, ProtocolError
+from acetasks.errors import AceTasksError, APIError, BadRequestError, ProtocolError, TransportError
 from acetasks.models import TaskState
 from acetasks.providers import ProviderSpec, RecordStatus
 
@@ -51,7 +51,7 @@ class PollResult(msgspec.Struct):
         """Whether any request got a usable response or a final error."""
         if self.statuses or self.unchanged or self.missing:
             return True
-        return not all(error.transient for error in self.errors.values())
+        return not all(error.transient or isinstance(error, TransportError) for error in self.errors.values())
 
 
 async def poll_batch(

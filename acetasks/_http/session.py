@@ -256,9 +256,11 @@ def _is_final_poll(error: BaseException) -> bool:
 
 
 def _is_final_submission(error: BaseException) -> bool:
-    """Return whether not to retry a failed submission: always, unless it certainly was not accepted."""
-    # 1. It did not arrive.   2. There were too many requests.
-    return not (isinstance(error, RateLimitError) or (isinstance(error, TransportError) and not error.reached))
+    """Return whether not to retry a failed submission: always, unless it was certainly not accepted and may be."""
+    # 1. There were too many requests.   2. It did not arrive, and may arrive later.
+    if isinstance(error, RateLimitError):
+        return False
+    return not (isinstance(error, TransportError) and error.transient and not error.reached)
 
 
 def _is_uncertain(error: AceTasksError) -> bool:

@@ -18,7 +18,7 @@ from acetasks._limits.backoff import full_jitter
 from acetasks._limits.batch_size import BatchSizeLimiter
 from acetasks._limits.circuit_breaker import CircuitBreaker
 from acetasks._limits.rate_limiter import AdaptiveRateLimiter, TokenBucket
-from acetasks.errors import AceTasksError, APIError, RateLimitError
+from acetasks.errors import AceTasksError, APIError, RateLimitError, TransportError
 from acetasks.events import Event, OutageBegan, OutageEnded, RateCut, RateRestored
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Throttle:
         events: list[Event] = []
         errors = result.errors.values()
         rate_limits = [error for error in errors if isinstance(error, RateLimitError)]
-        failures = [error for error in errors if error.transient and not isinstance(error, RateLimitError)]
+        failures = [error for error in errors if _is_failure(error)]
         limiter, breaker = self._limiters[spec.service], self._breakers[spec.slug]
         if result.is_answered:
             if (outage := breaker.record_success(now)) is not None:
@@ -169,6 +169,11 @@ class Throttle:
         if result.accepted_size is not None:
             self._batch_sizes.record_too_large(spec.slug, result.accepted_size, now)
         return events
+
+
+def _is_failure(error: AceTasksError) -> bool:
+    """Return whether an error means that a provider may be down: no response, or a transient error."""
+    return isinstance(error, TransportError) or (error.transient and not isinstance(error, RateLimitError))
 
 
 def _retry_after(error: AceTasksError) -> float:

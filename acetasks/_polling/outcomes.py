@@ -19,6 +19,7 @@ from acetasks.errors import (
     PermissionDeniedError,
     ProtocolError,
     RateLimitError,
+    TransportError,
     UnknownProviderError,
 )
 from acetasks.models import TaskState
@@ -31,7 +32,12 @@ if TYPE_CHECKING:
     from acetasks._polling.registry import TaskRegistry
     from acetasks._scheduling import InFlightPoll
     from acetasks.policies import PollPolicy
-    from acetasks.providers import ProviderSpec
+    from acetasks.providers import ProviderSpec, Service
+
+
+#: Seconds after which waits end with a certificate that does not verify, or another failure with a remedy: time enough
+#: for a network that comes up after the program, as on a machine that is starting.
+_SETUP_GRACE = 60.0
 
 
 class OutcomeScope(enum.Enum):
@@ -69,6 +75,8 @@ class OutcomeRules:
         self._policy = policy
         self._throttle = throttle
         self._health = registry.health
+        # Loop time of the first failure with a remedy. It is not reset, because after a response there is no remedy.
+        self._failing_since: dict[Service, float] = {}
 
     def __repr__(self) -> str:
         return f"<OutcomeRules {self._policy!r}>"
@@ -135,9 +143,11 @@ class OutcomeRules:
             health.split_level = self._max_split_level(poll.spec)
             is_final = health.unreadable >= self._policy.unconfirmed_polls
             return Decision(outcome=error if is_final else None, apart=True, split_level=health.split_level)
-        # 4. Any other error that is not transient: final.
-        if not error.transient:
-            return Decision(outcome=error)
+        # 4. Any other error that is not transient: final. A connection that seldom succeeds later gets a minute, and
+        # concerns the service, whose tasks are those under its token.
+        if self._is_final(error, poll.spec, now):
+            scope = OutcomeScope.TOKEN if isinstance(error, TransportError) else OutcomeScope.TASK
+            return Decision(outcome=error, scope=scope)
         # 5. Too many requests: polled as soon as the rate allows.   6. Any other transient fault: after a backoff.
         health.fault = error
         if isinstance(error, RateLimitError):
@@ -149,6 +159,14 @@ class OutcomeRules:
         health.faulted_at = now
         due = self._throttle.retry_at(health.faults, error, now, poll.jitter_sample)
         return Decision(apart=True, due=due, split_level=health.split_level)
+
+    def _is_final(self, error: AceTasksError, spec: ProviderSpec, now: float) -> bool:
+        """Return whether an error ends waits; a failed connection does so with a remedy, after a minute."""
+        if not isinstance(error, TransportError):
+            return not error.transient
+        if error.remedy is None:
+            return False
+        return now - self._failing_since.setdefault(spec.service, now) >= _SETUP_GRACE
 
     def _max_split_level(self, spec: ProviderSpec) -> int:
         """Return the split level at which a batch is one task."""

@@ -17,7 +17,6 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from acetasks import AceTasksError
 from acetasks._records import escape_controls
 
 if TYPE_CHECKING:
@@ -114,10 +113,6 @@ class _ScreenLogHandler(logging.Handler):
         self._screen = screen
 
     def emit(self, record: logging.LogRecord) -> None:
-        details = record.args if isinstance(record.args, tuple) else ()
-        if any(isinstance(detail, AceTasksError) and not detail.transient for detail in details):
-            # The command prints a permanent error itself: in the task's line, or as the error that ends it.
-            return
         try:
             # A traceback is printed on the same line.
             self._screen.warning(" ".join(self.format(record).split()))

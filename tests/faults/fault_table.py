@@ -15,6 +15,7 @@ import gzip
 import logging
 import math
 import random
+import socket
 import ssl
 import sys
 from collections.abc import Awaitable, Callable
@@ -228,6 +229,38 @@ def refused(scenario: Scenario) -> None:
     """Stop the service for 20 s, so that connections are refused."""
     scenario.at(4, scenario.server.stop)
     scenario.at(24, scenario.server.start)
+
+
+class EmptyResolver(aiohttp.abc.AbstractResolver):
+    """DNS resolver that knows no name."""
+
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[aiohttp.abc.ResolveResult]:
+        """Fail to resolve a name."""
+        raise socket.gaierror(socket.EAI_NONAME, f"{host} is not known for {port} in {family}")
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+async def unknown_host(scenario: Scenario) -> None:
+    """Make the base URL one of a host that does not exist."""
+    connector = aiohttp.TCPConnector(resolver=EmptyResolver(), use_dns_cache=False)
+    scenario.options["http"] = await scenario.stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+    scenario.options["base_url"] = "https://ace.example"
+
+
+def without_tls(scenario: Scenario) -> None:
+    """Make the base URL the https one of a service that has no TLS."""
+    scenario.options["base_url"] = scenario.server.url.replace("http:", "https:")
+
+
+async def untrusted(scenario: Scenario) -> None:
+    """Make the base URL the one of a server whose certificate is of an unknown authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    front = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    scenario.stack.callback(front.close)
+    scenario.options["base_url"] = f"https://127.0.0.1:{front.sockets[0].getsockname()[1]}"
 
 
 class FailingResolver(aiohttp.abc.AbstractResolver):
@@ -456,6 +489,9 @@ ROWS = [
     Row("the response body takes 20 s, 3 times", faulty(drip=20, times=3), late=40),
     Row("the response body takes 60 s, 3 times", faulty(drip=60, times=3), late=70),
     Row("the response arrives in 40 pieces, always", faulty(split=40, times=None)),
+    Row("the certificate cannot be verified, ever", untrusted, *ends_with("TransportError"), extra=10, late=50),
+    Row("the service has no TLS, ever", without_tls, *ends_with("TransportError"), extra=10, late=50),
+    Row("the host name does not exist", unknown_host, *ends_with("TransportError"), extra=10, late=50),
     # Server errors.
     Row("500, 3 times", faulty(status=500, times=3), extra=2, late=1),
     Row("502 with the HTML page of a gateway, 3 times", faulty(status=502, body=PAGE, times=3), extra=2, late=1),
@@ -588,6 +624,9 @@ SUBMISSIONS = [
     Submission("connections are refused forever", lambda scenario: scenario.server.stop(), "TransportError", posts=4),
     Submission("the name does not resolve, 3 times", unresolved, "accepted", posts=4, made=1),
     Submission("the TLS handshake fails, 3 times", failing_tls, "accepted", posts=4, made=1),
+    Submission("the certificate cannot be verified, ever", untrusted, "TransportError"),
+    Submission("the service has no TLS, ever", without_tls, "TransportError"),
+    Submission("the host name does not exist", unknown_host, "TransportError", posts=4),
     Submission("the connection is reset after the request was sent", faulty(reset=True), made=1),
     Submission("no response", faulty(hang=math.inf), made=1),
     Submission("the response is cut off half-way", faulty(truncate=0.5), made=1),

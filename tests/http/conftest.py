@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from acetasks._http.auth import TokenProvider
+    from acetasks._http.proxies import Proxy
 
 
 class Recorder(list[acetasks.Event]):
@@ -80,6 +81,7 @@ async def new_transport(events: Recorder) -> AsyncIterator[Callable[..., HTTPTra
         *,
         token: Secret | TokenProvider | None = Secret(TOKEN),  # noqa: B008  # it is immutable
         http: aiohttp.ClientSession | None = None,
+        proxy: Proxy | None = None,
         **retry: float,
     ) -> HTTPTransport:
         endpoint = Endpoint(base_url=base_url, token=token, token_variable="ACEDATACLOUD_API_TOKEN")
@@ -91,7 +93,8 @@ async def new_transport(events: Recorder) -> AsyncIterator[Callable[..., HTTPTra
             clock=asyncio.get_running_loop().time,
             wall_clock=wall_time,
         )
-        transport = HTTPTransport({Service.ACEDATA: endpoint, Service.USEAPI: endpoint}, http=http, runtime=runtime)
+        endpoints = dict.fromkeys(Service, endpoint)
+        transport = HTTPTransport(endpoints, http=http, runtime=runtime, proxies=dict.fromkeys(Service, proxy))
         transports.append(transport)
         return transport
 

@@ -324,6 +324,66 @@ class TestConnecting:
         assert TOKEN not in expose(caught.value)
         assert seen == []
 
+    @pytest.mark.parametrize("request_", [POLL, SUBMISSION], ids=["poll", "submission"])
+    @pytest.mark.parametrize("fault", ["certificate", "host", "http", "banner", "zeros"])
+    async def test_pointless_retries_are_not_made(self, new_transport, events, listen, authority, fault, request_):  # noqa: PLR0917  # one argument for each column
+        """A certificate that does not verify, or no TLS at all, is raised at once and with what to check."""
+        speaks = {"http": b"HTTP/1.1 400 Bad Request\r\n\r\n", "banner": b"SSH-2.0-OpenSSH_9\r\n", "zeros": bytes(1000)}
+
+        async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1000)
+            writer.write(speaks[fault])
+            writer.close()
+
+        trusted = aiohttp.TCPConnector(ssl=authority.client_context() if fault == "host" else True)
+        if fault in speaks:
+            url = (await listen(speak=speak)).replace("http:", "https:")
+        else:
+            name = "127.0.0.1" if fault == "certificate" else "elsewhere.example"
+            url = await listen(GOOD, tls=authority.server_context(name))
+        async with aiohttp.ClientSession(connector=trusted) as http:
+            with pytest.raises(acetasks.TransportError, match=r"\); .*check the .*base URL") as caught:
+                await new_transport(url, http=http, attempts=4).send(request_, keep, attempts=4)
+        assert str(caught.value).endswith(f"; {caught.value.remedy}")
+        assert ("SSL_CERT_FILE" in caught.value.remedy) is (fault not in speaks)
+        assert (caught.value.transient, caught.value.reached) == (False, False)
+        assert events.names() == ["RequestSent", "RequestFailed"]
+        assert chain(caught.value) == [acetasks.TransportError]
+
+    @pytest.mark.parametrize(
+        ("number", "remedy"),
+        [
+            (
+                socket.EAI_NONAME,
+                "there is no such host: check the base URL, the proxy, and the network of this machine",
+            ),
+            (socket.EAI_AGAIN, None),
+        ],
+    )
+    async def test_unknown_host_name_is_transient_with_a_remedy(self, new_transport, events, number, remedy):
+        """The network may come up; a name server that does not answer says nothing about the name."""
+        resolver = Resolver(*[socket.gaierror(number, "not found")] * 3)
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver)) as http:
+            with pytest.raises(acetasks.TransportError) as caught:
+                await new_transport("https://nowhere.example", http=http, attempts=3).send(SUBMISSION, keep)
+        assert (caught.value.remedy, caught.value.transient) == (remedy, True)
+        assert len(events.sent_at()) == 3
+
+    async def test_after_a_response_every_failed_connection_is_transient(self, new_transport, listen, authority):
+        """The base URL and the certificates were right once: the fault is on the way, and passes."""
+        contexts = [authority.server_context(name) for name in ("localhost", "elsewhere.example")]
+        tls = authority.server_context("localhost")
+        tls.sni_callback = lambda connection, *_: setattr(connection, "context", contexts.pop(0))
+        answer = reply(b"{}", b"content-length: 2")
+        url = (await listen(answer, tls=tls)).replace("127.0.0.1", "localhost")
+        connector = aiohttp.TCPConnector(ssl=authority.client_context(), force_close=True, family=socket.AF_INET)
+        async with aiohttp.ClientSession(connector=connector) as http:
+            transport = new_transport(url, http=http)
+            await transport.send(POLL, keep)
+            with pytest.raises(acetasks.TransportError, match="CERTIFICATE_VERIFY_FAILED") as caught:
+                await transport.send(POLL, keep)
+        assert (caught.value.transient, caught.value.remedy, caught.value.reached) == (True, None, False)
+
     async def test_certificate_of_another_host_is_refused(self, new_transport, listen, authority):
         """A trusted authority's certificate for another host is not accepted."""
         seen = []

@@ -218,12 +218,13 @@ class TestResult:
             (PollResult(missing=["a"]), True),
             (PollResult(errors={"a": REJECTED}), True),
             (PollResult(errors={"a": TransportError("reset")}), False),
+            (PollResult(errors={"a": TransportError("bad certificate", transient=False)}), False),
             (PollResult(errors={"a": TransportError("reset"), "b": REJECTED}), True),
             (PollResult(unchanged=("a",), errors={"b": TransportError("reset")}), True),
         ],
     )
-    def test_is_answered_by_anything_but_transient_errors(self, result: PollResult, is_answered: bool) -> None:  # noqa: FBT001  # a column
-        """Any record, missing id or final error shows that the service works."""
+    def test_is_answered_by_any_other_error(self, result: PollResult, is_answered: bool) -> None:  # noqa: FBT001  # a column
+        """Any record, missing id or final error shows that the service works, if it came in a response."""
         assert result.is_answered is is_answered
 
 

@@ -143,6 +143,13 @@ class TestRetries:
         fail(throttle, LUMA, 3)
         assert [type(event) for event in record(throttle, LUMA, rejected, answered=True, now=1.0)] == [OutageEnded]
 
+    def test_a_connection_that_seldom_succeeds_later_is_a_failure(self, throttle: Throttle) -> None:
+        """Nothing was answered: the provider is down after as many of them as of transient errors."""
+        error = TransportError("bad certificate", transient=False, remedy="check it")
+        events = [event for _ in range(3) for event in record(throttle, LUMA, error, answered=False, now=1.0)]
+        assert events == [OutageBegan(time=1.0, provider="luma", error=error)]
+        assert throttle.is_down("luma")
+
 
 class TestOutages:
     """2. A provider that keeps failing is down, and is probed by one request at a time."""

@@ -372,6 +372,19 @@ class TestErrors:
         """It ends the waiting for this task only."""
         assert polls.error(0.0, error) == Decision(outcome=error)
 
+    @pytest.mark.parametrize("transient", [False, True])
+    def test_4_a_connection_that_seldom_succeeds_later_is_final_after_a_minute(
+        self, polls: Polls, *, transient: bool
+    ) -> None:
+        """Until then it is a fault like any other; then it ends the waiting for all tasks of the service."""
+        error = TransportError("no certificate", reached=False, transient=transient, remedy="check it")
+        decisions = [polls.error(now, error) for now in (100.0, 110.0, 159.9, 160.0)]
+
+        assert [decision.due for decision in decisions[:3]] == [101.0, 112.0, 163.9]
+        assert {(decision.outcome, decision.apart) for decision in decisions[:3]} == {(None, True)}
+        assert decisions[3] == Decision(outcome=error, scope=OutcomeScope.TOKEN)
+        assert polls.error(1000.0, RESET).outcome is None
+
     def test_5_a_rate_limit_is_no_fault(self, polls: Polls) -> None:
         """The task is due at once, subject to the rate, however often; a timeout reports the error."""
         for now in range(10):
