@@ -75,16 +75,26 @@ class TaskTimeoutError(AceTasksError, TimeoutError):
         timeout: The timeout, in seconds.
     """
 
-    def __init__(self, tasks: tuple[Task, ...], timeout: float, fault: AceTasksError | None = None) -> None:
+    def __init__(
+        self,
+        tasks: tuple[Task, ...],
+        timeout: float,
+        fault: AceTasksError | None = None,
+        *,
+        unknown_word: str | None = None,
+    ) -> None:
         unfinished = [task for task in tasks if not task.state.is_terminal] or tasks
         self.task = unfinished[0]
         self.tasks = tasks
         self.timeout = timeout
         more = f" (and {len(unfinished) - 1} more)" if len(unfinished) > 1 else ""
         failure = f" (the last poll failed: {fault})" if fault else ""
+        doubt = ""
+        if unknown_word is not None:
+            doubt = f" (its state {unknown_word[:ECHO_LIMIT]!r} is not documented: it may have ended)"
         super().__init__(
             f"{self.task.provider} task {self.task.id}{more} was still {self.task.state.value} after {timeout:g} s"
-            f"{failure}; the remote task continues and can be awaited again"
+            f"{doubt}{failure}; the remote task continues and can be awaited again"
         )
         self.__cause__ = fault
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from acetasks._records import ECHO_LIMIT
 from acetasks.errors import AceTasksError
 from acetasks.models import Task
 
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _logger = logging.getLogger("acetasks")
+
+#: The part of a state in which it differs from others of its kind, such as a position in a queue.
+_NUMBER = re.compile(r"\d+")
+#: Undocumented states that one client logs. A provider has a few; many more are no words, but texts made for each task.
+_MAX_WORDS = 256
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,13 +79,17 @@ class RequestFailed(Event, frozen=True, kw_only=True):
 class TaskChanged(Event, frozen=True, kw_only=True):
     """A task was polled for the first time, or its state or progress changed (the final state included).
 
+    Also emitted, rarely, while a task stays in an undocumented state for ten times its provider's usual duration.
+
     Attributes:
         task: The task after the change.
         unknown_word: The undocumented state word in its record, or None.
+        unknown_for: Seconds that the state has been undocumented, if the event is about that; otherwise 0.
     """
 
     task: Task
     unknown_word: str | None = None
+    unknown_for: float = 0.0
 
 
 class TaskSubmitted(Event, frozen=True, kw_only=True):
@@ -176,15 +187,17 @@ class Observer(Protocol):
 
 
 class LoggingObserver:
-    """Logs the start and end of each outage and rate cut, and each undocumented state word once per provider.
+    """Logs the start and end of each outage and rate cut, and each undocumented state.
 
-    Also each submission that is uncertain, or was accepted after its caller had gone. Every client has one, with the
-    logger `acetasks`. Single transient failures and accepted submissions are logged at `DEBUG`.
+    An undocumented state is logged once per provider, and once more if a task stays in it for very long; states that
+    differ in a number, such as "position 17", are one. Also logged is each submission that is uncertain, or was
+    accepted after its caller had gone. Every client has such an observer, with the logger `acetasks`. Single transient
+    failures and accepted submissions are logged at `DEBUG`.
     """
 
     def __init__(self, logger: logging.Logger = _logger) -> None:
         self._logger = logger
-        self._known_words: set[tuple[str, str]] = set()
+        self._logged_words: set[tuple[str, str, bool]] = set()
 
     def on_event(self, event: Event) -> None:
         """Log the event if it is notable."""
@@ -215,14 +228,25 @@ class LoggingObserver:
                 self._logger.warning("%s: rate limited; cut to %.3g requests/s: %s", event.provider, rate, error)
             case RateRestored(rate=rate):
                 self._logger.info("%s: rate restored to %.3g requests/s", event.provider, rate)
-            case TaskChanged(unknown_word=str(word)) if (event.provider, word) not in self._known_words:
-                self._known_words.add((event.provider, word))
+            case TaskChanged(unknown_word=str(word), unknown_for=seconds) if self._is_new(
+                event.provider, word, seconds
+            ):
+                lasting = f" for {seconds:.0f} s and may have ended" if seconds else ""
                 self._logger.warning(
-                    "%s: task %s has the undocumented state %r; treating it as unfinished",
+                    "%s: task %s has the undocumented state %r%s; treating it as unfinished",
                     event.provider,
                     event.task.id,
-                    word,
+                    word[:ECHO_LIMIT],
+                    lasting,
                 )
+
+    def _is_new(self, provider: str, word: str, seconds: float) -> bool:
+        """Return whether an undocumented state, or that it lasts, is to be logged, and remember it."""
+        logged = (provider, _NUMBER.sub("#", word[:ECHO_LIMIT]), seconds > 0)
+        if logged in self._logged_words or len(self._logged_words) >= _MAX_WORDS:
+            return False
+        self._logged_words.add(logged)
+        return True
 
 
 #: Events that the log uses whatever their content.

@@ -476,3 +476,23 @@ class TestForeignText:
         with pytest.raises(acetasks.BadRequestError) as caught:
             await client.wait_all("luma", ids, return_failed=True)
         assert [r"forged \u001b[2J" in text and text.isprintable() for text in caught.value.__notes__] == [True]
+
+
+async def test_a_state_that_may_be_final_is_told_twice(server, new_client, caplog):
+    """It is logged at first and after ten times the usual duration, for many tasks; the timeout names it too."""
+    ids = [server.add("luma", id=f"t{number}", outcome="forever") for number in range(20)]
+
+    def edit(answer: object) -> object:
+        items = answer.get("items", [answer])
+        for item in items:
+            item["response"] = {"state": f"position {item['id'][1:]} in the line"}
+        return answer
+
+    server.fail("luma", edit=edit, times=None)
+    usual = lookup("luma").typical_duration
+    async with new_client(policy=PollPolicy(interval=usual, schedule="fixed")) as client:
+        with pytest.raises(acetasks.TaskTimeoutError, match="'position 0 in the line' is not documented"):
+            await client.wait_all("luma", ids, timeout=usual * 25)
+    told = [message for message in caplog.messages if "undocumented" in message]
+    assert len(told) == 2
+    assert " in the line' for " in told[1]

@@ -233,6 +233,17 @@ def test_task_timeout_after_a_failed_poll_has_its_error() -> None:
     assert "failed" not in str(TaskTimeoutError((RUNNING,), 600.0))
 
 
+def test_task_timeout_in_an_undocumented_state_says_so() -> None:
+    """The task may have ended in a state that this library does not know."""
+    error = TaskTimeoutError((RUNNING,), 600.0, unknown_word="paused")
+
+    assert str(error) == (
+        "veo task b-task was still running after 600 s (its state 'paused' is not documented: it may have ended);"
+        " the remote task continues and can be awaited again"
+    )
+    assert len(str(TaskTimeoutError((RUNNING,), 600.0, unknown_word="x" * 1000))) < 500
+
+
 def test_only_a_fresh_copy_keeps_the_cause_of_a_timeout() -> None:
     """`copy` and `pickle` drop the cause, as for every exception; the message keeps its text."""
     error = TaskTimeoutError((RUNNING, FAILED), 600.0, ServiceError("busy", status=500))

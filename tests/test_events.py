@@ -59,9 +59,11 @@ def ended(time: float, provider: str = "luma", seconds: float = 12.5) -> OutageE
     return OutageEnded(time=time, provider=provider, seconds=seconds)
 
 
-def changed(word: str | None, provider: str = "luma", task_id: str = "t-1") -> TaskChanged:
+def changed(word: str | None, provider: str = "luma", task_id: str = "t-1", *, unknown_for: float = 0.0) -> TaskChanged:
     """Return the event of a changed task."""
-    return TaskChanged(time=1.0, provider=provider, task=task(provider, task_id), unknown_word=word)
+    return TaskChanged(
+        time=1.0, provider=provider, task=task(provider, task_id), unknown_word=word, unknown_for=unknown_for
+    )
 
 
 class Recorder:
@@ -284,6 +286,37 @@ class TestLoggingObserver:
             text.format("luma", "t-1", "cooling"),
             text.format("flux", "t-3", "warming_up"),
         ]
+
+    def test_states_that_differ_in_a_number_are_logged_once(self, log: pytest.LogCaptureFixture) -> None:
+        """A position in a queue is not a word of its own for each task; text of any length is cut off."""
+        observer = LoggingObserver()
+        for position in range(200):
+            observer.on_event(changed(f"position {position} in the line"))
+        observer.on_event(changed("in the line"))
+        observer.on_event(changed("x" * 1000))
+
+        assert [message.partition("state ")[2].partition(";")[0] for message in log.messages] == [
+            "'position 0 in the line'",
+            "'in the line'",
+            repr("x" * 256),
+        ]
+
+    def test_a_lasting_state_is_logged_again_once(self, log: pytest.LogCaptureFixture) -> None:
+        """The second warning says that the task may have ended."""
+        observer = LoggingObserver()
+        for seconds in (0.0, 470.4, 0.0, 941.0, 470.0):
+            observer.on_event(changed("paused", unknown_for=seconds))
+
+        text = "luma: task t-1 has the undocumented state 'paused'{}; treating it as unfinished"
+        assert log.messages == [text.format(""), text.format(" for 470 s and may have ended")]
+
+    def test_number_of_logged_states_is_bounded(self, log: pytest.LogCaptureFixture) -> None:
+        """A service that sends another text for each task fills neither the memory nor the log."""
+        observer = LoggingObserver()
+        for number in range(1000):
+            observer.on_event(changed("".join(chr(ord("a") + int(digit)) for digit in str(number))))
+
+        assert len(log.messages) == 256
 
     @pytest.mark.parametrize(
         "event",

@@ -52,6 +52,8 @@ class TaskHealth(msgspec.Struct, eq=False):
         faulted_at: Loop time of the last of them.
         fault: The error of the last poll; None if that did not fail.
         split_level: How often its batch is halved; see `PollGroup`.
+        unknown_since: Loop time since which its state is undocumented, or of the last report of that; infinity if the
+            state is documented.
     """
 
     misses: int = 0
@@ -62,6 +64,7 @@ class TaskHealth(msgspec.Struct, eq=False):
     faulted_at: float = math.inf
     fault: AceTasksError | None = None
     split_level: int = 0
+    unknown_since: float = math.inf
 
     def clear_faults(self) -> None:
         """Record a poll that did not fail."""

@@ -7,6 +7,7 @@ counters in the registry's `health`.
 from __future__ import annotations
 
 import enum
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -96,10 +97,13 @@ class OutcomeRules:
     def _decide_record(self, task: AwaitedTask, spec: ProviderSpec, status: RecordStatus, now: float) -> Decision:
         if status.state is TaskState.NOT_FOUND:
             return self._decide_miss(task, spec, now)
-        before = self._health.pop(task.key, None)
+        before = self._health.pop(task.key, None) or TaskHealth()
+        if status.unknown_word is not None:
+            self._health[task.key] = TaskHealth(unknown_since=min(before.unknown_since, now))
         if status.unconfirmed:
             # It only seems failed, which counts once enough polls in a row have found the same.
-            health = self._health[task.key] = TaskHealth(unconfirmed=(before.unconfirmed if before else 0) + 1)
+            health = self._health.setdefault(task.key, TaskHealth())
+            health.unconfirmed = before.unconfirmed + 1
             if health.unconfirmed >= self._policy.unconfirmed_polls:
                 status = read_record(spec, status.raw, task_id=status.id, confirmed=True)
         return Decision(status=status, outcome=status.task if status.state.is_terminal else None)
@@ -110,6 +114,8 @@ class OutcomeRules:
         if health is not None and health.unconfirmed and task.record is not None:
             return self._decide_record(task, spec, read_record(spec, task.record, task_id=task.key[1]), now)
         self._health.pop(task.key, None)
+        if health is not None and health.unknown_since < math.inf:
+            self._health[task.key] = TaskHealth(unknown_since=health.unknown_since)
         return Decision()
 
     def _decide_miss(self, task: AwaitedTask, spec: ProviderSpec, now: float) -> Decision:

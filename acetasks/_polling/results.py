@@ -8,7 +8,7 @@ from acetasks._polling.outcomes import OutcomeScope
 from acetasks._scheduling import Changes
 from acetasks.events import TaskChanged, TaskSettled
 from acetasks.models import Task, TaskState
-from acetasks.providers import lookup
+from acetasks.providers import lookup, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from acetasks._scheduling import InFlightPoll
     from acetasks.events import Observers
     from acetasks.providers import ProviderSpec, RecordStatus
+
+
+#: How many times the usual duration of a provider's tasks an undocumented state may last before it is reported again:
+#: far more than tasks vary, and soon enough to be of use.
+_LASTING = 10.0
 
 
 class ResultHandler:
@@ -41,8 +46,10 @@ class ResultHandler:
                 for ended in self._in_scope(task, poll.spec, decision.scope):
                     self.resolve(ended, decision.outcome, now)
                     changes.ended.append(ended)
-            elif decision.apart:
+                continue
+            if decision.apart:
                 changes.apart[decision.split_level, decision.due].append(task)
+            self._report_lasting(task, poll.spec, now)
         return changes
 
     def resolve(self, task: AwaitedTask, outcome: Outcome, now: float) -> None:
@@ -68,6 +75,21 @@ class ResultHandler:
         word = status.unknown_word
         if is_change and (word is not None or self._observers.wants(TaskChanged)):
             self._observers(TaskChanged(time=now, provider=task.key[0], task=status.task, unknown_word=word))
+
+    def _report_lasting(self, task: AwaitedTask, spec: ProviderSpec, now: float) -> None:
+        """Emit an event for a task whose state has been undocumented for very long: it may be a final one."""
+        health = self._registry.health.get(task.key)
+        if health is None or task.record is None:
+            return
+        seconds = now - health.unknown_since
+        if seconds < spec.typical_duration * _LASTING:
+            return
+        health.unknown_since = now  # it is reported again after as long
+        status = read_record(spec, task.record, task_id=task.key[1])
+        event = TaskChanged(
+            time=now, provider=spec.slug, task=status.task, unknown_word=status.unknown_word, unknown_for=seconds
+        )
+        self._observers(event)
 
     def _in_scope(self, task: AwaitedTask, spec: ProviderSpec, scope: OutcomeScope) -> Iterable[AwaitedTask]:
         if scope is OutcomeScope.TASK:

@@ -25,6 +25,7 @@ from acetasks.errors import (
     fresh_copy,
 )
 from acetasks.models import Task, TaskState
+from acetasks.providers import lookup, read_record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -74,7 +75,7 @@ async def wait_one(poller: Poller, key: Key, timeout: float | None, *, elapsed: 
             async with limit_time(None if timeout is None else max(0.0, timeout - elapsed)):
                 await asyncio.wait((waiter.done,))
         if not waiter.done.done():
-            raise TaskTimeoutError((poller.last_seen(key),), timeout or 0.0, poller.fault_of(key))
+            raise _build_timeout_error((poller.last_seen(key),), timeout or 0.0, poller.fault_of(key))
         outcome = waiter.done.result()
     finally:
         poller.leave(waiter, (key,))
@@ -202,7 +203,7 @@ class _ManyTasksWait:
                 return item
             # Outcomes may have come at the same time as the timeout.
             if None in self._waiter.results.values():
-                error = TaskTimeoutError(await self._snapshot(), self._timeout, await self._find_fault())
+                error = _build_timeout_error(await self._snapshot(), self._timeout, await self._find_fault())
                 raise self._add_notes(error)
         return None
 
@@ -271,6 +272,13 @@ async def _in_chunks(action: Callable[[Sequence[T]], object], items: Sequence[T]
         if start:
             await anyio.lowlevel.checkpoint()
         action(items[start : start + _CHUNK])
+
+
+def _build_timeout_error(tasks: tuple[Task, ...], timeout: float, fault: AceTasksError | None) -> TaskTimeoutError:
+    """Build the error, which says so if the state of the first unfinished task is undocumented."""
+    task = next((task for task in tasks if not task.state.is_terminal), tasks[0])
+    word = read_record(lookup(task.provider), task.raw, task_id=task.id).unknown_word
+    return TaskTimeoutError(tasks, timeout, fault, unknown_word=word)
 
 
 def _failure_of(task: Task) -> TaskFailedError | TaskNotFoundError | None:

@@ -566,6 +566,13 @@ ROWS = [
         "an undocumented state, for 12 s",
         faulty(edit=in_responses(state="dreaming"), times=None, when=lambda seen: seen.time < 12),
     ),
+    Row(
+        "an undocumented state, forever",
+        faulty(edit=in_responses(state="dreaming"), times=None),
+        *ends_with("TaskTimeoutError"),
+        extra=50,
+        late=LIMIT,
+    ),
     # The client itself.
     Row("an unexpected exception in a poll, 3 times", misread, extra=3, bugs=1),
     Row("an unexpected exception in the poller's own loop", broken, *ends_with("AceTasksError")),

@@ -270,6 +270,42 @@ class TestUnchanged:
         assert polls.unchanged(5.0) == Decision()
 
 
+class TestUndocumentedStates:
+    """For how long a task has been in a state that is not documented."""
+
+    def test_time_is_counted_over_records_of_any_kind(self, polls: Polls) -> None:
+        """Other undocumented states, unchanged records, missing ones and errors do not restart it."""
+        polls.record(10.0, read("position 3"))
+        polls.record(20.0, read("position 2"))
+        polls.unchanged(30.0)
+        polls.miss(40.0)
+        polls.error(50.0, RESET)
+        polls.record(60.0, read("position 1"))
+        assert polls.health is not None
+        assert polls.health.unknown_since == 10.0
+        assert polls.counts == {}
+
+    def test_a_documented_state_ends_it(self, polls: Polls) -> None:
+        """A later undocumented state counts anew."""
+        polls.record(10.0, read("paused"))
+        polls.record(20.0, read("processing"))
+        assert polls.health is None
+
+        polls.record(30.0, read("paused"))
+        assert polls.health is not None
+        assert polls.health.unknown_since == 30.0
+
+    def test_an_unchanged_record_resets_the_other_counters(self, polls: Polls) -> None:
+        """It is a response like any other."""
+        polls.record(10.0, read("paused"))
+        polls.error(20.0, RESET)
+        polls.unchanged(30.0)
+
+        assert polls.counts == {}
+        assert polls.health is not None
+        assert (polls.health.unknown_since, polls.health.fault) == (10.0, None)
+
+
 class TestMisses:
     """No record."""
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from support import EXACT, IgnoringWaiter, done, record
 
-from acetasks import PermissionDeniedError, RetryPolicy, TransportError
+from acetasks import PermissionDeniedError, RetryPolicy, TaskChanged, TransportError
 from acetasks._http import PollResult
 from acetasks._limits import Throttle
 from acetasks._polling.outcomes import OutcomeRules
@@ -19,6 +19,7 @@ from acetasks.events import Observers
 from acetasks.providers import lookup, read_record
 
 if TYPE_CHECKING:
+    from acetasks import Event
     from acetasks._polling.awaited import AwaitedTask
     from acetasks._scheduling import Changes
     from acetasks.providers import RecordStatus
@@ -33,15 +34,21 @@ class Handler:
     Attributes:
         registry: The registry.
         waiter: Awaits all tasks.
+        events: The emitted events.
     """
 
     def __init__(self, *ids: str) -> None:
+        self.events: list[Event] = []
         self.registry = TaskRegistry()
         self.waiter = IgnoringWaiter()
         rules = OutcomeRules(EXACT, throttle=Throttle(EXACT, RetryPolicy()), registry=self.registry)
-        self._results = ResultHandler(self.registry, rules=rules, observers=Observers())
+        self._results = ResultHandler(self.registry, rules=rules, observers=Observers([self]))
         batch = PollBatch(self.await_tasks("luma", *ids))
         self._poll = InFlightPoll(LUMA, batch, 0.0, sequence=0, jitter_sample=0.5)
+
+    def on_event(self, event: Event) -> None:
+        """Record an event."""
+        self.events.append(event)
 
     def await_tasks(self, provider: str, *ids: str) -> list[AwaitedTask]:
         """Register the waiter for tasks."""
@@ -114,3 +121,22 @@ def test_tasks_that_are_not_awaited_any_more_are_passed_over(is_awaited_anew: bo
 
     assert len(changes.observed) == len(changes.ended) == is_awaited_anew
     assert len(handler.registry) == 0
+
+
+def test_an_undocumented_state_that_lasts_is_reported_again() -> None:
+    """It is after ten times the usual duration, in new and unchanged records alike, and once in as much time."""
+    handler = Handler("a", "b")
+    paused = read(record("a", state="paused"))
+    handler.apply(PollResult(statuses=paused | read(record("b"))), 0.0)
+    handler.events.clear()
+    usual = LUMA.typical_duration
+    for now in (usual, usual * 9.9, usual * 10, usual * 15, usual * 20):
+        is_new = now == usual * 15
+        result = PollResult(statuses=paused if is_new else {}, unchanged=("b",) if is_new else ("a", "b"))
+        handler.apply(result, now)
+
+    (task,) = paused.values()
+    assert handler.events == [
+        TaskChanged(time=now, provider="luma", task=task.task, unknown_word="paused", unknown_for=usual * 10)
+        for now in (usual * 10, usual * 20)
+    ]

@@ -230,6 +230,19 @@ class TestTimeouts:
         assert set(states.values()) == {TaskState.SUCCEEDED, TaskState.RUNNING}
         await assert_nothing_left(poller)
 
+    async def test_an_undocumented_state_is_in_the_error(self) -> None:
+        """The first unfinished task may have ended in it; a documented state is not doubted."""
+        states = {"a": "completed", "b": "position 3", "c": "processing"}
+        poller = CountingPoller(FakeService(lambda task_id: record(task_id, states[task_id])))
+        doubt = r" \(its state 'position 3' is not documented: it may have ended\); the remote"
+        with pytest.raises(acetasks.TaskTimeoutError, match=r"b \(and 1 more\) was still running after 30 s" + doubt):
+            await wait_all(poller, targets("a", "b", "c"), 30.0, return_failed=True)
+        with pytest.raises(acetasks.TaskTimeoutError, match=doubt):
+            await wait_one(poller, ("luma", "b"), 30.0)
+        with pytest.raises(acetasks.TaskTimeoutError, match="running after 30 s; the remote"):
+            await wait_one(poller, ("luma", "c"), 30.0)
+        await assert_nothing_left(poller)
+
     async def test_other_tasks_run_while_the_error_is_built(self) -> None:
         """Listing and leaving thousands of tasks is done in chunks too."""
         poller = CountingPoller(FakeService())
