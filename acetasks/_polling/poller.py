@@ -161,10 +161,7 @@ class Poller:
                     await self._sleep_until(self._scheduler.next_poll_at)
             await self._transport.close_idle()
         except BaseException as error:
-            cause = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
-            died = AceTasksError(f"the poller stopped because of an internal error, please report it: {cause!r}")
-            died.__cause__ = cause
-            self._resolve_all(died)
+            self._resolve_all(_build_end_error(error))
             if not isinstance(error, Exception):
                 raise
         finally:
@@ -289,3 +286,18 @@ class Poller:
         """Wake the loop if it would sleep past a loop time."""
         if time < self._sleeps_until:
             self._wake.set()
+
+
+def _build_end_error(error: BaseException) -> AceTasksError:
+    """Build the error of waits whose polls an exception has ended."""
+    if isinstance(error, asyncio.CancelledError):
+        ended = AceTasksError(
+            "polling was cancelled by other code, such as a loop over asyncio.all_tasks(); the remote tasks continue"
+            " and can be awaited again"
+        )
+        ended.transient = True
+        return ended
+    cause = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
+    died = AceTasksError(f"the poller stopped because of an internal error, please report it: {cause!r}")
+    died.__cause__ = cause
+    return died

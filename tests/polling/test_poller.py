@@ -513,17 +513,20 @@ class TestLifetime:
         assert repr(poller).endswith("0 polls in flight>, 3 free slots>")
         assert (await wait(poller, "t")).state is TaskState.SUCCEEDED
 
-    async def test_cancelling_the_background_task_ends_every_wait(self):
-        """If foreign code cancels the poller's own task, no wait is left without an outcome."""
-        poller = new_poller(FakeService())
-        waiting = asyncio.create_task(wait(poller, "t"))
+    @pytest.mark.parametrize("latency", [0.0, 100.0], ids=["between polls", "in a poll"])
+    async def test_cancelling_the_background_task_ends_every_wait(self, latency):
+        """Foreign code that cancels all tasks leaves no wait without an outcome; the next wait works."""
+        poller = new_poller(FakeService(until(300.0, done), latency=latency))
+        waits = [asyncio.create_task(wait(poller, "t")) for _ in range(3)]
         await asyncio.sleep(1)
-        for task in asyncio.all_tasks():
-            if task.get_name() == "acetasks poller":
-                task.cancel()
+        for task in asyncio.all_tasks() - {asyncio.current_task(), *waits}:
+            task.cancel()
 
-        with pytest.raises(acetasks.AceTasksError, match="poller stopped"):
-            await waiting
+        for error in await asyncio.gather(*waits, return_exceptions=True):
+            assert str(error).startswith("polling was cancelled by other code")
+            assert (type(error), error.transient, error.__cause__) == (acetasks.AceTasksError, True, None)
+        assert now() == 1.0
+        assert (await wait(poller, "t")).state is TaskState.SUCCEEDED
 
     async def test_close_ends_every_wait_and_cancels_requests_in_flight(self):
         """Closing takes no time though requests hang, and nothing can be registered afterwards."""
