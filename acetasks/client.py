@@ -91,7 +91,7 @@ class Client:
         observers: Receivers of the client's events.
         rng: Source of randomness for jitter and backoff, for repeatable tests; None creates one.
         allow_insecure: Whether to allow sending tokens to other machines without TLS (a base URL of `http://`) or
-            without certificate verification (in `http`).
+            without certificate verification (in `http`), or to this machine through a proxy (of `http`).
 
     Raises:
         ValueError: A base URL, a token, a proxy or the session is malformed or insecure.
@@ -131,10 +131,10 @@ class Client:
             timeout=self._retry.timeout,
             allow_insecure=allow_insecure,
         )
-        if http is not None:
-            check_session(http, allow_insecure=allow_insecure)
-        self._http = http
         urls = {service: endpoint.base_url for service, endpoint in self._endpoints.items()}
+        if http is not None:
+            check_session(http, base_urls=urls.values(), allow_insecure=allow_insecure)
+        self._http = http
         self._proxies = {service: find_proxy(url) for service, url in urls.items()} if http is None else {}
         self._observers = Observers(observers)
         self._durations, self._rng = durations or Durations(), rng or random.Random()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from acetasks._http.delivery import Delivery, TrackedBody
-from acetasks._http.proxies import mask_credentials
+from acetasks._http.proxies import has_http_proxy, mask_credentials
 from acetasks._http.requests import Request, Response
 from acetasks._records import ECHO_LIMIT
 from acetasks._runtime import limit_time
@@ -20,6 +20,8 @@ from acetasks._version import __version__
 from acetasks.errors import AceTasksError, ClientClosedError, ProtocolError, TransportError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from acetasks._http.auth import Secret
     from acetasks._http.proxies import Proxy
     from acetasks.policies import RetryPolicy
@@ -208,10 +210,10 @@ class AiohttpBackend:
         return [*getattr(http, "_middlewares", ()), *needed] if needed else None
 
 
-def check_session(http: aiohttp.ClientSession, *, allow_insecure: bool) -> None:
+def check_session(http: aiohttp.ClientSession, *, base_urls: Iterable[str] = (), allow_insecure: bool) -> None:
     """Raise `ValueError` if a user's own session would expose the token, sends other credentials or reads no bodies.
 
-    With `allow_insecure` it need not verify certificates.
+    With `allow_insecure` it need not verify certificates, and a proxy may see the requests to a base URL without TLS.
     """
     # A connector has no public attribute for it; without this one, it verifies as aiohttp does by default.
     tls = getattr(http.connector, "_ssl", True)
@@ -231,6 +233,19 @@ def check_session(http: aiohttp.ClientSession, *, allow_insecure: bool) -> None:
             "the aiohttp session given as http has auto_decompress=False, so compressed responses could not be read:"
             " create it without that argument"
         )
+    if exposed := None if allow_insecure else next((url for url in base_urls if _has_open_proxy(http, url)), None):
+        raise ValueError(
+            f"the aiohttp session given as http would send the token unencrypted to a proxy, on the way to {exposed!r}:"
+            " add the host to NO_PROXY, use a session without a proxy, or pass allow_insecure=True if the proxy is"
+            " trusted"
+        )
+
+
+def _has_open_proxy(http: aiohttp.ClientSession, base_url: str) -> bool:
+    """Return whether a session sends requests to a base URL without TLS through its own or the environment's proxy."""
+    # A session has no public attribute for its proxy.
+    has_proxy = getattr(http, "_default_proxy", None) is not None or (http.trust_env and has_http_proxy(base_url))
+    return has_proxy and base_url.lower().startswith("http:")
 
 
 def _build_authorization(token: Secret) -> dict[str, str]:

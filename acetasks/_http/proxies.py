@@ -64,6 +64,11 @@ def find_proxy(base_url: str) -> Proxy | None:
     return None
 
 
+def has_http_proxy(base_url: str) -> bool:
+    """Return whether the environment names a proxy for a base URL without TLS, as aiohttp's `trust_env` reads it."""
+    return "http" in getproxies() and not proxy_bypass(urlsplit(base_url).hostname or "")
+
+
 def _is_excluded(host: str, port: int) -> bool:
     """Return whether `NO_PROXY` has a host: its name, a parent domain, its address, a network of it, or `*`."""
     entries = [entry.strip() for entry in getproxies().get("no", "").split(",")]

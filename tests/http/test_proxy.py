@@ -333,6 +333,46 @@ def netrc(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("netrc")
+class TestUserSession:
+    """Proxies of a user's own session, which sends requests without TLS to them in the clear."""
+
+    @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy"])
+    @pytest.mark.parametrize("service", ["base_url", "useapi_base_url"])
+    async def test_proxy_of_the_environment_would_see_the_token(self, monkeypatch, name, service):
+        """The base URL is of this machine, but the proxy need not be: refused, unless the user allows it."""
+        monkeypatch.setenv(name, PROXY)
+        options = {service: "http://127.0.0.1:8080"}
+        async with aiohttp.ClientSession(trust_env=True) as http:
+            with pytest.raises(ValueError, match=r"to a proxy, on the way to 'http://127\.0\.0\.1:8080': add"):
+                acetasks.Client(TOKEN, http=http, **options)
+            acetasks.Client(TOKEN, http=http, allow_insecure=True, **options)
+        async with aiohttp.ClientSession() as http:
+            acetasks.Client(TOKEN, http=http, **options)
+
+    async def test_proxy_of_the_session_would_see_the_token(self):
+        """It is used whatever NO_PROXY says."""
+        async with aiohttp.ClientSession(proxy=PROXY) as http:
+            with pytest.raises(ValueError, match="unencrypted to a proxy"):
+                acetasks.Client(TOKEN, http=http, base_url="http://localhost:8080")
+
+    @pytest.mark.parametrize(
+        ("variables", "url"),
+        [
+            ({}, "http://127.0.0.1:8080"),
+            ({"HTTPS_PROXY": PROXY}, "http://127.0.0.1:8080"),
+            ({"HTTP_PROXY": PROXY, "NO_PROXY": "localhost, 127.0.0.1"}, "http://127.0.0.1:8080"),
+            ({"HTTP_PROXY": PROXY, "HTTPS_PROXY": PROXY}, URL),
+        ],
+        ids=["none", "of another scheme", "excluded", "tunnel"],
+    )
+    async def test_no_other_session_is_refused(self, monkeypatch, variables, url):
+        """Through a tunnel TLS is verified, and a direct connection shows the token to nobody."""
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        async with aiohttp.ClientSession(trust_env=True) as http:
+            acetasks.Client(TOKEN, http=http, base_url=url)
+
+
 class TestNetrc:
     """A netrc file does not replace or add credentials."""
 
