@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import logging
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_logger = logging.getLogger("acetasks")
+
 
 @dataclasses.dataclass(slots=True)
 class _Call(Generic[T]):
@@ -79,6 +82,7 @@ class HTTPTransport:
         self._backend = AiohttpBackend(http, runtime.retry)
         self._is_closed = False
         self._in_flight = 0
+        self._has_met_cache = False
         self._scopes: set[anyio.CancelScope] = set()
 
     def __repr__(self) -> str:
@@ -212,6 +216,7 @@ class HTTPTransport:
         proxy = self._proxies.get(call.request.service)
         delivery = call.delivery if call.request.is_submission else None
         response = await self._backend.send(base_url, call.request, token, proxy=proxy, delivery=delivery)
+        self._check_age(call.request.provider, response)
         try:
             return self._read(call, response), response.status
         except Exception:
@@ -228,6 +233,18 @@ class HTTPTransport:
         if failure is not None:
             raise failure
         return call.read(response)
+
+    def _check_age(self, provider: str, response: Response) -> None:
+        """Log the first response that a cache on the way had stored, by its `Age` header (RFC 9111, 5.1)."""
+        age = response.headers.get("age", "").strip()
+        if age.strip("0") and age.isascii() and age.isdigit() and not self._has_met_cache:
+            self._has_met_cache = True
+            _logger.warning(
+                "%s: a response is %.10s s old, it is from a cache on the way: the ends of tasks may be noticed late;"
+                " exclude the service from the cache",
+                provider,
+                age,
+            )
 
     def _read_pause(self, response: Response) -> float | None:
         """Return the seconds that a response requests to pause, at most the user's maximum, or None."""

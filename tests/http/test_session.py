@@ -134,6 +134,19 @@ class TestSending:
             await new_transport(await serve(handler)).send(POLL, keep, attempts=3)
         assert paths == ["/luma/tasks"]
 
+    async def test_first_response_of_a_cache_is_logged(self, new_transport, http, caplog):
+        """A stored response has an age; one that was made for the request has none, or 0."""
+        for age in (None, "0", "00", "x\n", "-1", "", "37", "41"):
+            http.post(URL, payload={"id": "t"}, headers={"Age": age} if age else {}, response_class=PatchedResponse)
+        transport = new_transport()
+        for _ in range(6):
+            await transport.send(POLL, keep)
+        assert caplog.messages == []
+        for _ in range(2):
+            await transport.send(POLL, keep)
+        (message,) = caplog.messages
+        assert message.startswith("luma: a response is 37 s old, it is from a cache on the way: ")
+
     async def test_sends_nothing_without_token(self, new_transport, events):
         """A missing token is an error before anything is sent."""
         transport = new_transport(token=None)
