@@ -96,7 +96,7 @@ async def test_unreliable_service_sample_runs():
 @pytest.mark.parametrize("name", MENTIONED)
 def test_mentioned_names_exist(name):
     """Errors, responses and policies named in the documentation exist, or are built-in."""
-    assert hasattr(acetasks, name) or name in {"TimeoutError", "ValueError", "TypeError"}
+    assert hasattr(acetasks, name) or name in {"CancelledError", "TimeoutError", "ValueError", "TypeError"}
 
 
 def test_readme_names_every_error():

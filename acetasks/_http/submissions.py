@@ -17,6 +17,7 @@ import anyio
 from acetasks._http.delivery import Delivery
 from acetasks._http.responses import read_submission
 from acetasks._http.session import build_uncertain_error
+from acetasks._records import ECHO_LIMIT
 from acetasks._runtime import Timer, limit_time
 from acetasks.errors import AceTasksError, RateLimitError, SubmissionUncertainError, TransportError
 from acetasks.events import SubmissionUncertain, TaskSubmitted
@@ -111,29 +112,39 @@ class Submitter:
         except SubmissionUncertainError as error:
             self._tell_uncertain(error)
             raise
-        except asyncio.CancelledError:
-            # 1. It may have been sent.   2. The caller has gone.   3. Other code has cancelled this task.
-            if delivery.may_have_arrived:
-                reason = "it was cancelled before the response came"
-                uncertain = build_uncertain_error(request, reason, delivery)
-                self._tell_uncertain(uncertain)
-                raise uncertain from None
-            if delivery.is_abandoned:
-                raise
-            raise TransportError(
-                f"{spec.slug}: POST {request.path} was cancelled by other code", reached=False
-            ) from None
         except AceTasksError as error:
             if delivery.is_abandoned:
                 _logger.warning(
                     "%s: an abandoned submission to %s was not accepted: %s", spec.slug, request.path, error
                 )
             raise
+        except (Exception, asyncio.CancelledError) as error:
+            converted = self._convert(error, request, delivery)
+            if converted is error:
+                raise
+            # aiohttp's frames below a cancellation hold the request headers.
+            raise converted from error if isinstance(error, Exception) else None
         now, is_abandoned = self._runtime.clock(), delivery.is_abandoned
         self._runtime.observers(
             TaskSubmitted(time=now, provider=spec.slug, path=request.path, task=task, abandoned=is_abandoned)
         )
         return task
+
+    def _convert(self, error: BaseException, request: Request, delivery: Delivery) -> BaseException:
+        """Return what a submission ends with after a cancellation or an unexpected exception."""
+        is_cancelled = isinstance(error, asyncio.CancelledError)
+        # 1. It may have been sent.   2. Its caller has gone, or it is a bug.   3. Other code has cancelled it.
+        if delivery.may_have_arrived:
+            reason = "it was cancelled before the response came"
+            if not is_cancelled:
+                reason = f"its response led to an unexpected {type(error).__name__}: {str(error)[:ECHO_LIMIT]}"
+            uncertain = build_uncertain_error(request, reason, delivery)
+            self._tell_uncertain(uncertain)
+            return uncertain
+        if delivery.is_abandoned or not is_cancelled:
+            return error
+        name = f"{request.provider}: {request.method} {request.path}"
+        return TransportError(f"{name} was cancelled by other code", reached=False)
 
     def _abandon(self, sending: asyncio.Task[Task], delivery: Delivery) -> None:
         """Leave a submission without its caller: it goes on for a while if it was sent, otherwise it ends."""

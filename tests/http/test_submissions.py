@@ -297,6 +297,21 @@ class TestAbandoned:
         assert is_sent or caught.value.reached is False
         assert (now(), server.submissions) == (1.0, int(is_sent))
 
+    async def test_unexpected_exception_after_the_response_is_uncertain(self, server, new_client, monkeypatch):
+        """A bug in reading the response does not hide that there was one."""
+
+        def misread(*_: object) -> None:
+            raise KeyError("oops")
+
+        monkeypatch.setattr("acetasks._http.submissions.read_submission", misread)
+        events = Events()
+        async with new_client(observers=[events]) as client:
+            with pytest.raises(acetasks.SubmissionUncertainError, match="unexpected KeyError: 'oops'") as caught:
+                await client.submit("luma", {"prompt": "a cat"})
+        assert [event.error for event in events.of(acetasks.SubmissionUncertain)] == [caught.value]
+        assert type(caught.value.__cause__) is KeyError
+        assert server.submissions == 1
+
     async def test_closing_ends_abandoned_submissions(self, server, new_client):
         """After half a second at most, and no task is left."""
         server.fail("luma", hang=100)
