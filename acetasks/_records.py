@@ -21,9 +21,13 @@ ECHO_LIMIT = 256
 #: Exceptions that msgspec raises for a malformed body: bad JSON, bad UTF-8, numbers out of range, too deep nesting.
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-#: An escape in a JSON string: a surrogate pair, a lone surrogate, or any other.
+#: A string of JSON, which may lack its end, or a number that Python's `json` module writes although JSON has none.
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|-?(?:NaN|Infinity)', re.DOTALL)
+
+#: An escape in a JSON string (a surrogate pair, a lone surrogate, any other, an invalid one), or a control character.
 _ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})"
+    rb'|u[0-9a-fA-F]{4}|["\\/bfnrt]|(?P<invalid>))|(?P<control>[\x00-\x1f])'
 )
 
 #: Characters with an escape of their own; every other one is escaped by its number.
@@ -149,28 +153,48 @@ _sections_decoder = msgspec.json.Decoder(_Sections)
 _billing_decoder = msgspec.json.Decoder(_Billing)
 _head_decoder = msgspec.json.Decoder(ResponseHead)
 _text_decoder = msgspec.json.Decoder(str)
+_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_any_decoder = msgspec.json.Decoder()
 
 
 def decode(decoder: msgspec.json.Decoder[T], raw: bytes | msgspec.Raw) -> tuple[T, bytes | msgspec.Raw]:
-    """Decode JSON, replacing lone surrogates if there are any.
+    """Decode JSON; what is not quite JSON, but sent by services, is repaired and decoded once more.
 
-    An echoed prompt that was truncated inside an emoji ends in a lone surrogate. That is well-formed JSON, but msgspec
-    rejects the whole body. Like all readers here, this raises one of `DECODE_ERRORS`.
+    Like all readers here, this raises one of `DECODE_ERRORS`.
 
     Returns:
-        The decoded value, and the JSON it was decoded from, with each lone surrogate replaced by U+FFFD.
+        The decoded value, and the JSON that it was decoded from.
     """
     try:
         return decoder.decode(raw), raw
-    except msgspec.DecodeError:
-        repaired = _ESCAPE.sub(_replace_lone, bytes(raw))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        repaired = _repair(bytes(raw))
         if repaired == bytes(raw):
             raise
         return decoder.decode(repaired), repaired
 
 
-def _replace_lone(escape: re.Match[bytes]) -> bytes:
-    return rb"\ufffd" if escape["lone"] else escape[0]
+def _repair(raw: bytes) -> bytes:
+    """Replace what msgspec rejects although other readers of JSON do not, so that one value costs no whole body.
+
+    1. Bytes that are not UTF-8, by U+FFFD: a message that was truncated inside a character.
+    2. `NaN` and infinite numbers, by null: Python's `json` module writes them by default.
+    3. In strings, a lone surrogate by U+FFFD (a prompt that was truncated inside an emoji; well-formed JSON), a control
+       character by its escape, and a backslash before anything but an escape by two.
+    """
+    return _TOKEN.sub(_repair_token, raw.decode("utf-8", "replace").encode())
+
+
+def _repair_token(token: re.Match[bytes]) -> bytes:
+    return _ESCAPE.sub(_repair_escape, token[0]) if token[0].startswith(b'"') else b"null"
+
+
+def _repair_escape(escape: re.Match[bytes]) -> bytes:
+    if escape["lone"]:
+        return rb"\ufffd"
+    if escape["control"]:
+        return b"\\u%04x" % ord(escape[0])
+    return rb"\\" if escape["invalid"] is not None else escape[0]
 
 
 def read_sections(raw: bytes) -> tuple[bytes | None, bytes | None]:
@@ -178,14 +202,14 @@ def read_sections(raw: bytes) -> tuple[bytes | None, bytes | None]:
 
     A flat record is its own response.
     """
-    sections = _sections_decoder.decode(raw)
+    sections, _ = decode(_sections_decoder, raw)
     request = _read_section(sections.request)
     if sections.response is not msgspec.UNSET:
         response = _read_section(sections.response)
         if response is not None and response[:1] == b'"':
-            response = unquote(_text_decoder.decode(response)) or response
+            response = unquote(decode(_text_decoder, response)[0]) or response
         return request, response
-    return request, raw if record_decoder.decode(raw).is_flat and not is_empty_object(raw) else None
+    return request, raw if decode(record_decoder, raw)[0].is_flat and not is_empty_object(raw) else None
 
 
 def _read_section(raw: msgspec.Raw | msgspec.UnsetType) -> bytes | None:
@@ -205,9 +229,9 @@ def read_response(raw: bytes, *, is_flat: bool) -> object:
     Raises:
         Exception: One of `DECODE_ERRORS`.
     """
-    root = msgspec.json.decode(raw) if is_flat else _response_decoder.decode(raw).response
+    root = decode(_any_decoder, raw)[0] if is_flat else decode(_response_decoder, raw)[0].response
     if isinstance(root, str) and (quoted := unquote(root)) is not None:
-        root = msgspec.json.decode(quoted)
+        root, _ = decode(_any_decoder, quoted)
     if isinstance(root, dict) and isinstance(wrapped := root.get("task"), dict) and root.keys() <= _ENVELOPE:
         return wrapped
     return root
@@ -223,13 +247,13 @@ def read_response_head(response: ResponseHead | NonObject | msgspec.UnsetType) -
         Exception: One of `DECODE_ERRORS`.
     """
     if isinstance(response, str) and (quoted := unquote(response)) is not None:
-        response = _head_decoder.decode(quoted)
+        response = decode(_head_decoder, quoted)[0]
     if not isinstance(response, ResponseHead):
         return None
     has_fields = any(value is not None for value in (response.state, response.status, response.data, response.error))
     wrapped = response.task
     if wrapped is not msgspec.UNSET and bytes(memoryview(wrapped)[:1]) == b"{" and not has_fields:
-        return _head_decoder.decode(wrapped)
+        return decode(_head_decoder, wrapped)[0]
     return response
 
 
@@ -238,11 +262,9 @@ def unquote(text: str) -> bytes | None:
     if not text.lstrip().startswith("{"):
         return None
     try:
-        raw = text.encode()
-        msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        return bytes(decode(_object_decoder, text.encode())[1])
     except (*DECODE_ERRORS, UnicodeEncodeError):
         return None
-    return raw
 
 
 def read_billing(raw: bytes) -> tuple[object, object]:
@@ -255,10 +277,10 @@ def read_billing(raw: bytes) -> tuple[object, object]:
         The two values, of any JSON type; None for each that is absent or unreadable.
     """
     try:
-        found = _billing_decoder.decode(raw)
+        found, _ = decode(_billing_decoder, raw)
         response = read_sections(raw)[1]
         if response is not None and (not found.cost or not found.usage):
-            inner = _billing_decoder.decode(response)
+            inner, _ = decode(_billing_decoder, response)
             return found.cost or inner.cost, found.usage or inner.usage
     except DECODE_ERRORS:
         return None, None

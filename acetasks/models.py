@@ -16,6 +16,7 @@ import msgspec
 from acetasks._records import (
     DECODE_ERRORS,
     ECHO_LIMIT,
+    decode,
     escape_controls,
     excerpt,
     read_billing,
@@ -107,7 +108,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         finished_at: Time at which the task ended, in seconds since the epoch, or None if not reported.
         duration: Seconds of work, or None before the end or if not reported. Not the length of the media.
         trace_id: The service's id for support requests, or None.
-        raw: The record as received, as JSON.
+        raw: The record as received, as JSON. What the service sent as `NaN`, an infinite number, or an invalid escape
+            or character in a text is replaced, where a reader of strict JSON would reject the record for it.
     """
 
     provider: str
@@ -193,7 +195,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def _decode(self, section: str, raw: bytes, target: type[T]) -> T:
         decoder = msgspec.json.Decoder(target)  # outside the try: a TypeError here is the caller's fault
         try:
-            return decoder.decode(raw)
+            return decode(decoder, raw)[0]
         except (*DECODE_ERRORS, TypeError) as error:  # a TypeError here is the data's, such as a list in a set
             message = f"the {section} of {self._name} does not fit {getattr(target, '__name__', target)}"
             raise ProtocolError(f"{message} ({shorten(error)})", excerpt=excerpt(raw), transient=False) from error

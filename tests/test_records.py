@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acetasks import ProtocolError
+from acetasks import ProtocolError, normalize
 from acetasks._records import (
     ItemHead,
     RecordHead,
@@ -76,7 +76,7 @@ def test_data_can_be_one_object() -> None:
     assert head.response.data == ItemHead(status="done")
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"nullx", b'"a"', b"5", b'{"id"', b"{} {}", b'{"id": "\xff"}', b"<html>"])
+@pytest.mark.parametrize("body", [b"", b"[]", b"nullx", b'"a"', b"5", b'{"id"', b"{} {}", b'{"id": x}', b"<html>"])
 def test_a_body_that_is_not_an_object_is_a_protocol_error(body: bytes) -> None:
     """The error contains the beginning of the body."""
     with pytest.raises(ProtocolError, match="a task record") as caught:
@@ -149,6 +149,57 @@ def test_is_flat(
 ) -> None:
     """A flat record has no response, and has the fields of one or lacks those of a record."""
     assert head_of(record).is_flat is expected
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        *((b"NaN", b"null"), (b"Infinity", b"null"), (b"-Infinity", b"null"), (b"[NaN,{}]", b"[null,{}]")),
+        *((b'"a\tb\n"', rb'"a\u0009b\u000a"'), (b'"\x00"', rb'"\u0000"'), (b'"\xff"', '"\ufffd"'.encode())),
+        *((rb'"a\qb"', rb'"a\\qb"'), (rb'"\u12"', rb'"\\u12"'), (rb'"C:\dir\x"', rb'"C:\\dir\\x"')),
+        *((rb'"\q\\q\""', rb'"\\q\\q\""'), (b'"NaN \t"', rb'"NaN \u0009"'), (b'"\\\n"', rb'"\\\u000a"')),
+        *((rb'"\ud83d"', rb'"\ufffd"'), (rb'"\ud83d\ude00 \q"', rb'"\ud83d\ude00 \\q"')),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize(
+    "form", [b'{"id": %b}', b'{"id": "a",\n\t"error": {"x": %b}}', b'{"task": {"id": "a", "detail": %b}}']
+)
+def test_what_is_not_quite_json_is_repaired(form: bytes, sent: bytes, read: bytes) -> None:
+    """NaN, infinite numbers, control characters, invalid escapes and bytes are read, and returned as strict JSON."""
+    raw = bytes(read_head(form % sent)[1])
+
+    assert raw == (form % read if b"task" not in form else b'{"id": "a", "detail": %b}' % read)
+    assert json.loads(raw) is not None
+
+
+@pytest.mark.parametrize(
+    "value", [b"undefined", b"nan", b"NaNo", b"1NaN", b"Infinity1", b"'a'", b'"a" NaN', b"+1", b"1,"]
+)
+def test_only_that_is_repaired(value: bytes) -> None:
+    """Any other malformed value stays an error."""
+    with pytest.raises(ProtocolError, match="malformed"):
+        read_head(b'{"id": "a", "cost": %b}' % value)
+
+
+def test_repair_takes_linear_time() -> None:
+    """A long text without an end, full of escaped quotes, is read once."""
+    with pytest.raises(ProtocolError):
+        read_head(b'{"id": NaN, "x": "' + rb"\"" * 500_000)
+
+
+def test_all_of_a_repaired_task_is_strict_json() -> None:
+    """A web service can pass on what was read from a record with NaN, and the progress is unknown."""
+    record = b'{"id":"a","progress":NaN,"elapsed":Infinity,"cost":{"amount":NaN},"request":{"p":"\t"},"response":%b}'
+    for response in (
+        b'{"state":"completed","n":[NaN],"usage":{"n":-Infinity}}',
+        b'"{\\"state\\":\\"completed\\",\\"n\\":NaN}"',
+    ):
+        task = normalize("luma", record % response)
+
+        assert (task.state.value, task.progress, task.duration) == ("succeeded", None, None)
+        for value in (task.to_dict(), task.request, task.response, json.loads(task.raw)):
+            assert json.dumps(value, allow_nan=False)
 
 
 # --------------------------------------------------------------------------------------------------------- sections

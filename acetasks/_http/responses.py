@@ -44,6 +44,7 @@ class _BatchBody(msgspec.Struct):
 
 
 _batch_decoder = msgspec.json.Decoder(_BatchBody | list[msgspec.Raw] | None)
+_any_decoder = msgspec.json.Decoder()
 
 
 def read_failure(request: Request, response: Response, retry_after: float | None) -> AceTasksError | None:
@@ -195,7 +196,7 @@ def _has_content(body: bytes, *, is_blocking: bool) -> bool:
     In the response to an asynchronous submission, the result must be marked as a success and contain no task id.
     """
     try:
-        fields = msgspec.json.decode(body)
+        fields, _ = decode(_any_decoder, body)
     except DECODE_ERRORS as error:
         raise build_decode_error("the response to a submission", body, error) from error
     if not is_blocking:

@@ -41,7 +41,7 @@ def read_head(raw: bytes | msgspec.Raw) -> tuple[RecordHead, bytes | msgspec.Raw
             if wrappers > _MAX_WRAPPERS:
                 message = f"task record has more than {_MAX_WRAPPERS} nested 'task' wrappers"
                 raise ProtocolError(message, excerpt=excerpt(raw), transient=False)
-            head, raw = record_decoder.decode(wrapped), wrapped
+            head, raw = decode(record_decoder, wrapped)
     except DECODE_ERRORS as error:
         raise build_decode_error("a task record", raw, error) from error
     return head, raw

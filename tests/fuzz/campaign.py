@@ -164,7 +164,7 @@ _OUTCOMES: dict[str, tuple[str, ...]] = {
 }
 _NOTES = (
     *("records read of batches", "unread records", "unconfirmed failures", "unknown words"),
-    *("errors with a success status", "lone surrogates replaced"),
+    *("errors with a success status", "lone surrogates replaced", "records repaired"),
     *(f"Task.{part}: {end}" for part in ("request", "response", "decode") for end in ("read", "ProtocolError")),
 )
 

@@ -7,6 +7,7 @@ documentation of their types, and must give the same result for the same input.
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
 import decimal
 import enum
@@ -312,13 +313,25 @@ def check_task(task: Task, tally: Tally, case: Case) -> None:
         _require(moment is None or (isinstance(moment, float) and math.isfinite(moment)), "a time is a number")
     _require(task.trace_id is None or (isinstance(task.trace_id, str) and task.trace_id), "a trace id is a string")
     _require(type(task.raw) is bytes and task.raw.lstrip()[:1] == b"{", "raw has the record")
+    _check_strict_json(task)
     if rb"\ufffd" in task.raw and rb"\ufffd" not in case.body:
         tally.note("lone surrogates replaced")
+    if case.form != "object" and task.raw != b"{}" and task.raw not in case.body:
+        tally.note("records repaired")
     for artifact in task.artifacts:
         _check_artifact(artifact)
     _require(len({it.url for it in task.artifacts}) == len(task.artifacts), "artifact URLs are unique")
     _check_copies(task)
     _check_sections(task, tally, case)
+
+
+def _check_strict_json(task: Task) -> None:
+    """Check that what a task has of its record is JSON, without the constants that Python's `json` module allows."""
+    for read in (task.to_dict, lambda: task.request, lambda: task.response):
+        with contextlib.suppress(RecursionError, ProtocolError):
+            json.dumps(read(), allow_nan=False)
+    with contextlib.suppress(RecursionError):
+        msgspec.json.decode(task.raw, type=msgspec.Raw)
 
 
 def _check_task_error(error: TaskError) -> None:

@@ -509,6 +509,17 @@ class TestReadBatchPoll:
         assert prompts == ["cut \ufffd", "\\ud83d \U0001f600"]
         assert result.unreadable == 0
 
+    @pytest.mark.parametrize("odd", [b'"progress":NaN', b'"x":-Infinity', b'"x":"a\tb"', rb'"x":"\q"'])
+    def test_one_odd_record_leaves_a_batch_readable(self, odd: bytes) -> None:
+        """What is not quite JSON is repaired, and the same response is not read again at the next poll."""
+        body = b'{"items":[{"id":"t-1",%b},{"id":"t-2","state":"running"}]}' % odd
+        result = read(BATCH_POLL, body)
+
+        assert states(result) == {"t-1": "pending", "t-2": "running"}
+        assert result.statuses["t-1"].progress is None
+        known = [result.statuses[task_id].raw for task_id in BATCH_POLL.ids]
+        assert read(BATCH_POLL, body, known=known) == PollResponse({}, ("t-1", "t-2"))
+
     @pytest.mark.parametrize(
         ("code", "kind"),
         [

@@ -102,7 +102,7 @@ def test_kind_is_the_model_and_the_action_of_the_request(record: dict[str, objec
     [
         (rb'{"action":"generate","model":"\ud83d"}', ("\ufffd", "generate")),
         (b'{"action":"generate","model":1e999}', ("", "")),
-        (b'{"action":"generate","model":"\xff"}', ("", "")),
+        (b'{"action":"generate","model":"\xff"}', ("\ufffd", "generate")),
     ],
 )
 def test_a_malformed_request_has_no_kind(request_body: bytes, expected: tuple[str, str]) -> None:
