@@ -32,6 +32,11 @@ _ESCAPE = re.compile(
 
 #: Characters with an escape of their own; every other one is escaped by its number.
 _SHORT_ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+#: The message of msgspec for JSON that ends too early.
+_TRUNCATED = "Input data was truncated"
+
+#: The first and the last byte of a complete response.
+_BRACKETS = {(b"{", b"}"), (b"[", b"]")}
 
 #: Maximum length of a model or action name, in characters: the names are kept for the life of a client.
 _NAME_LIMIT = 64
@@ -195,6 +200,18 @@ def _repair_escape(escape: re.Match[bytes]) -> bytes:
     if escape["control"]:
         return b"\\u%04x" % ord(escape[0])
     return rb"\\" if escape["invalid"] is not None else escape[0]
+
+
+def may_be_truncated(raw: bytes | msgspec.Raw, error: Exception) -> bool:
+    """Return whether a body that cannot be decoded is incomplete, or none of the service's: the next one may differ.
+
+    Otherwise it is complete: begun and closed like the JSON of a response, with something unreadable in it.
+    """
+    # A value out of range and too deep nesting are found in well-formed JSON only.
+    if isinstance(error, msgspec.ValidationError | RecursionError):
+        return False
+    body = bytes(raw).strip()
+    return str(error) == _TRUNCATED or (body[:1], body[-1:]) not in _BRACKETS
 
 
 def read_sections(raw: bytes) -> tuple[bytes | None, bytes | None]:

@@ -19,6 +19,7 @@ from acetasks._records import (
     decode,
     escape_controls,
     excerpt,
+    may_be_truncated,
     read_billing,
     read_sections,
     shorten,
@@ -243,7 +244,7 @@ class ProtocolError(AceTasksError):
 
     Attributes:
         excerpt: The first 256 characters of the content.
-        transient: Whether a retry may help: false if the content is complete and well-formed.
+        transient: Whether a retry may help: false if the content is complete, or larger than the client reads.
     """
 
     def __init__(self, message: str, *, excerpt: str = "", transient: bool = True) -> None:
@@ -254,6 +255,5 @@ class ProtocolError(AceTasksError):
 
 def build_decode_error(content: str, raw: bytes | msgspec.Raw, error: Exception) -> ProtocolError:
     """Build the error for JSON that msgspec cannot decode; `content` describes it, such as "a task record"."""
-    # A value out of range or too deep nesting means that the JSON is complete; other JSON may have been truncated.
-    is_whole = isinstance(error, msgspec.ValidationError | RecursionError)
-    return ProtocolError(f"{content} cannot be read ({shorten(error)})", excerpt=excerpt(raw), transient=not is_whole)
+    message = f"{content} cannot be read ({shorten(error)})"
+    return ProtocolError(message, excerpt=excerpt(raw), transient=may_be_truncated(raw, error))

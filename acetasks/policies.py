@@ -39,7 +39,8 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
         missing_grace: Minimum seconds since the first of these polls before a task counts as not found. Services
             list a new task with a delay.
         unconfirmed_polls: Number of polls in a row with an unconfirmed failure (`success: false` and no final state)
-            after which a task counts as failed.
+            after which a task counts as failed; also the number of polls in a row with a complete record that cannot
+            be read, after which its wait ends with `ProtocolError`.
     """
 
     interval: float | None = None

@@ -95,7 +95,9 @@ def test_the_error_of_a_truncated_body_is_transient(body: bytes) -> None:
     assert caught.value.transient is True
 
 
-@pytest.mark.parametrize("body", [b"[]", b"7", b'{"id": 1e999}', b'{"id": ' + b"[" * 9999 + b"]" * 9999 + b"}"])
+@pytest.mark.parametrize(
+    "body", [b"[]", b"7", b'{"id": 1e999}', b'{"id": x}', b" {} {}\n", b'{"id": ' + b"[" * 9999 + b"]" * 9999 + b"}"]
+)
 def test_the_error_of_a_complete_body_is_not_transient(body: bytes) -> None:
     """The next response would be the same."""
     with pytest.raises(ProtocolError) as caught:

@@ -291,7 +291,9 @@ async def _read_body(response: aiohttp.ClientResponse) -> bytes:
         if size > BODY_LIMIT:
             response.close()
             chunks.clear()  # the error's traceback would keep them alive
-            raise ProtocolError(f"the response is larger than {BODY_LIMIT} bytes; the rest was not read")
+            # Not transient: the poll of a batch is halved, and that of a single task would bring the same again.
+            message = f"the response is larger than {BODY_LIMIT} bytes; the rest was not read"
+            raise ProtocolError(message, transient=False)
         chunks.append(chunk)
     return b"".join(chunks)
 

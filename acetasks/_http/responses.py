@@ -12,7 +12,7 @@ import msgspec
 
 from acetasks._http.error_bodies import build_error, raise_for_code, read_error_head
 from acetasks._http.headers import read_date
-from acetasks._records import DECODE_ERRORS, decode, excerpt, shorten
+from acetasks._records import DECODE_ERRORS, decode, excerpt, may_be_truncated, shorten
 from acetasks.errors import ProtocolError, UnknownProviderError
 from acetasks.models import NO_RESULT, TaskState, build_decode_error
 from acetasks.providers import ProviderSpec, RecordStatus, is_missing, read_record, suggest
@@ -95,7 +95,7 @@ def read_poll_response(
     server_time = read_date(response.headers.get("date", ""))
     if len(request.ids) == 1:
         return PollResponse(_read_single(spec, request.ids[0], response), server_time=server_time)
-    records = list(map(bytes, _split_batch(spec, response)))
+    records = list(map(bytes, _split_batch(spec, request, response)))
     if known and records == list(known):  # the usual case
         return PollResponse({}, request.ids, server_time=server_time)
     return PollResponse(*_read_changed(spec, request.ids, records, known), server_time)
@@ -141,22 +141,34 @@ def _read_changed(
     return ordered, tuple(filter(unchanged.__contains__, ids)), unreadable
 
 
-def _split_batch(spec: ProviderSpec, response: Response) -> list[msgspec.Raw]:
+def _split_batch(spec: ProviderSpec, request: Request, response: Response) -> list[msgspec.Raw]:
     """Split the response to a batch into undecoded records, or raise as `read_poll_response` does."""
     try:
         body, _ = decode(_batch_decoder, response.body)
     except DECODE_ERRORS as error:
-        # Excessive nesting is the fault of one record; any other error concerns the whole response.
         raise ProtocolError(
             f"{spec.slug}: the response to a batch cannot be read ({shorten(error)})",
             excerpt=excerpt(response.body),
-            transient=not isinstance(error, RecursionError),
+            transient=not _is_fault_of_one(request, response.body, error),
         ) from error
     items = body.items if isinstance(body, _BatchBody) else body
     if items is not msgspec.UNSET:
         return items or []  # null is sent for "none of them", as for an unknown id
     raise_for_code(spec.slug, read_error_head(response.body), response)
     raise ProtocolError(f"{spec.slug}: the response to a batch has no items", excerpt=excerpt(response.body))
+
+
+def _is_fault_of_one(request: Request, body: bytes, error: Exception) -> bool:
+    """Return whether a batch cannot be read because of one record, which halving the batch finds.
+
+    1. It is nested too deeply.   2. The response is complete and has malformed JSON in it. A page or message of a
+    gateway is neither, even if it has braces around it: it names none of the polled tasks.
+    """
+    if isinstance(error, RecursionError):
+        return True
+    if isinstance(error, msgspec.ValidationError) or may_be_truncated(body, error):
+        return False
+    return any(task_id.encode() in body for task_id in request.ids)
 
 
 def read_submission(spec: ProviderSpec, request: Request, response: Response) -> Task:

@@ -66,7 +66,8 @@ def read_record(
     """
     head, record_json = read_head(raw)
     if head.items is not msgspec.UNSET and head.id is None and head.response is msgspec.UNSET:
-        raise ProtocolError("payload is a batch response, not a task record; normalize each of its items")
+        message = "payload is a batch response, not a task record; normalize each of its items"
+        raise ProtocolError(message, excerpt=excerpt(raw), transient=False)
     record = ParsedRecord(spec, head, record_json, task_id)
     if http_status >= MIN_ERROR_STATUS:
         return _read_http_error(record, http_status)

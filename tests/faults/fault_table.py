@@ -359,16 +359,20 @@ def spoil_one(items: list[object]) -> object:
     return msgspec.json.encode({"items": items}).replace(b'"created_at":', b'"created_at":1e999,"c":', 1)
 
 
-def spoil(task_id: str) -> Callable[[object], object]:
-    """Nest the record of one task too deeply, in every response."""
-    nested = b'{"id":"' + task_id.encode() + b'","request":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+def add_nan(items: list[object]) -> object:
+    """Give one record a progress of NaN, as Python's `json` module writes it."""
+    return msgspec.json.encode({"items": items}).replace(b'"created_at":', b'"progress":NaN,"created_at":', 1)
+
+
+def spoil(task_id: str, value: bytes) -> Callable[[object], object]:
+    """Put a value into the request of one task, in every response."""
+    record = b'{"id":"' + task_id.encode() + b'","request":' + value + b"}"
 
     def edit(answer: object) -> object:
         if isinstance(answer, dict) and "items" in answer:
-            items = [item for item in answer["items"] if item["id"] != task_id]
-            raw = [msgspec.Raw(nested)] if len(items) < len(answer["items"]) else []
-            return msgspec.json.encode({"items": [*items, *raw]})
-        return nested if isinstance(answer, dict) and answer.get("id") == task_id else answer
+            items = [msgspec.json.encode(item) for item in answer["items"] if item["id"] != task_id]
+            return b'{"items":[' + b",".join([*items, record][: len(answer["items"])]) + b"]}"
+        return record if isinstance(answer, dict) and answer.get("id") == task_id else answer
 
     return edit
 
@@ -456,6 +460,7 @@ HUGE = b" " * 1_500_000
 BOMB = {"body": gzip.compress(bytes(8_000_000)), "headers": {"Content-Encoding": "gzip"}}
 #: The id that causes the fault.
 BAD = "task-17"
+NESTED, LARGE = b"[" * 100_000 + b"]" * 100_000, b'"%b"' % (b"x" * 1_000_000)
 HIDDEN = {"outcome": "not_found"}
 
 
@@ -506,8 +511,8 @@ ROWS = [
     Row("200 with truncated JSON, 3 times", faulty(body=JSON_CUT, times=3), extra=2, late=1),
     Row("200 with bytes that are not text, 3 times", faulty(body=b"\xff\xfe\x00\x80", times=3), extra=2, late=1),
     Row("JSON with the content type text/html, always", faulty(headers={"Content-Type": "text/html"}, times=None)),
-    Row("a body above the size limit, 3 times", with_limit(faulty(body=HUGE, times=3)), extra=2, late=1),
-    Row("a compressed body above the size limit, 3 times", with_limit(faulty(**BOMB, times=3)), extra=2, late=1),
+    Row("a body above the size limit, 3 times", with_limit(faulty(body=HUGE, times=3)), extra=6, late=1),
+    Row("a compressed body above the size limit, 3 times", with_limit(faulty(**BOMB, times=3)), extra=6, late=1),
     Row("a redirect", faulty(status=302, headers={"Location": "/there"}), *ends_with("BadRequestError")),
     # Rate and size limits.
     Row("429, 3 times", faulty(status=429, times=3), extra=2, late=2),
@@ -535,7 +540,25 @@ ROWS = [
         outages=3,  # requests for other ids succeed in between
     ),
     Row("one record cannot be read, 3 times", faulty(edit=in_items(spoil_one), times=3), extra=3, late=1),
-    Row("one record is nested too deeply", faulty(edit=spoil(BAD), times=None), *all_but("ProtocolError"), extra=16),
+    Row(
+        "one record is nested too deeply",
+        faulty(edit=spoil(BAD, NESTED), times=None),
+        *all_but("ProtocolError"),
+        extra=16,
+    ),
+    Row(
+        "one record is malformed",
+        faulty(edit=spoil(BAD, b"undefined"), times=None),
+        *all_but("ProtocolError"),
+        extra=16,
+    ),
+    Row(
+        "one record is above the size limit",
+        with_limit(faulty(edit=spoil(BAD, LARGE), times=None)),
+        *all_but("ProtocolError"),
+        extra=16,
+    ),
+    Row("one record has `NaN`, always", faulty(edit=in_items(add_nan), times=None)),
     Row("other order, duplicates, unknown records, `total`", faulty(edit=in_items(shuffle_items), times=None)),
     # Not found.
     Row("tasks become visible after 8 s", nothing, tasks={"visible_after": 8.0}, late=1),

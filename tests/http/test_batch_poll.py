@@ -673,6 +673,26 @@ class TestErrors:
         assert len(result.statuses) == 49
         assert_partition(result, FIFTY)
 
+    async def test_malformed_record_is_found_by_halving(self) -> None:
+        """It makes the response to its batch malformed; the others are read in few more requests."""
+        service = full_service()
+        service.records["t-7"] = b'{"id":"t-7","x":undefined}'
+        result = await poll(service, FIFTY)
+
+        assert result.errors.keys() == {"t-7"}
+        assert result.errors["t-7"].transient is False
+        assert len(result.statuses) == 49
+        assert len(service.batches) == 13
+        assert_partition(result, FIFTY)
+
+    async def test_record_above_the_size_limit_is_found_by_halving(self) -> None:
+        """Smaller batches without it are below the limit."""
+        error = ProtocolError("the response is larger than 64 bytes", transient=False)
+        result = await poll(full_service(bad_ids=["t-7"], error=error), FIFTY)
+
+        assert result.errors == {"t-7": error}
+        assert len(result.statuses) == 49
+
     @pytest.mark.parametrize("bad", [["t-7", "t-8"], ["t-0", "t-25", "t-49"], FIFTY])
     async def test_unreadable_records_are_not_missing(self, bad: list[str]) -> None:
         """The service has records of these tasks, so they must not count as missing."""
@@ -692,6 +712,8 @@ class TestErrors:
             pytest.param(b'{"id":"t-7","created_at":1' + b"0" * 400 + b"}", id="a time without end"),
             pytest.param(b'{"id":"t-7","status":"\xff"}', id="a text that is no UTF-8"),
             pytest.param(b'{"id":"t-7","response":{"x":1e999}}', id="a response that cannot be read"),
+            pytest.param(b'{"id":"t-7","x":undefined}', id="malformed JSON"),
+            pytest.param(b'{"id":"t-7","x":NaN}', id="NaN"),
             pytest.param(b'{"id":"t-7","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", id="nesting without end"),
             pytest.param(b"null", id="nothing"),
             pytest.param(b"[]", id="a list"),

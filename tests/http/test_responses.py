@@ -428,8 +428,9 @@ class TestReadSinglePoll:
             ("<html>Bad Gateway</html>", True),
             ('{"id":"t-1",', True),
             (b"\xff", True),
-            ({"items": [], "count": 0}, True),
-            *((body, False) for body in UNREADABLE[:-1]),
+            (b"{'id'", True),
+            ({"items": [], "count": 0}, False),
+            *((body, False) for body in (*UNREADABLE, b'{"id":"t-1","x":undefined}', b' {"id":"t-1"}}\n')),
             (b'{"id":"t-1","response":{"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}}", False),
             (b'{"task":' * 100 + b'{"id":"t-1"}' + b"}" * 100, False),
         ],
@@ -570,6 +571,25 @@ class TestReadBatchPoll:
             read(BATCH_POLL, "<html>" + "x" * 10_000)
 
         assert len(caught.value.excerpt) == ECHO_LIMIT
+
+    @pytest.mark.parametrize(
+        ("body", "transient"),
+        [
+            (b'{"items":[{"id":"t-1","x":undefined},{"id":"t-2"}]}', False),
+            (b'[{"id":"t-1"},]', False),
+            (b'{"items":[{"id":"t-9","x":undefined}]}', True),
+            (b"{'error': 'down for maintenance'}", True),
+            (b'{"items":[{"id":"t-1","x":undefined},{"id":', True),
+            (b'{"items":[{"id":"t-1"},{"id":"t-2"}', True),
+            (b'{"items":"t-1"}', True),
+        ],
+    )
+    def test_malformed_record_fails_its_batch(self, body: bytes, transient: bool) -> None:  # noqa: FBT001  # a column
+        """A complete response is malformed by one of its records; another may be better at the next poll."""
+        with pytest.raises(ProtocolError, match="luma: the response to a batch cannot be read") as caught:
+            read(BATCH_POLL, body)
+
+        assert caught.value.transient is transient
 
     def test_excessive_nesting_is_final(self) -> None:
         """A complete response with too much nesting will not become readable."""

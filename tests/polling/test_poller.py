@@ -428,6 +428,29 @@ class TestFailures:
         assert (await good).state is TaskState.SUCCEEDED
         assert now() == pytest.approx(10.05)
 
+    @pytest.mark.parametrize("body", [b'{"id":"bad","x":undefined}', b'{"items":[],"count":0}', b"{}{}"])
+    async def test_a_single_response_that_stays_malformed_ends_the_wait(self, body: bytes):
+        """A complete response that cannot be read is the same at every poll, so that a few are enough."""
+        poller = new_poller(FakeService(lambda _: body), PollPolicy(interval=5, jitter=0, unconfirmed_polls=3))
+        with pytest.raises(acetasks.ProtocolError):
+            await wait(poller, "bad")
+
+        assert now() == pytest.approx(10.05)
+
+    async def test_a_malformed_record_delays_no_other(self):
+        """It ends its own wait, after the others of its batch have ended at their first poll."""
+        malformed = msgspec.Raw(b'{"id":"bad","x":undefined}')
+        transport = FakeService(lambda task_id: malformed if task_id == "bad" else done(task_id))
+        poller = new_poller(transport, PollPolicy(interval=5, jitter=0, unconfirmed_polls=3))
+        good = [asyncio.create_task(wait(poller, f"good-{number}")) for number in range(20)]
+        bad = asyncio.create_task(wait(poller, "bad"))
+        await asyncio.gather(*good)
+        assert now() == pytest.approx(0.05)
+
+        with pytest.raises(acetasks.ProtocolError, match="malformed"):
+            await bad
+        assert now() == pytest.approx(10.05)
+
     async def test_a_truncated_body_leaves_tasks_pending(self):
         """A body that ends too soon is a transient failure, however often it is received."""
         transport = FakeService(
