@@ -10,6 +10,7 @@ import random
 from typing import TYPE_CHECKING, NamedTuple, Self, overload
 
 import anyio
+import msgspec
 
 from acetasks._http import (
     Endpoint,
@@ -37,7 +38,7 @@ from acetasks.events import Observer, Observers
 from acetasks.handles import Target, TaskHandle, parse_targets
 from acetasks.models import Task, TaskState
 from acetasks.policies import PollPolicy, RetryPolicy
-from acetasks.providers import Service, lookup
+from acetasks.providers import ProviderSpec, Service, lookup
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
@@ -369,6 +370,9 @@ class Client:
     async def retrieve(self, provider: str, task_id: str) -> Task:
         """Return a task as it is now, in state `NOT_FOUND` if the service has none with this id (yet).
 
+        A provider that reports a task only once it has a result (`ProviderSpec.missing_grace`, such as dreamina's) says
+        the same of an unknown id: the task is then `PENDING`, and only `wait` finds out, after the grace period.
+
         Raises:
             APIError: The service responded with an error.
             TransportError: No complete response arrived.
@@ -408,7 +412,7 @@ class Client:
         if lost := [task_id for task_id in distinct if task_id not in tasks]:
             # A task group ends without an error if something else cancels a poll.
             raise AceTasksError(f"{spec.slug}: the poll of task {lost[0]!r} ended without a result: try again")
-        return [tasks[task_id] for _, task_id in targets.keys]
+        return [_as_polled_once(spec, tasks[task_id]) for _, task_id in targets.keys]
 
     # Access to the open client.
 
@@ -457,6 +461,13 @@ async def _tasks_of(stream: AsyncGenerator[tuple[Key, Task], None]) -> AsyncGene
     async with contextlib.aclosing(stream):
         async for _, task in stream:
             yield task
+
+
+def _as_polled_once(spec: ProviderSpec, task: Task) -> Task:
+    """Return a task as a single poll may report it: one poll cannot find that a late reported task does not exist."""
+    if task.state is TaskState.NOT_FOUND and spec.missing_grace > 0:
+        return msgspec.structs.replace(task, state=TaskState.PENDING)
+    return task
 
 
 def _build_endpoints(

@@ -481,6 +481,18 @@ class TestRetrieve:
         task = await client.retrieve("luma", "unknown-id")
         assert (task.id, task.state) == ("unknown-id", TaskState.NOT_FOUND)
 
+    async def test_one_poll_cannot_find_that_a_late_task_does_not_exist(self, server, client):
+        """Dreamina's queued and unknown tasks are pending alike in `retrieve`; `wait` knows them apart in the end."""
+        queued = server.add("dreamina", after=90, queued_for=60)
+        assert (await client.retrieve("dreamina", queued)).state is TaskState.PENDING
+        tasks = await client.retrieve_batch("dreamina", [queued, "unknown-id"])
+        expected = [acetasks.Task(provider="dreamina", id=it, state=TaskState.PENDING) for it in (queued, "unknown-id")]
+        assert tasks == expected
+
+        with pytest.raises(acetasks.TaskNotFoundError):
+            await client.wait("dreamina", "unknown-id")
+        assert 600 < now() < 620
+
     async def test_retrieves_many_in_full_batches(self, server, client):
         """119 ids take three requests, and are returned in the order given, duplicates and unknown ids included."""
         ids = [server.add("kling", after=0) for _ in range(119)]

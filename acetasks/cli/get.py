@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from acetasks import BadRequestError, Client, ProtocolError
+from acetasks import BadRequestError, Client, ProtocolError, Task, TaskState
 from acetasks.cli.report import Report, TaskResult
 
 if TYPE_CHECKING:
@@ -35,7 +35,17 @@ async def get_tasks(client: Client, last_seen: LastSeen, report: Report) -> Exit
             results = [await _get_one(client, last_seen, task_id) for task_id in ids]
     for result in results:
         report.add(result)
+    if unreported := sum(_is_unreported(result.task) for result in results):
+        report.screen.info(
+            f"{last_seen.provider} has no record of {unreported} of these tasks: either they have no result yet, or "
+            "their ids are unknown, which only `acetasks wait` can tell apart"
+        )
     return report.exit_code
+
+
+def _is_unreported(task: Task) -> bool:
+    """Return whether a task is pending without a record, which may also be an unknown id (see `Client.retrieve`)."""
+    return task.state is TaskState.PENDING and task.raw == b"{}"
 
 
 async def _get_one(client: Client, last_seen: LastSeen, task_id: str) -> TaskResult:

@@ -117,6 +117,7 @@ class ProviderSpec(msgspec.Struct, frozen=True, kw_only=True):
         interval: Seconds between polls, or None for a fraction of `typical_duration`.
         min_interval: Minimum seconds between two polls of one task, if the provider requires it.
         missing_grace: Seconds for which the provider may not report an existing task; the policy's value is a minimum.
+            With any, a single poll (`Client.retrieve`) that finds no task reports it as pending.
         accepts_async: Whether a submission may contain `async: true`.
     """
 

@@ -51,6 +51,15 @@ async def test_an_unknown_id_exits_with_1(server: AceServer, invoke: Invoke) -> 
     assert [json.loads(line)["state"] for line in result.stdout.splitlines()] == ["succeeded", "not_found"]
 
 
+async def test_a_task_that_is_not_reported_yet_has_a_hint(server: AceServer, invoke: Invoke) -> None:
+    """A queued dreamina task is pending, which an unknown id would be as well."""
+    ids = [server.add("dreamina", after=900, queued_for=queued_for) for queued_for in (600, 0)]
+    result = await invoke("get", "dreamina", *ids)
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["pending", "running"]
+    assert "dreamina has no record of 1 of these tasks" in result.stderr
+
+
 async def test_an_invalid_token_exits_with_2(invoke: Invoke) -> None:
     """An invalid token prints one error line with the service's error code."""
     result = await invoke("get", "luma", "an-id", ACEDATACLOUD_API_TOKEN="wrong")
