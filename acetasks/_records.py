@@ -56,6 +56,8 @@ class ItemHead(msgspec.Struct, gc=False):
     state: object = None
     status: object = None
     error: object = None
+    progress: object = None
+    percent: object = None
 
 
 #: The items of a task: one, several, or any other value.

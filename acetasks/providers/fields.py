@@ -102,30 +102,40 @@ def read_reason(value: object) -> str | None:
     return _truncate(read_text(value))
 
 
-def read_progress(value: object, *, maximum: float | None = MAX_PROGRESS) -> float | None:
-    """Read a non-negative number, such as a progress in percent.
+def read_progress(value: object) -> float | None:
+    """Read a progress in percent.
+
+    A number between 0 and 1, both excluded, is a fraction, as in the official SDK: no provider documents one, but a
+    bar that stays at 0 would be read as a fault. A 1 is one percent, as it may be documented to be.
 
     Args:
         value: A number, a text such as `"100%"`, or maestro's `{percent: ...}`.
-        maximum: The largest valid number, or None for no limit.
 
     Returns:
-        The number, or None if `value` is not a valid one.
+        The percentage, from 0 to 100, or None if `value` is not a valid one.
     """
     if value is None:  # in most records
         return None
-    if isinstance(value, float):
-        number = value
+    if isinstance(value, dict):
+        value = value.get("percent")
+    if isinstance(value, str) and value.strip().endswith("%"):
+        number = read_number(value.strip().removesuffix("%"))
     else:
-        if isinstance(value, dict):
-            value = value.get("percent")
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            return None
-        try:
-            number = float(value.strip().removesuffix("%") if isinstance(value, str) else value)
-        except (ValueError, OverflowError):
-            return None
-    return number if 0 <= number < math.inf and (maximum is None or number <= maximum) else None
+        number = read_number(value)
+        if number is not None and 0 < number < 1:
+            number = round(number * MAX_PROGRESS, 6)
+    return number if number is not None and number <= MAX_PROGRESS else None
+
+
+def read_number(value: object) -> float | None:
+    """Read a finite number of at least 0, from a number or a text; None if `value` is not a valid one."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if 0 <= number < math.inf else None
 
 
 def read_epoch(value: object, utc_offset: float = 0.0) -> float | None:
@@ -141,7 +151,7 @@ def read_epoch(value: object, utc_offset: float = 0.0) -> float | None:
     if value is None or (isinstance(value, float) and 0.0 < value < math.inf):  # in most records
         return value
     if not isinstance(value, str):
-        return read_progress(value, maximum=None) or None
+        return read_number(value) or None
     try:
         moment = dt.datetime.fromisoformat(value.strip())
         if moment.tzinfo is None:

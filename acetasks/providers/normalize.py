@@ -121,7 +121,8 @@ def _decide_success(record: ParsedRecord) -> RecordStatus:
             return record.succeeded_status()
         return record.failed_status(word=record.unknown_word)
     # 9. An undocumented word, or a progress below 100 %: not done.
-    if record.unknown_word is not None or (record.progress is not None and record.progress < MAX_PROGRESS):
+    progress = record.stated_progress
+    if record.unknown_word is not None or (progress is not None and progress < MAX_PROGRESS):
         return record.unfinished_status()
     # 10. A result.   11. No sign at all: not done.
     return record.succeeded_status() if record.has_result else record.unfinished_status()

@@ -26,6 +26,7 @@ from acetasks.providers.fields import (
     find_error,
     find_error_object,
     read_epoch,
+    read_number,
     read_progress,
     read_reason,
     read_text,
@@ -139,13 +140,13 @@ class ParsedRecord:
         is_flat: Whether the record is its own response.
         response: The head of the response.
         words: The state words at the top and in the response, which are one place in a flat record.
-        item_errors: The error of each item of the response.
+        items: The items of the response.
         item_words: The state words of each item of the response; a failed word for an error object.
         unknown_word: The first undocumented state word, or None.
     """
 
     __slots__ = (
-        *("_body", "head", "id", "is_flat", "item_errors", "item_words", "raw", "response", "spec"),
+        *("_body", "head", "id", "is_flat", "item_words", "items", "raw", "response", "spec"),
         *("unknown_word", "words"),
     )
 
@@ -171,13 +172,12 @@ class ParsedRecord:
         )
         self.words = () if self.is_flat else self._read_words(head.state, head.status)
         self.words += self._read_words(response.state, response.status)
+        self.items: list[ItemHead] = []
         self.item_words: list[tuple[Word, ...]] = []
-        self.item_errors: list[object] = []
         if response.data is not None:
             data = response.data if isinstance(response.data, list) else [response.data]
-            items = [item for item in data if isinstance(item, ItemHead)]
-            self.item_words = [self._read_item_words(item) for item in items]
-            self.item_errors = [item.error for item in items]
+            self.items = [item for item in data if isinstance(item, ItemHead)]
+            self.item_words = [self._read_item_words(item) for item in self.items]
 
     @property
     def body(self) -> ResponseBody:
@@ -271,7 +271,16 @@ class ParsedRecord:
 
     @property
     def progress(self) -> float | None:
-        """In percent, or None if unknown."""
+        """In percent, or None if unknown: that of the task, else that of the item which is furthest behind."""
+        if (progress := self.stated_progress) is not None or not self.items:
+            return progress
+        # producer has `"45%"` in each song; maestro has a `percent` in its `data`.
+        found = [read_progress(item.progress if item.percent is None else item.percent) for item in self.items]
+        return min((progress for progress in found if progress is not None), default=None)
+
+    @property
+    def stated_progress(self) -> float | None:
+        """The progress at the top or in the response, in percent, or None if there is none."""
         found, top = self.response.progress, self.head.progress
         if found is None and top is None:  # in most records
             return None
@@ -306,7 +315,7 @@ class ParsedRecord:
         """
         artifacts = self.body.artifacts if self.body.has_main_artifact else ()
         state = TaskState.PARTIAL if artifacts else TaskState.FAILED
-        error = find_error(self.response, self.head, item_errors=self.item_errors, word=word)
+        error = find_error(self.response, self.head, item_errors=[item.error for item in self.items], word=word)
         return self.terminal_status(state, artifacts, error)
 
     def succeeded_status(self) -> RecordStatus:
@@ -354,9 +363,7 @@ class ParsedRecord:
         """Return the seconds of work: as sent by the service, else the difference of the two times."""
         head = self.head
         # At the top of a flat record, `duration` is the length of the media.
-        duration = read_progress(head.elapsed, maximum=None) or (
-            None if self.is_flat else read_progress(head.duration, maximum=None)
-        )
+        duration = read_number(head.elapsed) or (None if self.is_flat else read_number(head.duration))
         if duration is None and finished_at is not None and started_at is not None and finished_at >= started_at:
             duration = finished_at - started_at
         return duration

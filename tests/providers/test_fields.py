@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from acetasks import Artifact, ArtifactKind, ProtocolError, TaskError
 from acetasks._records import RecordHead, ResponseHead
 from acetasks.providers import ArtifactField, ProviderSpec, is_missing, read_error_code, read_head, read_text
-from acetasks.providers.fields import ResponseBody, find_error, read_epoch, read_progress
+from acetasks.providers.fields import ResponseBody, find_error, read_epoch, read_number, read_progress
 
 #: Any JSON value.
 VALUES = st.recursive(
@@ -47,6 +47,7 @@ def test_read_text(value: object, expected: str | None) -> None:
     [
         *((0, 0.0), (40, 40.0), (99.5, 99.5), (100, 100.0), ("100%", 100.0), ("40 %", 40.0), (" 7 ", 7.0)),
         *(({"percent": 35}, 35.0), ({"percent": "35%"}, 35.0), ({"stage": "producing"}, None), ({}, None)),
+        *((0.45, 45.0), (0.29, 29.0), ("0.5", 50.0), ({"percent": 0.5}, 50.0), (1, 1.0), (1.0, 1.0), ("0.5%", 0.5)),
         *((100.1, None), (-1, None), ("101%", None), ("-1", None), ("soon", None), ("", None), ("%", None)),
         *((None, None), (True, None), (False, None), ([40], None), ({"percent": {"percent": 1}}, None)),
         *((math.nan, None), (math.inf, None), ("nan", None), ("inf", None), ("1e999", None), ("9" * 400, None)),
@@ -55,26 +56,26 @@ def test_read_text(value: object, expected: str | None) -> None:
     ids=lambda value: repr(value)[:20],
 )
 def test_read_progress(value: object, expected: float | None) -> None:
-    """Producer sends `"100%"`, maestro an object, other providers a number; anything else is None."""
+    """Producer sends `"100%"`, maestro an object, other providers a number, a fraction below 1; others are None."""
     assert read_progress(value) == expected
 
 
-def test_the_maximum_of_a_number_can_be_changed_or_removed() -> None:
-    """Seconds of work are read by the same function, without an upper limit."""
-    assert read_progress(1976.5, maximum=None) == 1976.5
-    assert read_progress(1e308, maximum=None) == 1e308
-    assert read_progress(math.inf, maximum=None) is None
-    assert read_progress(7, maximum=5.0) is None
-    assert read_progress(5, maximum=5.0) == 5.0
+def test_a_number_has_no_upper_limit() -> None:
+    """Seconds of work and times are finite numbers of at least 0."""
+    assert read_number(1976.5) == 1976.5
+    assert read_number("1e308") == 1e308
+    assert read_number(0.45) == 0.45
+    assert read_number(math.inf) is None
+    assert read_number(-1) is None
 
 
-@given(VALUES, st.none() | st.floats(0, 1e6))
-def test_read_progress_never_raises(value: object, maximum: float | None) -> None:
-    """Any value gives None or a float from 0 to the maximum."""
-    found = read_progress(value, maximum=maximum)
+@given(VALUES)
+def test_read_progress_never_raises(value: object) -> None:
+    """Any value gives None or a float, from 0 to 100 for a progress."""
+    progress, number = read_progress(value), read_number(value)
 
-    assert found is None or (type(found) is float and 0 <= found < math.inf)
-    assert found is None or maximum is None or found <= maximum
+    assert progress is None or (type(progress) is float and 0 <= progress <= 100)
+    assert number is None or (type(number) is float and 0 <= number < math.inf)
 
 
 # ------------------------------------------------------------------------------------------------------------ times

@@ -943,6 +943,15 @@ def test_a_number_out_of_range_in_the_request_is_ignored() -> None:
         _ = task.request
 
 
+def test_the_slowest_item_decides_the_progress() -> None:
+    """A task is done when all its items are; the progress of an item alone does not decide the state."""
+    items = [{"progress": "80%", "audio_url": URL}, {"progress": 0.3}, {"progress": "soon"}]
+
+    assert normalize("producer", {"id": "a", "response": {"data": items}}).progress == 30.0
+    assert normalize("producer", {"id": "a", "response": {"progress": 7, "data": items}}).progress == 7.0
+    assert normalize("producer", {"id": "a", "response": {"success": True, "data": items}}).state is SUCCEEDED
+
+
 def test_invalid_utf8_in_the_request_is_ignored() -> None:
     """A malformed prompt in the request does not make the task unreadable."""
     task = normalize("luma", b'{"id": "a", "request": {"prompt": "\xff"}, "response": {"state": "completed"}}')
