@@ -124,7 +124,10 @@ def _decide_success(record: ParsedRecord) -> RecordStatus:
     progress = record.stated_progress
     if record.unknown_word is not None or (progress is not None and progress < MAX_PROGRESS):
         return record.unfinished_status()
-    # 10. A result.   11. No sign at all: not done.
+    # 10. A result, but `finished_at: null`: a preview (openai, flux). The worker sets the time when the task has ended.
+    if record.is_open and not record.is_flat and progress is None:
+        return record.unfinished_status()
+    # 11. A result.   12. No sign at all: not done.
     return record.succeeded_status() if record.has_result else record.unfinished_status()
 
 

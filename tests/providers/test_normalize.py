@@ -943,6 +943,24 @@ def test_a_number_out_of_range_in_the_request_is_ignored() -> None:
         _ = task.request
 
 
+@pytest.mark.parametrize(
+    ("record", "state"),
+    [
+        ({"id": "a", "finished_at": None, "response": {"data": [{"url": URL}]}}, PENDING),
+        ({"id": "a", "finished_at": None, "response": {"success": True, "data": [{"url": URL}]}}, PENDING),
+        ({"id": "a", "finished_at": None, "response": {"state": "completed", "data": [{"url": URL}]}}, SUCCEEDED),
+        ({"id": "a", "finished_at": None, "response": {"data": [{"url": URL, "state": "succeeded"}]}}, SUCCEEDED),
+        ({"id": "a", "finished_at": None, "response": {"progress": 100, "data": [{"url": URL}]}}, SUCCEEDED),
+        ({"id": "a", "finished_at": None, "response": {"finished_at": 5, "data": [{"url": URL}]}}, SUCCEEDED),
+        ({"id": "a", "response": {"data": [{"url": URL}]}}, SUCCEEDED),
+        ({"finished_at": None, "success": True, "data": [{"url": URL}]}, SUCCEEDED),
+    ],
+)
+def test_a_file_beside_an_open_finish_time_is_a_preview(record: dict[str, object], state: TaskState) -> None:
+    """A null says that the task goes on, unless another sign says that it is done, or the response is the result."""
+    assert normalize("openai", record).state is state
+
+
 def test_the_slowest_item_decides_the_progress() -> None:
     """A task is done when all its items are; the progress of an item alone does not decide the state."""
     items = [{"progress": "80%", "audio_url": URL}, {"progress": 0.3}, {"progress": "soon"}]
