@@ -18,7 +18,7 @@ from acetasks.errors import (
     RateLimitError,
     ServiceError,
 )
-from acetasks.providers import find_error_object, read_error_code, read_error_message, read_head, read_text
+from acetasks.providers import find_error_object, read_detail, read_error_code, read_error_message, read_head, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +57,7 @@ def build_error(provider: str, head: RecordHead, response: Response, retry_after
     code, message = read_text(head.code), read_text(head.error)
     if (details := find_error_object(head.error)) is not None:
         code, message = read_error_code(details) or code, read_error_message(details)
-    message = message or read_text(head.detail) or read_text(head.message) or excerpt(response.body).strip()
+    message = message or read_detail(head.detail) or read_text(head.message) or excerpt(response.body).strip()
     status = response.status
     error_type = _CODES.get(code or "") or _STATUSES.get(status)
     if code == _MISMATCHED and status == HTTPStatus.BAD_REQUEST:

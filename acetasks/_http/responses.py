@@ -39,8 +39,15 @@ _EMPTY: tuple[object, ...] = (None, "", [], {})
 _NO_API = "no_api"
 
 
+#: Records, or anything else.
+_Other = list[msgspec.Raw] | dict[str, msgspec.Raw] | str | float | bool | None
+
+
 class _BatchBody(msgspec.Struct):
     items: list[msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
+    #: Undocumented places of the records, which official plugins read too.
+    tasks: _Other = None
+    data: _Other = None
 
 
 _batch_decoder = msgspec.json.Decoder(_BatchBody | list[msgspec.Raw] | None)
@@ -151,10 +158,14 @@ def _split_batch(spec: ProviderSpec, request: Request, response: Response) -> li
             excerpt=excerpt(response.body),
             transient=not _is_fault_of_one(request, response.body, error),
         ) from error
-    items = body.items if isinstance(body, _BatchBody) else body
-    if items is not msgspec.UNSET:
-        return items or []  # null is sent for "none of them", as for an unknown id
+    if not isinstance(body, _BatchBody):
+        return body or []  # null is sent for "none of them", as for an unknown id
+    if (items := body.items) is not msgspec.UNSET:
+        return items or []
     raise_for_code(spec.slug, read_error_head(response.body), response)
+    for others in (body.tasks, body.data):
+        if others and isinstance(others, list):  # an empty one may be anything: it must not count as "none of them"
+            return others
     raise ProtocolError(f"{spec.slug}: the response to a batch has no items", excerpt=excerpt(response.body))
 
 

@@ -3,7 +3,14 @@
 Use `register` to add a provider and `lookup` to see the spec of one.
 """
 
-from acetasks.providers.fields import find_error_object, is_missing, read_error_code, read_error_message, read_text
+from acetasks.providers.fields import (
+    find_error_object,
+    is_missing,
+    read_detail,
+    read_error_code,
+    read_error_message,
+    read_text,
+)
 from acetasks.providers.heads import read_head
 from acetasks.providers.normalize import normalize, read_record
 from acetasks.providers.record import RecordStatus
@@ -41,6 +48,7 @@ __all__ = [
     "is_missing",
     "lookup",
     "normalize",
+    "read_detail",
     "read_error_code",
     "read_error_message",
     "read_head",

@@ -201,7 +201,7 @@ def _find_reason(response: ResponseHead, head: RecordHead, item_errors: Iterable
         message = f"{text} ({details})" if details and details != text else text
         return TaskError(code=_read_failure_code(head.code), message=message[:_REASON_LIMIT])
     # 3. fish's `{status: 400, message}`, captcha's `{code, detail}`.   4. Only a state word, or nothing.
-    if text := read_text(response.message) or read_text(head.detail):
+    if text := read_text(response.message) or read_detail(head.detail):
         status = None if isinstance(response.status, str) else _read_failure_code(response.status)
         return TaskError(code=status or _read_failure_code(head.code), message=text[:_REASON_LIMIT])
     word = next(filter(None, map(read_text, (head.status, head.state, response.status, response.state))), None)
@@ -215,6 +215,11 @@ def read_error_code(error: dict[str, object]) -> str | None:
     return next(filter(None, (read_text(error.get(key)) for key in ("code", "type", "http_code"))), None)
 
 
+def read_detail(value: object) -> str | None:
+    """Read the `detail` of an error body: a text, or an object with one (`{"detail": {"detail": "text"}}`)."""
+    return read_error_message(value) if isinstance(value, dict) else read_text(value)
+
+
 def read_error_message(error: dict[str, object]) -> str | None:
     """Return the message of an error object: under a known key, or else the first text in it."""
     keys = ("message", "detail", *error)
@@ -223,7 +228,7 @@ def read_error_message(error: dict[str, object]) -> str | None:
 
 def is_missing(head: RecordHead) -> bool:
     """Return whether the body of a 404 response is about the task, not the path."""
-    texts = [read_text(head.detail)]
+    texts = [read_detail(head.detail)]
     if (error := find_error_object(head.error)) is not None:
         if code := read_text(error.get("code")):
             return code.lower() in _MISSING_CODES

@@ -164,6 +164,7 @@ class TestReadFailure:
             ({"error": " try later\n"}, None, "try later", None),
             ({"detail": "try later"}, None, "try later", None),
             ({"code": "busy", "detail": "try later"}, "busy", "try later", None),
+            ({"code": "busy", "detail": {"detail": "try later"}, "trace_id": "x"}, "busy", "try later", "x"),
             ({"code": "busy", "message": "try later", "trace_id": TRACE}, "busy", "try later", TRACE),
             (
                 {"type": "error", "error": {"type": "overloaded_error", "message": "try later", "http_code": "529"}},
@@ -276,12 +277,13 @@ class TestReadFailure:
             (CAPTCHA, 404, {"success": False, "error": {"code": "not_found", "message": "task not found"}}),
             (DIGITAL_HUMAN, 404, {"error": {"code": "no_task", "message": "gone"}, "trace_id": TRACE}),
             (MAESTRO, 404, {"detail": "task not found"}),
+            (MAESTRO, 404, {"detail": {"detail": "task not found"}}),
             (LUMA, 404, {"error": {"message": "Task does not exist"}}),
             (USEAPI, 404, {"error": "Unable to locate job 7", "code": 404}),
             (USEAPI, 410, {"error": "Job has expired", "code": 410}),
             (CAPTCHA, 504, {"task_id": "t-1", "success": False, "code": "timeout", "detail": "timed out"}),
         ],
-        ids=["not_found", "no_task", "detail", "message", "job", "expired", "captcha's timeout"],
+        ids=["not_found", "no_task", "detail", "inner detail", "message", "job", "expired", "captcha's timeout"],
     )
     def test_status_of_the_task_is_not_a_failure(
         self, spec: ProviderSpec, status: int, body: dict[str, object]
@@ -489,6 +491,15 @@ class TestReadBatchPoll:
 
         assert states(result) == {"t-2": "pending"}
         assert result.unreadable == 2
+
+    @pytest.mark.parametrize("key", ["tasks", "data"])
+    def test_records_under_another_key_are_read(self, key: str) -> None:
+        """Official plugins read them there too; an empty list there does not mean that there are no such tasks."""
+        assert states(read(BATCH_POLL, {"success": True, key: [{"id": "t-1"}]})) == {"t-1": "pending"}
+        assert states(read(BATCH_POLL, {"items": [{"id": "t-2"}], key: [{"id": "t-1"}]})) == {"t-2": "pending"}
+        for other in ([], {"id": "t-1"}, "t-1", 7, None):
+            with pytest.raises(ProtocolError, match="has no items"):
+                read(BATCH_POLL, {key: other})
 
     @pytest.mark.parametrize("body", ["null", '{"items":null,"count":0}', '{"items":[null]}'])
     def test_null_is_an_empty_batch(self, body: str) -> None:
