@@ -20,9 +20,9 @@ from acetasks._records import (
     read_response_head,
 )
 from acetasks.models import NO_RESULT, Artifact, Task, TaskError, TaskState, build_decode_error
+from acetasks.providers.body import ResponseBody
 from acetasks.providers.fields import (
     MIN_ERROR_STATUS,
-    ResponseBody,
     find_error,
     find_error_object,
     read_epoch,
