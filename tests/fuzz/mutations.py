@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from .corpus import KEYS
@@ -87,6 +88,10 @@ _ODD_HEADERS = (
         b"1 Jan 0 0:0 Z",
     ),
 )
+#: A number, and what some services send in place of one; parts of texts that are not allowed in JSON.
+_NUMBER = re.compile(rb"(?<=[:,\[])\s*-?\d+(?:\.\d+)?(?=\s*[,}\]])")
+_NO_NUMBERS = (b"NaN", b"Infinity", b"-Infinity")
+_LOOSE = (b"\x00", b"\t", b"\n", b"\x1f", rb"\q", rb"\u12", rb"\x41", b"\xff", b"\xe4\xbd", rb"\ud83d", rb"\'")
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\x00", b" ", b"\n\n", b")]}',\n", b"data: ", b"\x1f\x8b")
 _TAILS = (b"\x00", b"\n", b"}", b"]", b",", b"{}", b"\xef\xbb\xbf", b"null", b"//x")
 
@@ -219,6 +224,18 @@ def frame(rng: random.Random, body: bytes) -> bytes:
     return rng.choice(_BOMS) + body if rng.random() < 0.6 else body + rng.choice(_TAILS)
 
 
+def loosen(rng: random.Random, body: bytes) -> bytes:
+    """Make a response what services send although it is not JSON: it is repaired if nothing else is wrong with it."""
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        number = rng.choice(tuple(_NUMBER.finditer(body)) or (None,)) if rng.random() < 0.5 else None
+        if number is not None:
+            body = body[: number.start()] + rng.choice(_NO_NUMBERS) + body[number.end() :]
+        else:
+            place = body.find(b'"', rng.randint(0, len(body))) + 1
+            body = body[:place] + rng.choice(_LOOSE) + body[place:]
+    return body
+
+
 def splice(rng: random.Random, base: Base, donor: Base, edge: int) -> bytes:
     """Join the beginning of one response and the end of another."""
     del edge
@@ -240,6 +257,7 @@ OF_BYTES: dict[str, Callable[[random.Random, bytes], bytes]] = {
     "cut": cut,
     "double": double,
     "frame": frame,
+    "loosen": loosen,
 }
 
 
