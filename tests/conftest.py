@@ -1,18 +1,23 @@
-"""What all tests share: the virtual clock, a simulated service, and a client that talks to it."""
+"""What all tests share: the virtual clock, a simulated service, a client that talks to it, and raw servers."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import itertools
 import random
 from typing import TYPE_CHECKING
 
 import pytest
+from http_support import Authority
 from hypothesis import settings
 
 import acetasks
 from acetasks.testing.server import AceServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    import ssl
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 pytest_plugins = ["acetasks.testing.pytest_plugin", "pytester"]
 
@@ -62,3 +67,59 @@ async def client(new_client: Callable[..., acetasks.Client]) -> AsyncIterator[ac
     """An open client of the simulated service."""
     async with new_client() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    """The certificate authority of the tests."""
+    return Authority()
+
+
+@pytest.fixture
+def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes every session trust the certificate authority of the tests."""
+    # aiohttp loads the machine's authorities once, on import.
+    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", authority.client_context())
+
+
+@pytest.fixture
+async def listen() -> AsyncIterator[Callable[..., Awaitable[str]]]:
+    """Starts servers that send raw bytes for each request, and stops them; None sends nothing."""
+    servers, writers = [], []
+
+    async def start(
+        *responses: bytes | None,
+        tls: ssl.SSLContext | None = None,
+        seen: list[bytes] | None = None,
+        speak: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]] | None = None,
+    ) -> str:
+        replies = itertools.chain(responses, itertools.repeat(responses[-1] if responses else None))
+
+        async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                head = await reader.readuntil(b"\r\n\r\n")
+                if seen is not None:
+                    seen.append(head)
+                await reader.readuntil(b"}")
+                reply = next(replies)
+                if reply is None:
+                    await asyncio.sleep(10_000)
+                else:
+                    writer.write(reply)
+                    await writer.drain()
+            writer.close()
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writers.append(writer)
+            await (speak or respond)(reader, writer)
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
+        servers.append(server)
+        return f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    yield start
+    for server in servers:
+        server.close()
+    for writer in writers:
+        writer.transport.abort()
+    await asyncio.sleep(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import random
 import ssl
@@ -142,6 +143,47 @@ class TokenGate:
         if token not in self._accepts:
             return web.json_response({"error": {"code": "invalid_token", "message": "unknown token"}}, status=401)
         return web.json_response({"task_id": "t"})
+
+
+class ConnectProxy:
+    """A proxy that opens tunnels to one port of this machine, whatever host is requested.
+
+    Args:
+        url: A URL with the port.
+        password: The required `Proxy-Authorization`, or None.
+
+    Attributes:
+        heads: The head of each request.
+        passed: The bytes that clients sent through tunnels.
+    """
+
+    def __init__(self, url: str, password: str | None = None) -> None:
+        self.heads: list[str] = []
+        self.passed = bytearray()
+        self._port = int(url.rpartition(":")[2])
+        self._password = password
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.heads.append(head)
+        if self._password and f"proxy-authorization: {self._password}\r\n" not in head:
+            writer.write(reply(b"", b"content-length: 0", status=b"407 Proxy Authentication Required"))
+            writer.close()
+            return
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with contextlib.suppress(OSError):
+            await asyncio.gather(self.pipe(reader, far_writer, self.passed), self.pipe(far_reader, writer))
+
+    @staticmethod
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passed: bytearray | None = None) -> None:
+        """Copy one direction of a connection until it ends, and to `passed`."""
+        while data := await reader.read(2**16):
+            if passed is not None:
+                passed += data
+            writer.write(data)
+        writer.close()
 
 
 class Authority:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import random
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 from aioresponses import aioresponses
-from http_support import TOKEN, Authority, wall_time
+from http_support import TOKEN, wall_time
 
 import acetasks
 from acetasks import PollPolicy, RetryPolicy
@@ -21,7 +19,6 @@ from acetasks._runtime import Runtime
 from acetasks.providers import Service
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     import aiohttp
@@ -56,12 +53,6 @@ class Recorder(list[acetasks.Event]):
 def events() -> Recorder:
     """The events of all transports of the test."""
     return Recorder()
-
-
-@pytest.fixture(scope="session")
-def authority() -> Authority:
-    """The certificate authority of the tests."""
-    return Authority()
 
 
 @pytest.fixture
@@ -123,46 +114,3 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[str]]]:
     yield start
     for runner in runners:
         await runner.cleanup()
-
-
-@pytest.fixture
-async def listen() -> AsyncIterator[Callable[..., Awaitable[str]]]:
-    """Starts servers that send raw bytes for each request, and stops them; None sends nothing."""
-    servers, writers = [], []
-
-    async def start(
-        *responses: bytes | None,
-        tls: ssl.SSLContext | None = None,
-        seen: list[bytes] | None = None,
-        speak: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]] | None = None,
-    ) -> str:
-        replies = itertools.chain(responses, itertools.repeat(responses[-1] if responses else None))
-
-        async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                head = await reader.readuntil(b"\r\n\r\n")
-                if seen is not None:
-                    seen.append(head)
-                await reader.readuntil(b"}")
-                reply = next(replies)
-                if reply is None:
-                    await asyncio.sleep(10_000)
-                else:
-                    writer.write(reply)
-                    await writer.drain()
-            writer.close()
-
-        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writers.append(writer)
-            await (speak or respond)(reader, writer)
-
-        server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
-        servers.append(server)
-        return f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-    yield start
-    for server in servers:
-        server.close()
-    for writer in writers:
-        writer.transport.abort()
-    await asyncio.sleep(0)

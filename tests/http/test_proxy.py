@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import pickle
 
 import aiohttp
 import pytest
-from http_support import GOOD, POLL, SUBMISSION, TOKEN, chain, expose, keep, reply
+from http_support import GOOD, POLL, SUBMISSION, TOKEN, ConnectProxy, chain, expose, keep, reply
 
 import acetasks
 from acetasks import TaskState
@@ -26,48 +25,6 @@ FINISHED = reply(DONE, b"content-length: %d" % len(DONE))
 BASIC = f"Basic {base64.b64encode(b'user:hunter@2').decode()}"
 
 
-class ConnectProxy:
-    """A proxy that opens tunnels to one port of this machine, whatever host is requested.
-
-    Args:
-        url: A URL with the port.
-        password: The required `Proxy-Authorization`, or None.
-
-    Attributes:
-        heads: The head of each request.
-        passed: The bytes that clients sent through tunnels.
-    """
-
-    def __init__(self, url: str, password: str | None = None) -> None:
-        self.heads: list[str] = []
-        self.passed = bytearray()
-        self._port = int(url.rpartition(":")[2])
-        self._password = password
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection."""
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        self.heads.append(head)
-        if self._password and f"proxy-authorization: {self._password}\r\n" not in head:
-            writer.write(reply(b"", b"content-length: 0", status=b"407 Proxy Authentication Required"))
-            writer.close()
-            return
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
-        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        with contextlib.suppress(OSError):
-            await asyncio.gather(self._pipe(reader, far_writer, self.passed), self._pipe(far_reader, writer))
-
-    @staticmethod
-    async def _pipe(
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passed: bytearray | None = None
-    ) -> None:
-        while data := await reader.read(2**16):
-            if passed is not None:
-                passed += data
-            writer.write(data)
-        writer.close()
-
-
 class ConnectRefusal:
     """A proxy that sends the same bytes to each request."""
 
@@ -79,13 +36,6 @@ class ConnectRefusal:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(self._answer)
         writer.close()
-
-
-@pytest.fixture
-def trusted(authority, monkeypatch):
-    """Makes every session trust the certificate authority of the tests."""
-    # aiohttp loads the machine's authorities once, on import.
-    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", authority.client_context())
 
 
 class TestFindProxy:
