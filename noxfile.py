@@ -163,6 +163,21 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """Run the official SDK, command lines and MCP servers against the simulated service, and print what they do."""
+    _install_wheel(session, "test")
+    _install_group(session, "conformance")
+    apart = session.cache_dir.resolve() / "conformance"
+    shutil.rmtree(apart, ignore_errors=True)
+    for requirement in nox.project.dependency_groups(PYPROJECT, "conformance-apart"):
+        target = apart / requirement.partition("==")[0]
+        session.install("--no-deps", "--target", str(target), requirement)
+    env = {**NO_TOKEN, "PYTHONSAFEPATH": "1", "CONFORMANCE_APART": str(apart)}
+    session.run("python", "-c", CHECK_ORIGIN, env=env)
+    session.run("python", "-m", "pytest", "tests/conformance", *session.posargs, env=env)
+
+
+@nox.session
 def faults(session: nox.Session) -> None:
     """Print the tables of docs/reliability.md."""
     _install_wheel(session, "cli,test")
