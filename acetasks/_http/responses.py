@@ -12,10 +12,11 @@ import msgspec
 
 from acetasks._http.error_bodies import build_error, raise_for_code, read_error_head
 from acetasks._http.headers import read_date
-from acetasks._records import DECODE_ERRORS, decode, excerpt, may_be_truncated, shorten
+from acetasks._http.ids import PolledIds, names_id
+from acetasks._records import DECODE_ERRORS, ECHO_LIMIT, decode, excerpt, may_be_truncated, shorten
 from acetasks.errors import ProtocolError, UnknownProviderError
 from acetasks.models import NO_RESULT, TaskState, build_decode_error
-from acetasks.providers import ProviderSpec, RecordStatus, is_missing, read_record, suggest
+from acetasks.providers import ProviderSpec, RecordStatus, is_missing, read_record, read_text, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,7 @@ class _BatchBody(msgspec.Struct):
 
 _batch_decoder = msgspec.json.Decoder(_BatchBody | list[msgspec.Raw] | None)
 _any_decoder = msgspec.json.Decoder()
+_object_decoder = msgspec.json.Decoder(dict[str, object])
 
 
 def read_failure(request: Request, response: Response, retry_after: float | None) -> AceTasksError | None:
@@ -114,7 +116,26 @@ def _read_single(spec: ProviderSpec, task_id: str, response: Response) -> dict[s
     names_task = head.id is not None or head.task_id is not None
     if response.status < HTTPStatus.MULTIPLE_CHOICES and head.is_flat and not names_task:
         raise_for_code(spec.slug, head, response)
-    return {task_id: read_record(spec, response.body, task_id=task_id, http_status=response.status)}
+    status = read_record(spec, response.body, task_id=task_id, http_status=response.status)
+    ids = status.named_ids
+    # A cache or a gateway may answer with the record of another request. A record without an id is of the polled task.
+    if ids and not names_id(ids, task_id) and not names_id(_read_all_ids(status.raw), task_id):
+        other = ids[0][:ECHO_LIMIT]
+        # Without an excerpt: the record is another's, and may have signed URLs.
+        raise ProtocolError(f"{spec.slug}: the response to a poll of task {task_id!r} is the record of task {other!r}")
+    return {task_id: status}
+
+
+def _read_all_ids(record: bytes) -> list[str]:
+    """Return every text or number at the top of a record, or in its response, whose key ends like that of an id."""
+    try:
+        fields = decode(_object_decoder, record)[0]
+    except DECODE_ERRORS:
+        return []
+    response = fields.get("response")
+    places = [fields, response] if isinstance(response, dict) else [fields]
+    values = [value for place in places for key, value in place.items() if key.lower().endswith("id")]
+    return list(filter(None, map(read_text, values)))
 
 
 def _read_changed(
@@ -124,7 +145,7 @@ def _read_changed(
 
     The first of several records of one task counts.
     """
-    polled = set(ids)
+    polled = PolledIds(ids)
     known_ids = dict(zip(known, ids, strict=bool(known)))
     unchanged: set[str] = set()
     statuses: dict[str, RecordStatus] = {}
@@ -142,7 +163,12 @@ def _read_changed(
         except ProtocolError:
             unreadable += 1
             continue
-        if status.id in polled and status.id not in unchanged:
+        if status.id not in polled:
+            task_id = polled.find(status.named_ids or (status.id,))
+            if task_id is None:
+                continue
+            status = read_record(spec, record, task_id=task_id)
+        if status.id not in unchanged:
             statuses.setdefault(status.id, status)
     ordered = {task_id: statuses[task_id] for task_id in ids if task_id in statuses}
     return ordered, tuple(filter(unchanged.__contains__, ids)), unreadable

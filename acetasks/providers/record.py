@@ -96,6 +96,12 @@ class RecordStatus(msgspec.Struct, gc=False, eq=False):
         return self._task
 
     @property
+    def named_ids(self) -> tuple[str, ...]:
+        """The task ids at the top of the record, which may be several, such as a model's own beside the service's."""
+        head = self._record.head
+        return tuple(filter(None, map(read_text, (head.id, head.task_id, head.jobid))))
+
+    @property
     def created_at(self) -> float | None:
         """The submission time in seconds since the epoch, or None if unknown."""
         return self._record.created_at

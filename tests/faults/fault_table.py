@@ -455,6 +455,7 @@ def in_responses(**response: object) -> Callable[[object], object]:
 
 
 PAGE = "<!doctype html><title>One moment</title><p>Please wait."
+STRANGER = {"id": "stranger", "status": "completed", "response": {"success": True, "task_id": "stranger"}}
 JSON_CUT = b'{"items": [{"id": "task-00", "response": {"succ'
 HUGE = b" " * 1_500_000
 BOMB = {"body": gzip.compress(bytes(8_000_000)), "headers": {"Content-Encoding": "gzip"}}
@@ -560,6 +561,15 @@ ROWS = [
     ),
     Row("one record has `NaN`, always", faulty(edit=in_items(add_nan), times=None)),
     Row("other order, duplicates, unknown records, `total`", faulty(edit=in_items(shuffle_items), times=None)),
+    Row(
+        "single polls get the record of another task, 3 times",
+        faulty(body=STRANGER, times=3),
+        "5 succeeded",
+        provider="maestro",
+        count=5,
+        extra=25,
+        late=1,
+    ),
     # Not found.
     Row("tasks become visible after 8 s", nothing, tasks={"visible_after": 8.0}, late=1),
     Row("no task is known to the service", nothing, *none_found(COUNT), tasks=HIDDEN),

@@ -445,9 +445,67 @@ class TestReadSinglePoll:
 
         assert caught.value.transient is transient
 
+    @pytest.mark.parametrize(
+        ("spec", "body"),
+        [
+            (LUMA, {"id": "t-2", "response": {"success": True, "video_url": "https://cdn.example/not-yours.mp4"}}),
+            (LUMA, {"id": "t-2", "task_id": "t-3", "response": {"task_id": "t-4"}}),
+            (LUMA, {"task_id": "t-2", "success": True, "data": []}),
+            (MINIMAX, {"task": {"id": "t-2", "status": "succeeded"}}),
+            (USEAPI, {"jobid": "t-2", "status": "completed"}),
+        ],
+        ids=["id", "several ids", "flat", "wrapped", "useapi"],
+    )
+    def test_the_record_of_another_task_is_refused(self, spec: ProviderSpec, body: dict[str, object]) -> None:
+        """A cache or gateway may mix responses up: another poll may get the right one."""
+        with pytest.raises(ProtocolError, match=r"a poll of task 't-1' is the record of task 't-2'") as caught:
+            read_poll_response(spec, build_poll(spec, ["t-1"]), respond(200, body))
+
+        assert caught.value.transient is True
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"response": {"state": "processing"}},
+            {"_id": "67c5", "video_id": "v", "job_id": "j", "response": {"task_id": "other"}},
+            {"id": None, "task_id": "", "response": {"state": "processing"}},
+            {"id": "T-1", "response": {"state": "processing"}},
+            {"id": " t-1\n", "response": {"state": "processing"}},
+            {"id": "upstream", "task_id": "t-1", "response": {"state": "processing"}},
+            {"id": "upstream", "job_id": "t-1", "response": {"state": "processing"}},
+            {"id": "upstream", "generationId": "T-1", "response": {"state": "processing"}},
+            {"id": "upstream", "response": {"task_id": "t-1", "state": "processing"}},
+        ],
+    )
+    def test_one_of_its_ids_is_enough(self, body: dict[str, object]) -> None:
+        """A record may have further ids or none, and its id in another case."""
+        statuses = read(POLL, body).statuses
+
+        assert {task_id: status.id for task_id, status in statuses.items()} == {"t-1": "t-1"}
+
+    def test_the_record_of_another_task_may_be_unreadable_in_part(self) -> None:
+        """Its other ids are not known then."""
+        body = b'{"id":"t-2","job_id":"t-1","request":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+        with pytest.raises(ProtocolError):
+            read(POLL, body)
+
 
 class TestReadBatchPoll:
     """`read_poll_response` for several tasks: any number of records."""
+
+    @pytest.mark.parametrize("item", [{"id": "T-1"}, {"id": "\tt-1 "}, {"id": "upstream", "task_id": "T-1"}])
+    def test_ids_match_in_any_case(self, item: dict[str, object]) -> None:
+        """The task has the id that was polled."""
+        statuses = read(BATCH_POLL, {"items": [item]}).statuses
+
+        assert {task_id: status.task.id for task_id, status in statuses.items()} == {"t-1": "t-1"}
+
+    def test_ids_that_differ_in_case_are_two_tasks(self) -> None:
+        """An exact match comes first, and an id that could be either of them is neither."""
+        request = build_poll(LUMA, ["ab", "AB"])
+        items = [{"id": "AB", "response": {"state": "processing"}}, {"id": "Ab"}, {"id": "ab"}]
+
+        assert states(read(request, {"items": items})) == {"ab": "pending", "AB": "running"}
 
     @pytest.mark.parametrize(
         "body",
