@@ -32,6 +32,7 @@ from acetasks.errors import (
     UnknownProviderError,
 )
 from acetasks.events import (
+    BatchesIgnored,
     Event,
     LoggingObserver,
     Observer,
@@ -66,6 +67,7 @@ __all__ = [
     "ArtifactKind",
     "AuthenticationError",
     "BadRequestError",
+    "BatchesIgnored",
     "Client",
     "ClientClosedError",
     "Durations",

@@ -393,15 +393,16 @@ class Client:
         targets = parse_targets(provider, ids)
         poller, spec = self._poller_for(targets.keys), lookup(provider)
         distinct = list(dict.fromkeys(task_id for _, task_id in targets.keys))
-        size = spec.batch_size(self._policy.batch_size)
+        size = poller.largest_batch(spec)
         tasks: dict[str, Task] = {}
         errors: dict[str, AceTasksError] = {}
 
         async def poll(batch: list[str]) -> None:
             result = await poller.poll_once(spec, batch)
             tasks.update((task_id, status.task) for task_id, status in result.statuses.items())
-            for task_id in result.missing:
-                tasks[task_id] = Task(provider=spec.slug, id=task_id, state=TaskState.NOT_FOUND)
+            if len(batch) > 1:  # only a poll of the task alone says that there is none
+                for task_id in result.missing:
+                    group.start_soon(poll, [task_id])
             errors.update(result.errors)
 
         async with anyio.create_task_group() as group:

@@ -179,6 +179,16 @@ class RateRestored(Event, frozen=True, kw_only=True):
     rate: float
 
 
+class BatchesIgnored(Event, frozen=True, kw_only=True):
+    """A provider does not answer for the tasks of a batch, which single polls find: it is polled for one at a time.
+
+    Attributes:
+        until: When batches are tried again (loop time).
+    """
+
+    until: float
+
+
 class Observer(Protocol):
     """Receives client events, for example for metrics or a progress display."""
 
@@ -187,7 +197,7 @@ class Observer(Protocol):
 
 
 class LoggingObserver:
-    """Logs the start and end of each outage and rate cut, and each undocumented state.
+    """Logs outages, rate cuts, ignored batches and undocumented states.
 
     An undocumented state is logged once per provider, and once more if a task stays in it for very long; states that
     differ in a number, such as "position 17", are one. Also logged is each submission that is uncertain, or was
@@ -205,6 +215,24 @@ class LoggingObserver:
             # A final error is raised to its caller, so only transient ones are logged.
             case RequestFailed(error=error) if error.transient:
                 self._logger.debug("%s: request failed: %s", event.provider, error)
+            case TaskSubmitted() | SubmissionUncertain():
+                self._log_submission(event)
+            case OutageBegan() | OutageEnded() | RateCut() | RateRestored() | BatchesIgnored():
+                self._log_limits(event)
+            case TaskChanged(unknown_word=str(word), unknown_for=seconds) if self._is_new(
+                event.provider, word, seconds
+            ):
+                lasting = f" for {seconds:.0f} s and may have ended" if seconds else ""
+                self._logger.warning(
+                    "%s: task %s has the undocumented state %r%s; treating it as unfinished",
+                    event.provider,
+                    event.task.id,
+                    word[:ECHO_LIMIT],
+                    lasting,
+                )
+
+    def _log_submission(self, event: TaskSubmitted | SubmissionUncertain) -> None:
+        match event:
             case TaskSubmitted(path=path, id=task_id, abandoned=abandoned):
                 self._logger.log(
                     logging.WARNING if abandoned else logging.DEBUG,
@@ -216,6 +244,9 @@ class LoggingObserver:
                 )
             case SubmissionUncertain(error=error):
                 self._logger.warning("%s", error)
+
+    def _log_limits(self, event: OutageBegan | OutageEnded | RateCut | RateRestored | BatchesIgnored) -> None:
+        match event:
             case OutageBegan(error=error):
                 self._logger.warning(
                     "%s: requests keep failing; sending one probe at a time until one succeeds: %s",
@@ -228,16 +259,12 @@ class LoggingObserver:
                 self._logger.warning("%s: rate limited; cut to %.3g requests/s: %s", event.provider, rate, error)
             case RateRestored(rate=rate):
                 self._logger.info("%s: rate restored to %.3g requests/s", event.provider, rate)
-            case TaskChanged(unknown_word=str(word), unknown_for=seconds) if self._is_new(
-                event.provider, word, seconds
-            ):
-                lasting = f" for {seconds:.0f} s and may have ended" if seconds else ""
+            case BatchesIgnored(until=until):
                 self._logger.warning(
-                    "%s: task %s has the undocumented state %r%s; treating it as unfinished",
+                    "%s: a request for several tasks is not answered with their records, though they exist; sending"
+                    " one request per task for %.0f s",
                     event.provider,
-                    event.task.id,
-                    word[:ECHO_LIMIT],
-                    lasting,
+                    until - event.time,
                 )
 
     def _is_new(self, provider: str, word: str, seconds: float) -> bool:
@@ -251,7 +278,10 @@ class LoggingObserver:
 
 #: Events that the log uses whatever their content.
 _LOGGED_EVENTS = frozenset(
-    {RequestFailed, TaskSubmitted, SubmissionUncertain, OutageBegan, OutageEnded, RateCut, RateRestored}
+    {
+        *(RequestFailed, TaskSubmitted, SubmissionUncertain),
+        *(OutageBegan, OutageEnded, RateCut, RateRestored, BatchesIgnored),
+    }
 )
 
 

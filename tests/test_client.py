@@ -22,7 +22,16 @@ import acetasks
 from acetasks import TaskState
 from acetasks._http import PollResult
 from acetasks._polling import Poller
+from acetasks.providers import lookup, read_record
 from acetasks.testing import AceServer, run
+
+
+def answer_with_strangers(answer: object) -> object:
+    """Send the latest tasks of the user for every batch, whatever the ids are."""
+    if "items" not in answer:
+        return answer
+    return {"items": [{"id": f"stranger-{number}", "response": {"success": True}} for number in range(12)]}
+
 
 FIVE = ("pixverse", "veo", "luma", "flux", "useapi-pixverse")
 
@@ -138,6 +147,59 @@ class TestWait:
         """Dreamina responds as for an unknown id until the first result, after the usual grace period."""
         task_id = server.add("dreamina", after=90, queued_for=90)
         assert (await client.wait("dreamina", task_id)).state is TaskState.SUCCEEDED
+
+
+class TestIgnoredBatches:
+    """Providers whose batch call is not about the requested tasks."""
+
+    @pytest.mark.parametrize(
+        "edit",
+        [
+            answer_with_strangers,
+            lambda answer: {"items": [], "count": 0} if "items" in answer else answer,
+            lambda answer: {"items": [{"response": {}} for _ in answer["items"]]} if "items" in answer else answer,
+        ],
+        ids=["strangers", "always empty", "without ids"],
+    )
+    async def test_tasks_are_polled_singly(self, server, new_client, edit):
+        """All tasks end in time. After two such batches there are no more, which one event reports."""
+        events = []
+        ids = [server.add("newvideo", after=after) for after in (0, 12, 12, 22, 22)]
+        server.fail("newvideo", edit=edit, times=None)
+        policy = acetasks.PollPolicy(interval=5, jitter=0, schedule="fixed")
+        async with new_client(policy=policy, observers=[Recorder(events)]) as client:
+            tasks = await client.wait_all("newvideo", ids)
+            assert [task.state for task in tasks] == [TaskState.SUCCEEDED] * 5
+            assert now() == pytest.approx(25.05)
+            assert [len(request.ids) for request in server.requests].count(1) == server.request_count - 2
+            (event,) = [event for event in events if isinstance(event, acetasks.BatchesIgnored)]
+            assert (event.provider, event.time, event.until) == ("newvideo", 5.05, 605.05)
+
+    async def test_batches_are_tried_again(self, server, new_client):
+        """Ten minutes later one request shows whether the batch call works now."""
+        ids = [server.add("newvideo", after=700) for _ in range(5)]
+        server.fail("newvideo", edit=answer_with_strangers, times=None, when=lambda seen: seen.time < 300)
+        policy = acetasks.PollPolicy(interval=10, jitter=0, schedule="fixed")
+        async with new_client(policy=policy) as client:
+            await client.wait_all("newvideo", ids)
+        batches = [round(request.time, 2) for request in server.requests if len(request.ids) > 1]
+        assert batches[:2] == [0.05, 10.05]
+        assert min(batches[2:]) == pytest.approx(610.05, abs=10.0)
+        assert {len(request.ids) for request in server.requests if request.time > 640} == {5}
+
+    async def test_unknown_tasks_are_not_found_alone(self, server, client):
+        """The last poll of each task is of this task alone."""
+        tasks = await client.wait_all("luma", ["a", "b", "c"], return_failed=True)
+        assert [task.state for task in tasks] == [TaskState.NOT_FOUND] * 3
+        last = {request.ids: request.time for request in server.requests}
+        assert max(last[("a", "b", "c")], last["a",]) <= last["b",] == last["c",]
+
+
+class Recorder:
+    """An observer that keeps the events in a list."""
+
+    def __init__(self, events: list[acetasks.Event]) -> None:
+        self.on_event = events.append
 
 
 class TestManyTasks:
@@ -502,6 +564,22 @@ class TestRetrieve:
         tasks = await client.retrieve_batch("kling", [ids[0], "unknown-id"])
         assert [task.state.value for task in tasks] == ["succeeded", "not_found"]
 
+    async def test_unknown_tasks_are_polled_alone(self, server, client):
+        """A batch may leave out tasks that exist, so only a poll of the task itself says that there is none."""
+        tasks = await client.retrieve_batch("luma", ["a", "b", "c"])
+        assert [task.state for task in tasks] == [TaskState.NOT_FOUND] * 3
+        assert sorted(request.ids for request in server.requests) == [("a",), ("a", "b", "c"), ("b",), ("c",)]
+
+    async def test_an_ignored_batch_is_retrieved_singly(self, server, client):
+        """After the second such batch, the provider is polled for one task at a time."""
+        ids = [server.add("luma", after=0) for _ in range(3)]
+        server.fail("luma", edit=answer_with_strangers, times=None)
+        for requests in (4, 8, 11):
+            tasks = await client.retrieve_batch("luma", ids)
+            assert [(task.id, task.state) for task in tasks] == [(task_id, TaskState.SUCCEEDED) for task_id in ids]
+            assert server.request_count == requests
+            await asyncio.sleep(1)
+
     @pytest.mark.parametrize("provider", ["captcha", "maestro", "useapi-pixverse"])
     async def test_retrieves_singly_without_a_batch_call(self, server, client, provider):
         """A provider without a batch call gets one request for each id."""
@@ -515,7 +593,8 @@ class TestRetrieve:
         """`NOT_FOUND` is what the service says: an id with neither record, error nor miss raises."""
 
         async def poll_once(*_args: object) -> PollResult:
-            return PollResult(missing=found)
+            spec = lookup("luma")
+            return PollResult(statuses={task_id: read_record(spec, b"{}", task_id=task_id) for task_id in found})
 
         monkeypatch.setattr(Poller, "poll_once", poll_once)
         with pytest.raises(acetasks.AceTasksError, match="luma: the poll of task 'lost' ended without a result"):

@@ -9,6 +9,7 @@ import pytest
 
 from acetasks import (
     BadRequestError,
+    BatchesIgnored,
     Event,
     LoggingObserver,
     OutageBegan,
@@ -164,7 +165,11 @@ class TestObservers:
         assert not caplog.records
 
     @pytest.mark.parametrize(
-        "kind", [RequestFailed, TaskSubmitted, SubmissionUncertain, OutageBegan, OutageEnded, RateCut, RateRestored]
+        "kind",
+        [
+            *(RequestFailed, TaskSubmitted, SubmissionUncertain),
+            *(OutageBegan, OutageEnded, RateCut, RateRestored, BatchesIgnored),
+        ],
     )
     def test_wants_logged_events_without_observers(self, kind: type[Event]) -> None:
         """The log uses all events of these types."""
@@ -186,6 +191,16 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 class TestLoggingObserver:
     """`LoggingObserver` logs notable events only."""
+
+    def test_logs_ignored_batches(self, log: pytest.LogCaptureFixture) -> None:
+        """A warning says what is done about it, and for how long."""
+        LoggingObserver().on_event(BatchesIgnored(time=5.0, provider="luma", until=605.0))
+
+        text = (
+            "luma: a request for several tasks is not answered with their records, though they exist; sending one"
+            " request per task for 600 s"
+        )
+        assert log.record_tuples == [("acetasks", logging.WARNING, text)]
 
     def test_logs_start_and_end_of_an_outage(self, log: pytest.LogCaptureFixture) -> None:
         """The start is a warning with the error, the end an INFO line with the duration."""

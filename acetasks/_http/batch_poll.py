@@ -32,7 +32,10 @@ class PollResult(msgspec.Struct):
         statuses: What new records say, by id.
         unchanged: Ids whose record is byte for byte the known one.
         errors: Errors, by id.
-        missing: Ids without a record, by a response that had no record of any polled id.
+        missing: Ids without a record, by a response to several ids that had no record of any. Only a poll of an id
+            alone says that there is no such task.
+        batch_works: Whether the provider answers polls of several tasks: true if a response had records of them, false
+            if a single poll found a task that a response had left out, None if neither was seen.
         truncated_at: The number of records in each truncated response.
         accepted_size: The largest number of ids accepted after a larger request was rejected for its size, or None.
         server_time: The `Date` header of the last response, in seconds since the epoch, or None.
@@ -42,6 +45,7 @@ class PollResult(msgspec.Struct):
     unchanged: tuple[str, ...] = ()
     errors: dict[str, AceTasksError] = {}
     missing: list[str] = []
+    batch_works: bool | None = None
     truncated_at: list[int] = []
     accepted_size: int | None = None
     server_time: float | None = None
@@ -108,7 +112,7 @@ class _BatchPoll:
             result.server_time = response.server_time
             found = len(response.statuses) + len(response.unchanged)
             if not found and not response.unreadable:
-                result.missing.extend(ids)
+                await self._check_missing(ids)
                 return
             if not found:
                 # The tasks of unreadable records are found by polling each id alone.
@@ -118,6 +122,8 @@ class _BatchPoll:
             if suspect_size and _has_existing_task(response):
                 # The service had more than it returned before.
                 result.truncated_at.append(suspect_size)
+            if len(ids) > 1 and result.batch_works is None:
+                result.batch_works = True
             result.statuses |= response.statuses
             result.unchanged += response.unchanged
             if found == len(ids):
@@ -126,6 +132,21 @@ class _BatchPoll:
             ids = [task_id for task_id in ids if task_id not in answered]
             # A single id that was left out is more likely new than truncated.
             suspect_size = found if len(ids) > 1 and not response.unreadable else 0
+
+    async def _check_missing(self, ids: Sequence[str]) -> None:
+        """Record that a response had none of several ids, and poll one of them alone.
+
+        If that finds the task, the response was not about the polled ids: some batch calls return the latest tasks
+        whatever the ids are, nothing, or records without ids.
+        """
+        known = dict(zip(self._ids, self._known, strict=bool(self._known)))
+        # A task that was seen before exists for sure.
+        witness = next(filter(known.get, ids), ids[0])
+        self.result.missing += [task_id for task_id in ids if task_id != witness]
+        await self.run([witness])
+        status = self.result.statuses.get(witness)
+        if status is not None and status.state is not TaskState.NOT_FOUND:
+            self.result.batch_works = False
 
     def _request(self, ids: Sequence[str]) -> Awaitable[PollResponse]:
         known = self._known

@@ -1,4 +1,4 @@
-"""Largest accepted batch of each provider, learned from truncated responses and refused requests."""
+"""Largest accepted batch of each provider, learned from truncated, refused and unanswered requests."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 #: Consecutive responses truncated at the same number of records before that number counts as the provider's limit.
 _TRUNCATIONS_TO_LEARN = 2
+#: Consecutive polls that found tasks which a batch had left out before the provider is polled for one task at a time.
+#: One may be chance: a task can become visible between the two requests.
+_IGNORED_TO_LEARN = 2
 #: Seconds after which a learned limit is forgotten: it may have been chance, or may have been lifted.
 LIMIT_TTL = 600.0
 
@@ -22,6 +25,9 @@ class _LearnedLimit(msgspec.Struct):
     #: Number of records in the last truncated response, and consecutive responses truncated at that number.
     truncated_at: int = 0
     truncations: int = 0
+    #: Consecutive polls in which a batch was ignored, and when the last of them ended.
+    ignored: int = 0
+    ignored_at: float = -math.inf
     size: int = 0
     expires_at: float = -math.inf
 
@@ -54,3 +60,25 @@ class BatchSizeLimiter:
         """Learn from a request refused for its size that a number of ids, at least 1, was accepted."""
         limit = self._limits.setdefault(provider, _LearnedLimit())
         limit.size, limit.expires_at = accepted, now + LIMIT_TTL
+
+    def record_answered(self, provider: str) -> None:
+        """Learn that a response had records of the tasks of a batch."""
+        if (limit := self._limits.get(provider)) is not None:
+            limit.ignored = 0
+
+    def record_ignored(self, provider: str, sent_at: float, now: float) -> bool:
+        """Learn that a single poll found a task that the response to a batch had left out.
+
+        Polls in flight together count once. After the limit was forgotten, one such poll is enough to learn it again.
+
+        Returns:
+            Whether the provider has just been found to ignore batches.
+        """
+        limit = self._limits.setdefault(provider, _LearnedLimit())
+        if sent_at <= limit.ignored_at:
+            return False
+        limit.ignored += 1
+        limit.ignored_at = now
+        if limit.ignored >= _IGNORED_TO_LEARN:
+            limit.size, limit.expires_at = 1, now + LIMIT_TTL
+        return limit.ignored == _IGNORED_TO_LEARN

@@ -6,7 +6,8 @@
 4. A service that responds 429 is polled at half the rate, for all providers under that token, and then slowly faster;
    submissions keep the reduced rate too.
 5. The user's own rate (`PollPolicy.max_rate`) limits all polls together, and submissions if the user says so.
-6. A provider that truncates or refuses large batches is sent smaller ones.
+6. A provider that truncates or refuses large batches is sent smaller ones; one that does not answer for the tasks of
+   a batch is polled for one task at a time.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import collections
 from typing import TYPE_CHECKING, Protocol
 
 from acetasks._limits.backoff import full_jitter
-from acetasks._limits.batch_size import BatchSizeLimiter
+from acetasks._limits.batch_size import LIMIT_TTL, BatchSizeLimiter
 from acetasks._limits.circuit_breaker import CircuitBreaker
 from acetasks._limits.rate_limiter import AdaptiveRateLimiter, TokenBucket
 from acetasks.errors import AceTasksError, APIError, RateLimitError, TransportError
-from acetasks.events import Event, OutageBegan, OutageEnded, RateCut, RateRestored
+from acetasks.events import BatchesIgnored, Event, OutageBegan, OutageEnded, RateCut, RateRestored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,6 +47,10 @@ class PollSummary(Protocol):
     @property
     def accepted_size(self) -> int | None:
         """Number of ids accepted after a larger request was refused for its size; None if none was."""
+
+    @property
+    def batch_works(self) -> bool | None:
+        """Whether a batch was answered with records of its tasks, or not, or None if neither was seen."""
 
 
 class Throttle:
@@ -127,14 +132,17 @@ class Throttle:
             return [RateRestored(time=now, provider=spec.slug, rate=limiter.rate)]
         return []
 
+    def largest_batch(self, spec: ProviderSpec, now: float) -> int:
+        """Return the largest number of ids, at least 1, that the policy and the provider are known to allow."""
+        return self._batch_sizes.size(spec.slug, spec.batch_size(self._policy.batch_size), now)
+
     def batch_size(self, spec: ProviderSpec, split_level: int, now: float) -> int:
         """Return the number of ids for one request, at least 1.
 
         The `split_level` is the number of times that a batch is halved to isolate an id that makes it fail. Each
         failed probe of a provider halves it too: the ids may be the cause.
         """
-        size = self._batch_sizes.size(spec.slug, spec.batch_size(self._policy.batch_size), now)
-        return max(1, size >> split_level >> self._breakers[spec.slug].backoff_steps)
+        return max(1, self.largest_batch(spec, now) >> split_level >> self._breakers[spec.slug].backoff_steps)
 
     def retry_at(self, failures: int, error: AceTasksError, now: float, jitter_sample: float) -> float:
         """Return the time at which to poll a task again after consecutive transient errors.
@@ -165,10 +173,19 @@ class Throttle:
             pause = max(map(_retry_after, failures))
             if breaker.record_failure(now, sent_at, pause, jitter_sample):
                 events.append(OutageBegan(time=now, provider=spec.slug, error=failures[0]))
-        self._batch_sizes.record_truncated(spec.slug, result.truncated_at, now)
-        if result.accepted_size is not None:
-            self._batch_sizes.record_too_large(spec.slug, result.accepted_size, now)
+        if self._record_batch_size(spec.slug, result, sent_at, now):
+            events.append(BatchesIgnored(time=now, provider=spec.slug, until=now + LIMIT_TTL))
         return events
+
+    def _record_batch_size(self, provider: str, result: PollSummary, sent_at: float, now: float) -> bool:
+        """Learn what batches a provider accepts, and return whether it was just found to ignore them."""
+        sizes = self._batch_sizes
+        sizes.record_truncated(provider, result.truncated_at, now)
+        if result.accepted_size is not None:
+            sizes.record_too_large(provider, result.accepted_size, now)
+        if result.batch_works:
+            sizes.record_answered(provider)
+        return result.batch_works is False and sizes.record_ignored(provider, sent_at, now)
 
 
 def _is_failure(error: AceTasksError) -> bool:

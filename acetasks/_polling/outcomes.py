@@ -91,12 +91,15 @@ class OutcomeRules:
         if (error := result.errors.get(task_id)) is not None:
             return self._decide_error(task, poll, error, now)
         if task_id in result.missing:
-            return self._decide_miss(task, poll.spec, now)
+            # A batch that was not answered says nothing about its tasks.
+            if result.batch_works is False:
+                return self._poll_alone(task, poll.spec, now)
+            return self._decide_miss(task, poll.spec, now, is_alone=False)
         return self._decide_unchanged(task, poll.spec, now)
 
     def _decide_record(self, task: AwaitedTask, spec: ProviderSpec, status: RecordStatus, now: float) -> Decision:
         if status.state is TaskState.NOT_FOUND:
-            return self._decide_miss(task, spec, now)
+            return self._decide_miss(task, spec, now, is_alone=True)
         before = self._health.pop(task.key, None) or TaskHealth()
         if status.unknown_word is not None:
             self._health[task.key] = TaskHealth(unknown_since=min(before.unknown_since, now))
@@ -118,7 +121,7 @@ class OutcomeRules:
             self._health[task.key] = TaskHealth(unknown_since=health.unknown_since)
         return Decision()
 
-    def _decide_miss(self, task: AwaitedTask, spec: ProviderSpec, now: float) -> Decision:
+    def _decide_miss(self, task: AwaitedTask, spec: ProviderSpec, now: float, *, is_alone: bool) -> Decision:
         health = self._health.setdefault(task.key, TaskHealth())
         health.clear_faults()
         if not health.misses:
@@ -126,6 +129,9 @@ class OutcomeRules:
         health.misses += 1
         grace = max(self._policy.missing_grace, spec.missing_grace)
         if is_not_found(health.misses, now - health.missing_since, polls=self._policy.missing_polls, grace=grace):
+            # A batch may leave out tasks that exist: only a poll of the task alone is the last one.
+            if not is_alone:
+                return self._poll_alone(task, spec, now)
             # Most services return an empty record for a task that does not exist.
             status = read_record(spec, b"{}", task_id=task.key[1])
             return Decision(status=status, outcome=status.task)
@@ -173,6 +179,11 @@ class OutcomeRules:
         if error.remedy is None:
             return False
         return now - self._failing_since.setdefault(spec.service, now) >= _SETUP_GRACE
+
+    def _poll_alone(self, task: AwaitedTask, spec: ProviderSpec, now: float) -> Decision:
+        health = self._health.setdefault(task.key, TaskHealth())
+        health.split_level = self._max_split_level(spec)
+        return Decision(apart=True, due=now, split_level=health.split_level)
 
     def _max_split_level(self, spec: ProviderSpec) -> int:
         """Return the split level at which a batch is one task."""

@@ -120,12 +120,16 @@ class Poller:
         health = self._registry.health.get(key)
         return health.fault if health else None
 
+    def largest_batch(self, spec: ProviderSpec) -> int:
+        """Return the largest number of ids for one poll of a provider."""
+        return self.throttle.largest_batch(spec, self._clock())
+
     async def poll_once(self, spec: ProviderSpec, ids: Sequence[str]) -> PollResult:
         """Poll some tasks once, awaited or not, within the limits on requests.
 
         Args:
             spec: The provider.
-            ids: Without duplicates, no more than one batch.
+            ids: Without duplicates, no more than `largest_batch`.
         """
         try:
             async with self._slots:

@@ -354,6 +354,11 @@ def shuffle_items(items: list[object]) -> object:
     return {"items": [stranger, *reversed(items), *items], "total": 12345}
 
 
+def send_history(items: list[object]) -> object:
+    """Send the latest tasks of the user, whatever the requested ids are."""
+    return {"items": [{"id": f"stranger-{number}", "response": {"success": True}} for number, _ in enumerate(items)]}
+
+
 def spoil_one(items: list[object]) -> object:
     """Make one record unreadable with a number beyond the range of floats."""
     return msgspec.json.encode({"items": items}).replace(b'"created_at":', b'"created_at":1e999,"c":', 1)
@@ -570,9 +575,15 @@ ROWS = [
         extra=25,
         late=1,
     ),
+    Row(
+        "batches get the records of other tasks, always",
+        faulty(edit=in_items(send_history), times=None),
+        extra=300,
+        late=1,
+    ),
     # Not found.
-    Row("tasks become visible after 8 s", nothing, tasks={"visible_after": 8.0}, late=1),
-    Row("no task is known to the service", nothing, *none_found(COUNT), tasks=HIDDEN),
+    Row("tasks become visible after 8 s", nothing, tasks={"visible_after": 8.0}, extra=2, late=1),
+    Row("no task is known to the service", nothing, *none_found(COUNT), tasks=HIDDEN, extra=COUNT),
     Row(
         "no task is known to the service: 404",
         nothing,

@@ -232,21 +232,24 @@ class TestLeftOut:
     """Ids that a response leaves out are polled again, until a response has none of them."""
 
     async def test_unknown_ids_are_missing(self) -> None:
-        """If the service knows none of the ids, one request is enough."""
+        """If a response has none of the ids, one of them is polled alone, to see whether that is true."""
         service = RecordService({})
         result = await poll(service, FIFTY)
 
-        assert service.batches == [tuple(FIFTY)]
-        assert result.missing == FIFTY
+        assert service.batches == [tuple(FIFTY), ("t-0",)]
+        assert result.missing == FIFTY[1:]
+        assert result.statuses["t-0"].state is TaskState.NOT_FOUND
+        assert result.batch_works is None
         assert_partition(result, FIFTY)
 
     async def test_unknown_ids_among_known_ones_are_polled_once_more(self) -> None:
-        """They may have been truncated, so a second request decides."""
+        """They may have been truncated, so a second request decides, and one for one of them."""
         service = full_service(FIFTY[:40])
         result = await poll(service, FIFTY)
 
-        assert service.batches == [tuple(FIFTY), tuple(FIFTY[40:])]
-        assert result.missing == FIFTY[40:]
+        assert service.batches == [tuple(FIFTY), tuple(FIFTY[40:]), ("t-40",)]
+        assert result.missing == FIFTY[41:]
+        assert result.batch_works is True
         assert_partition(result, FIFTY)
 
     async def test_last_unknown_id_is_polled_alone(self) -> None:
@@ -280,7 +283,7 @@ class TestLeftOut:
         service = full_service(FIFTY[:known])
         result = await poll(service, FIFTY)
 
-        assert len(result.statuses) in {known, 50}
+        assert sum(status.state is not TaskState.NOT_FOUND for status in result.statuses.values()) == known
         assert result.truncated_at == []
 
     async def test_only_truncated_responses_count(self) -> None:
@@ -289,7 +292,7 @@ class TestLeftOut:
         result = await poll(service, FIFTY)
 
         assert result.truncated_at == [12, 12]
-        assert sorted(result.missing) == sorted(FIFTY[30:])
+        assert sorted(result.missing) == sorted(FIFTY[31:])
 
     async def test_unreadable_records_are_not_a_truncation(self) -> None:
         """The size of a response with unreadable records is not certain."""
@@ -307,6 +310,70 @@ class TestLeftOut:
         await poll(service, FIFTY)
 
         assert service.batches == [tuple(FIFTY[start:]) for start in range(0, 50, 12)]
+
+
+class ForgetfulService(RecordService):
+    """A service that finds tasks one by one, and answers a batch with `records_of_batch` whatever the ids are."""
+
+    def __init__(self, records_of_batch: Sequence[bytes]) -> None:
+        super().__init__({task_id: record(task_id) for task_id in FIFTY})
+        self.records_of_batch = records_of_batch
+
+    def choose(self, ids: Sequence[str]) -> Sequence[bytes]:  # noqa: ARG002  # the fault
+        """Return the same records."""
+        return self.records_of_batch
+
+
+class TestIgnoredBatch:
+    """A response to a batch that is not about its tasks, which a poll of one of them shows."""
+
+    @pytest.mark.parametrize(
+        "records",
+        [[], [record("stranger")] * 12, [record(None), record(None)], [b"{}"]],
+        ids=["always empty", "strangers", "without ids", "empty records"],
+    )
+    async def test_it_says_nothing_of_the_tasks(self, records: list[bytes]) -> None:
+        """The task that was polled alone has its record, and the others are to be polled alone."""
+        service = ForgetfulService(records)
+        result = await poll(service, FIFTY)
+
+        assert service.batches == [tuple(FIFTY), ("t-0",)]
+        assert list(result.statuses) == ["t-0"]
+        assert result.missing == FIFTY[1:]
+        assert result.batch_works is False
+        assert_partition(result, FIFTY)
+
+    async def test_a_history_may_have_some_of_the_tasks(self) -> None:
+        """They are read; the others are not in the next response either."""
+        service = ForgetfulService([record(task_id) for task_id in FIFTY[:12]])
+        result = await poll(service, FIFTY)
+
+        assert service.batches == [tuple(FIFTY), tuple(FIFTY[12:]), ("t-12",)]
+        assert list(result.statuses) == FIFTY[:13]
+        assert result.batch_works is False
+        assert result.truncated_at == []
+
+    async def test_a_task_that_was_seen_before_is_polled(self) -> None:
+        """The others may not exist."""
+        service = ForgetfulService([])
+        await poll(service, FIFTY, known=known_records(["t-17", "t-30"]))
+
+        assert service.batches == [tuple(FIFTY), ("t-17",)]
+
+    async def test_a_failed_poll_shows_nothing(self) -> None:
+        """The error is that of the one task."""
+        service = ForgetfulService([])
+
+        def respond(request: Request) -> Response:
+            if len(request.ids) == 1:
+                raise TransportError("reset")
+            return Response(status=200, body=batch([]))
+
+        service.respond = respond
+        result = await poll(service, FIFTY)
+
+        assert (list(result.errors), result.missing, result.batch_works) == (["t-0"], FIFTY[1:], None)
+        assert_partition(result, FIFTY)
 
 
 class TestKnownRecords:
@@ -350,9 +417,9 @@ class TestKnownRecords:
         service = full_service(FIFTY[:40])
         result = await poll(service, FIFTY, known=known_records(FIFTY))
 
-        assert service.batches == [tuple(FIFTY), tuple(FIFTY[40:])]
+        assert service.batches == [tuple(FIFTY), tuple(FIFTY[40:]), ("t-40",)]
         assert set(result.unchanged) == set(FIFTY[:40])
-        assert result.missing == FIFTY[40:]
+        assert result.missing == FIFTY[41:]
         assert_partition(result, FIFTY)
 
     @pytest.mark.parametrize(("count", "truncate_at", "batches"), [(50, 12, 5), (50, 49, 2), (50, 1, 50), (13, 12, 2)])
@@ -376,10 +443,10 @@ class TestKnownRecords:
         """Unchanged records in a later response count like changed ones."""
         result = await poll(full_service(FIFTY[:24], truncate_at=12), FIFTY, known=known_records(FIFTY[12:24]))
 
-        assert list(result.statuses) == FIFTY[:12]
+        assert list(result.statuses) == [*FIFTY[:12], "t-24"]
         assert set(result.unchanged) == set(FIFTY[12:24])
         assert result.truncated_at == [12]
-        assert result.missing == FIFTY[24:]
+        assert result.missing == FIFTY[25:]
 
     async def test_halves_of_a_rejected_batch_use_known_records(self) -> None:
         """Every request of a poll compares with known records, except those for one id."""

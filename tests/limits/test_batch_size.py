@@ -81,6 +81,38 @@ def test_the_latest_limit_counts(limiter: BatchSizeLimiter) -> None:
     assert limiter.size("luma", 50, 2.0) == 5
 
 
+def test_two_ignored_batches_are_learned(limiter: BatchSizeLimiter) -> None:
+    """From then on tasks are polled one at a time, until batches are tried again; one is enough then."""
+    assert limiter.record_ignored("luma", 0.0, 1.0) is False
+    assert limiter.size("luma", 50, 1.0) == 50
+    assert limiter.record_ignored("luma", 2.0, 3.0) is True
+    assert limiter.size("luma", 50, 3.0) == 1
+    assert limiter.size("flux", 50, 3.0) == 50
+    assert limiter.size("luma", 50, 3.0 + LIMIT_TTL) == 50
+
+    assert limiter.record_ignored("luma", 1000.0, 1001.0) is False
+    assert limiter.size("luma", 50, 1001.0) == 1
+
+
+def test_ignored_batches_in_flight_together_count_once(limiter: BatchSizeLimiter) -> None:
+    """All their tasks may have become visible at the same time."""
+    for now in (1.0, 1.5, 2.0):
+        assert limiter.record_ignored("luma", 1.0, now) is False
+
+    assert limiter.size("luma", 50, 2.0) == 50
+
+
+def test_an_answered_batch_resets_the_count_of_ignored_ones(limiter: BatchSizeLimiter) -> None:
+    """Only consecutive ones count; a provider that was never seen to ignore any is not stored."""
+    limiter.record_answered("flux")
+    for now in (0.0, 10.0, 20.0):
+        assert limiter.record_ignored("luma", now, now + 1.0) is False
+        limiter.record_answered("luma")
+
+    assert limiter.size("luma", 50, 30.0) == 50
+    assert repr(limiter) == "<BatchSizeLimiter none>"
+
+
 @given(
     full=st.integers(1, 64),
     observations=st.lists(st.tuples(st.booleans(), st.integers(1, 64), st.floats(0, LIMIT_TTL)), max_size=20),

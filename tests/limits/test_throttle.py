@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from acetasks import (
     AceTasksError,
     BadRequestError,
+    BatchesIgnored,
     OutageBegan,
     OutageEnded,
     PollPolicy,
@@ -50,6 +51,7 @@ class Result(msgspec.Struct):
     is_answered: bool
     truncated_at: list[int] = []
     accepted_size: int | None = None
+    batch_works: bool | None = None
 
 
 def new_throttle(policy: PollPolicy | None = None, retry: RetryPolicy = RETRY) -> Throttle:
@@ -584,6 +586,24 @@ class TestBatchSize:
         throttle.record(LUMA, result, sent_at=0.0, now=0.0, jitter_sample=0.5)
 
         assert size(throttle, LUMA) == 24
+
+    def test_ignored_batches_are_reported_once(self, throttle: Throttle) -> None:
+        """After two polls in a row the provider is polled for one task at a time, for ten minutes."""
+        events = []
+        for now in (0.0, 5.0, 10.0):
+            result = Result({}, is_answered=True, batch_works=False)
+            events += throttle.record(LUMA, result, sent_at=now, now=now + 1.0, jitter_sample=0.5)
+
+        assert events == [BatchesIgnored(time=6.0, provider="luma", until=6.0 + LIMIT_TTL)]
+        assert (throttle.largest_batch(LUMA, 11.0), throttle.largest_batch(FLUX, 11.0)) == (1, 50)
+
+    def test_answered_batches_are_kept(self, throttle: Throttle) -> None:
+        """A poll that was answered between two ignored ones shows that it was chance."""
+        for now, batch_works in ((0.0, False), (5.0, True), (10.0, None), (15.0, False)):
+            result = Result({}, is_answered=True, batch_works=batch_works)
+            assert throttle.record(LUMA, result, sent_at=now, now=now, jitter_sample=0.5) == []
+
+        assert throttle.largest_batch(LUMA, 15.0) == 50
 
     def test_probes_halve_a_learned_limit(self, throttle: Throttle) -> None:
         """A provider that is down and has a limit is sent fewer still."""

@@ -105,8 +105,12 @@ class Polls:
         return self._decide(PollResult(unchanged=("t-1",)), now)
 
     def miss(self, now: float) -> Decision:
-        """Find no record."""
-        return self._decide(PollResult(missing=["t-1"]), now)
+        """Find no record, in a poll of the task alone."""
+        return self.record(now, EMPTY)
+
+    def miss_in_batch(self, now: float, *, batch_works: bool | None = None) -> Decision:
+        """Find no record in a response to several tasks."""
+        return self._decide(PollResult(missing=["t-1"], batch_works=batch_works), now)
 
     def error(self, now: float, error: AceTasksError = RESET) -> Decision:
         """Get an error."""
@@ -322,11 +326,30 @@ class TestMisses:
         assert polls.miss(1000.0).outcome is None
         assert polls.miss(1001.0).outcome == GONE
 
-    def test_an_empty_record_is_a_miss(self, polls: Polls) -> None:
-        """A single poll of an unknown task is answered with an empty object."""
-        decisions = [polls.record(now, EMPTY) for now in (0.0, 6.0, 12.0)]
+    @pytest.mark.parametrize("batch_works", [None, True])
+    def test_only_a_poll_of_the_task_alone_is_the_last(self, polls: Polls, *, batch_works: bool | None) -> None:
+        """A batch may leave out tasks that exist: after it the task is polled alone at once."""
+        decisions = [polls.miss_in_batch(now, batch_works=batch_works) for now in (0.0, 6.0, 12.0)]
 
-        assert decisions == [Decision(apart=True)] * 2 + [Decision(status=EMPTY, outcome=GONE)]
+        assert decisions == [*[Decision(apart=True)] * 2, Decision(apart=True, due=12.0, split_level=5)]
+        assert polls.split_level == 5
+        assert polls.miss(12.5) == Decision(status=EMPTY, outcome=GONE)
+
+    def test_a_task_found_alone_is_not_missing(self, polls: Polls) -> None:
+        """Its misses in batches do not count any more."""
+        for now in (0.0, 6.0, 12.0):
+            polls.miss_in_batch(now)
+        assert polls.record(12.5).outcome is None
+
+        assert polls.counts == {}
+
+    def test_an_ignored_batch_is_no_miss(self, polls: Polls) -> None:
+        """However often: the task is polled alone at once."""
+        for now in (0.0, 10.0, 20.0, 30.0):
+            decision = polls.miss_in_batch(now, batch_works=False)
+            assert decision == Decision(apart=True, due=now, split_level=5)
+
+        assert polls.counts == {"split_level": 5}
 
     def test_a_record_restarts_the_grace_period(self, polls: Polls) -> None:
         """Misses before a record do not count."""

@@ -44,6 +44,7 @@ class Result(msgspec.Struct):
     is_answered: bool = True
     truncated_at: list[int] = []
     accepted_size: int | None = None
+    batch_works: bool | None = None
 
 
 class WatchedId(str):
