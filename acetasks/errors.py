@@ -100,7 +100,9 @@ class TaskTimeoutError(AceTasksError, TimeoutError):
 
 
 class APIError(AceTasksError):
-    """Raised when the service responds with an error.
+    """Raised when the service, or a gateway before it, responds with an error.
+
+    An error that is not in the service's own form, and a redirect, may pass: `transient` is true, and waits continue.
 
     Attributes:
         status: The HTTP status, or None if no request was sent.
@@ -146,11 +148,14 @@ class PermissionDeniedError(APIError):
 
 
 class BadRequestError(APIError):
-    """Raised when the service rejects the request itself (HTTP 3xx, 400, 404, 413 and the like). Final."""
+    """Raised when the service rejects the request itself (HTTP 400, 404, 413 and the like). Final.
+
+    Also raised for a redirect (HTTP 3xx) and for an error page of a gateway: these are transient.
+    """
 
     @property
     def is_redirect(self) -> bool:
-        """Whether the response was a redirect, so that the base URL is wrong, and not the task."""
+        """Whether the response was a redirect: of a wrong base URL, a login wall or a maintenance page."""
         return self.status is not None and HTTPStatus.MULTIPLE_CHOICES <= self.status < HTTPStatus.BAD_REQUEST
 
 

@@ -161,8 +161,7 @@ class _BatchPoll:
         result = self.result
         if error.transient:
             self._failure = error
-        is_rejected = isinstance(error, BadRequestError) and not error.is_redirect
-        may_concern_one = is_rejected or (isinstance(error, ProtocolError) and not error.transient)
+        may_concern_one = isinstance(error, BadRequestError | ProtocolError) and not error.transient
         if len(ids) == 1 or not may_concern_one:
             result.errors.update(dict.fromkeys(ids, error))
             return

@@ -1,6 +1,7 @@
 """Errors of the services, from response bodies of every documented shape.
 
-The error code decides first and the HTTP status second: a gateway may put any status before a code.
+The error code decides first and the HTTP status second: a gateway may put any status before a code. Only what a service
+says itself is final. A body of any other shape is the page of a gateway, a firewall or a login wall, which passes.
 """
 
 from __future__ import annotations
@@ -32,6 +33,13 @@ _CODES: Mapping[str, type[APIError]] = {
     **dict.fromkeys(("too_many_requests", "rate_limited", "rate_limit_error"), RateLimitError),
     **dict.fromkeys(("api_error", "busy"), ServiceError),
 }
+#: Further documented codes, whose error is that of the status.
+_OTHER_CODES = frozenset(
+    {
+        *("token_mismatched", "api_not_implemented", "bad_request", "invalid_request", "request_too_large"),
+        *("no_api", "not_found", "no_task", "timeout"),
+    }
+)
 _STATUSES: Mapping[int, type[APIError]] = {
     HTTPStatus.UNAUTHORIZED: AuthenticationError,
     HTTPStatus.PAYMENT_REQUIRED: PermissionDeniedError,
@@ -41,6 +49,7 @@ _STATUSES: Mapping[int, type[APIError]] = {
 }
 #: The token belongs to another API: with status 400 final for this provider, with 401 for the token.
 _MISMATCHED = "token_mismatched"
+_FOREIGN_HINT = " (not an error of the service itself, but of a gateway, firewall or proxy before it)"
 _REDIRECT_HINT = " (redirects are not followed with the token: check the base URL)"
 
 
@@ -52,8 +61,21 @@ def read_error_head(body: bytes) -> RecordHead:
         return RecordHead()
 
 
+def is_of_service(head: RecordHead) -> bool:
+    """Return whether an error body has a form that a service sends, and nothing between it and the client does."""
+    # 1. `{error: {...}}`, `{error: text}`.   2. `{detail}`, `{code, detail}`.   3. A message with a code or a trace id.
+    if find_error_object(head.error) is not None or read_text(head.error) or head.detail:
+        return True
+    code = read_text(head.code)
+    return code in _CODES or code in _OTHER_CODES or bool(read_text(head.message) and read_text(head.trace_id))
+
+
 def build_error(provider: str, head: RecordHead, response: Response, retry_after: float | None = None) -> APIError:
-    """Build the error that a response reports; `head` is its parsed body."""
+    """Build the error that a response reports; `head` is its parsed body.
+
+    A redirect, and an error that is not of the service, is transient, but for 413: a limit of the size is true whatever
+    reports it, and smaller batches are the answer.
+    """
     code, message = read_text(head.code), read_text(head.error)
     if (details := find_error_object(head.error)) is not None:
         code, message = read_error_code(details) or code, read_error_message(details)
@@ -64,15 +86,20 @@ def build_error(provider: str, head: RecordHead, response: Response, retry_after
         error_type = PermissionDeniedError
     if error_type is None:
         error_type = ServiceError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else BadRequestError
-    return error_type(
+    is_redirect = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
+    is_foreign = status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE and not is_of_service(head)
+    hint = _REDIRECT_HINT if is_redirect else _FOREIGN_HINT if is_foreign else ""
+    error = error_type(
         message or "no message",
         provider=provider,
         status=status,
         code=code,
         trace_id=read_text(head.trace_id) or read_text(head.request_id),
         retry_after=retry_after,
-        hint=_REDIRECT_HINT if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST else "",
+        hint="" if error_type.transient else hint,
     )
+    error.transient |= is_redirect or is_foreign
+    return error
 
 
 def raise_for_code(provider: str, head: RecordHead, response: Response) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from acetasks._http.error_bodies import build_error, raise_for_code, read_error_head
+from acetasks._http.error_bodies import build_error, is_of_service, raise_for_code, read_error_head
 from acetasks._http.headers import read_date
 from acetasks._http.ids import PolledIds, names_id
 from acetasks._records import DECODE_ERRORS, ECHO_LIMIT, decode, excerpt, may_be_truncated, shorten
@@ -63,7 +63,8 @@ def read_failure(request: Request, response: Response, retry_after: float | None
     head = read_error_head(response.body)
     # A batch with such a status is split until the task is alone.
     if len(request.ids) == 1 and (
-        response.status in request.task_statuses or (response.status == HTTPStatus.NOT_FOUND and is_missing(head))
+        (response.status in request.task_statuses and (is_of_service(head) or head.id or head.task_id))
+        or (response.status == HTTPStatus.NOT_FOUND and is_missing(head))
     ):
         return None
     error = build_error(request.provider, head, response, retry_after)

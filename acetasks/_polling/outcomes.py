@@ -16,7 +16,6 @@ from acetasks._polling.awaited import Outcome, TaskHealth
 from acetasks.errors import (
     AceTasksError,
     AuthenticationError,
-    BadRequestError,
     PermissionDeniedError,
     ProtocolError,
     RateLimitError,
@@ -138,12 +137,10 @@ class OutcomeRules:
         return Decision(apart=True)
 
     def _decide_error(self, task: AwaitedTask, poll: InFlightPoll, error: AceTasksError, now: float) -> Decision:
-        # 1. An error of the token.   2. An error of the provider.
-        if isinstance(error, AuthenticationError):
+        # 1. An error of the token.   2. An error of the provider. A gateway's own is neither.
+        if not error.transient and isinstance(error, AuthenticationError):
             return Decision(outcome=error, scope=OutcomeScope.TOKEN)
-        if isinstance(error, PermissionDeniedError | UnknownProviderError) or (
-            isinstance(error, BadRequestError) and error.is_redirect
-        ):
+        if not error.transient and isinstance(error, PermissionDeniedError | UnknownProviderError):
             return Decision(outcome=error, scope=OutcomeScope.PROVIDER)
         health = self._health.setdefault(task.key, TaskHealth())
         # 3. A record that cannot be read: final after several polls. Until then the task is polled alone, so that it

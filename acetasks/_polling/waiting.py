@@ -288,4 +288,4 @@ def _failure_of(task: Task) -> TaskFailedError | TaskNotFoundError | None:
 
 
 def _concerns_one_task(error: AceTasksError) -> bool:
-    return isinstance(error, ProtocolError) or (isinstance(error, BadRequestError) and not error.is_redirect)
+    return isinstance(error, ProtocolError | BadRequestError)

@@ -461,6 +461,7 @@ def in_responses(**response: object) -> Callable[[object], object]:
 
 PAGE = "<!doctype html><title>One moment</title><p>Please wait."
 STRANGER = {"id": "stranger", "status": "completed", "response": {"success": True, "task_id": "stranger"}}
+LOGIN = {"Location": "https://login.example/"}
 JSON_CUT = b'{"items": [{"id": "task-00", "response": {"succ'
 HUGE = b" " * 1_500_000
 BOMB = {"body": gzip.compress(bytes(8_000_000)), "headers": {"Content-Encoding": "gzip"}}
@@ -519,7 +520,23 @@ ROWS = [
     Row("JSON with the content type text/html, always", faulty(headers={"Content-Type": "text/html"}, times=None)),
     Row("a body above the size limit, 3 times", with_limit(faulty(body=HUGE, times=3)), extra=6, late=1),
     Row("a compressed body above the size limit, 3 times", with_limit(faulty(**BOMB, times=3)), extra=6, late=1),
-    Row("a redirect", faulty(status=302, headers={"Location": "/there"}), *ends_with("BadRequestError")),
+    # Responses of something between the client and the service.
+    Row("a redirect, 3 times", faulty(status=302, headers=LOGIN, times=3), extra=2, late=1),
+    Row(
+        "redirects, forever",
+        faulty(status=302, headers=LOGIN, times=None),
+        *ends_with("TaskTimeoutError"),
+        extra=40,
+        late=LIMIT,
+    ),
+    Row(
+        "403 with the HTML page of a firewall, for 15 s",
+        faulty(status=403, body=PAGE, times=None, when=lambda seen: 10 < seen.time < 25),
+        extra=6,
+        late=5,
+    ),
+    Row("401 with the HTML page of a captive portal, 3 times", faulty(status=401, body=PAGE, times=3), extra=2, late=1),
+    Row("404 with an empty body, 3 times", faulty(status=404, body="", times=3), extra=2, late=1),
     # Rate and size limits.
     Row("429, 3 times", faulty(status=429, times=3), extra=2, late=2),
     Row("429 with `Retry-After: 40`", faulty(status=429, headers={"Retry-After": "40"}), late=11),
@@ -694,6 +711,7 @@ SUBMISSIONS = [
     Submission("401", faulty(status=401), "AuthenticationError"),
     Submission("401, and the token provider returns a new token", token_renewed_before, "accepted", posts=2, made=1),
     Submission("403", faulty(status=403), "PermissionDeniedError"),
+    Submission("403 with the HTML page of a firewall", faulty(status=403, body=PAGE), "PermissionDeniedError"),
     Submission(
         "429 with `Retry-After: 40`", faulty(status=429, headers={"Retry-After": "40"}), "accepted", posts=2, made=1
     ),

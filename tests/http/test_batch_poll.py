@@ -597,14 +597,16 @@ class TestRejections:
         assert set(result.errors.values()) == {error}
         assert result.accepted_size is None
 
-    async def test_redirect_is_not_split(self) -> None:
-        """A redirect concerns the base URL, so all ids have the error at once."""
+    async def test_transient_rejection_is_not_split(self) -> None:
+        """A redirect or the page of a gateway concerns no single id, so all ids have the error at once."""
         moved = BadRequestError("moved", status=301)
+        moved.transient = True
         service = full_service(bad_ids=["t-7"], error=moved)
         result = await poll(service, FIFTY)
 
         assert service.batches == [tuple(FIFTY)]
         assert result.errors == dict.fromkeys(FIFTY, moved)
+        assert not result.is_answered
 
     async def test_rejected_single_id_has_the_error(self) -> None:
         """A single id is not split."""

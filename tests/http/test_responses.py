@@ -236,6 +236,68 @@ class TestReadFailure:
         assert error.status == status
         assert "redirects are not followed with the token: check the base URL" in str(error)
 
+    @pytest.mark.parametrize("request_", [POLL, BATCH_POLL, SUBMISSION], ids=["poll", "batch", "submission"])
+    @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 410, 422, 451])
+    @pytest.mark.parametrize(
+        "body",
+        [
+            *(
+                "",
+                " ",
+                "<html><title>Just a moment...</title></html>",
+                "Forbidden",
+                b"\xff",
+                "null",
+                "[]",
+                "{}",
+                '"no"',
+            ),
+            *({"message": "Forbidden"}, {"message": "no", "request_id": "r"}, {"code": 1020, "message": "denied"}),
+            {"success": False, "errors": [{"code": 10000, "message": "Authentication error"}], "result": None},
+            *({"error": {}}, {"error": None, "message": "no"}, {"status": 403, "title": "Forbidden"}),
+        ],
+        ids=repr,
+    )
+    def test_error_of_a_gateway_is_transient(self, request_: Request, status: int, body: object) -> None:
+        """Only what the service says itself is final: a firewall, a captive portal or a deployment passes."""
+        error = fail(request_, status, body)
+
+        assert error.transient is True
+        assert "gateway, firewall or proxy" in str(error)
+
+    @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 410, 422])
+    @pytest.mark.parametrize(
+        "body",
+        [
+            *(documented("made_up"), {"error": {"message": "no"}}, {"error": "no"}, {"error": "no", "code": 403}),
+            *({"detail": "no"}, {"detail": [{"msg": "field required"}]}, {"code": "bad_request", "detail": "no"}),
+            *({"code": "used_up", "message": "no"}, {"message": "no", "trace_id": TRACE}),
+            {"type": "error", "error": {"type": "made_up", "message": "no"}, "request_id": "r"},
+        ],
+        ids=repr,
+    )
+    def test_error_of_the_service_is_final(self, status: int, body: object) -> None:
+        """In each of its documented forms."""
+        error = fail(POLL, status, body)
+
+        assert error.transient is False
+        assert "gateway" not in str(error)
+
+    @pytest.mark.parametrize("status", [301, 302, 307])
+    def test_redirect_is_transient(self, status: int) -> None:
+        """It may lead to a login wall or a maintenance page."""
+        assert fail(POLL, status, documented("made_up")).transient is True
+
+    def test_refused_size_is_believed(self) -> None:
+        """A gateway's limit of the size is met by smaller batches."""
+        assert fail(BATCH_POLL, 413, "<html>too large</html>").transient is False
+
+    @pytest.mark.parametrize("body", ["", "<html>", "{}", {"message": "no"}], ids=repr)
+    @pytest.mark.parametrize(("spec", "status"), [(USEAPI, 410), (CAPTCHA, 504)])
+    def test_gateway_does_not_fail_a_task(self, spec: ProviderSpec, status: int, body: object) -> None:
+        """A status that means that the task has failed does so only in the service's own words."""
+        assert fail(build_poll(spec, ["t-1"]), status, body).transient is True
+
     def test_only_redirects_have_the_hint(self) -> None:
         """Other errors do not mention redirects."""
         assert "redirect" not in str(fail(POLL, 400, ""))

@@ -131,7 +131,7 @@ class TestSending:
             raise web.HTTPFound("/elsewhere")
 
         with pytest.raises(acetasks.BadRequestError, match="redirects are not followed"):
-            await new_transport(await serve(handler)).send(POLL, keep, attempts=3)
+            await new_transport(await serve(handler)).send(POLL, keep)
         assert paths == ["/luma/tasks"]
 
     async def test_first_response_of_a_cache_is_logged(self, new_transport, http, caplog):
@@ -237,13 +237,23 @@ class TestRetryingPolls:
     )
     async def test_pauses_and_final_errors_are_not_retried(self, new_transport, events, http, status, headers):
         """A rate limit, a requested pause and a final error are raised at once."""
-        http.post(URL, status=status, headers=headers, repeat=True, response_class=PatchedResponse)
+        error = {"error": {"message": "no"}}
+        http.post(URL, status=status, headers=headers, payload=error, repeat=True, response_class=PatchedResponse)
         with pytest.raises(acetasks.APIError) as caught:
             await new_transport().send(POLL, keep, attempts=4)
         assert now() == 0
         assert events.names() == ["RequestSent", "RequestFailed"]
         assert caught.value.status == status
         assert caught.value.retry_after == (7 if headers else None)
+
+    @pytest.mark.parametrize("status", [302, 400, 401, 403, 404])
+    async def test_errors_of_a_gateway_are_retried(self, new_transport, http, status):
+        """They may pass; the last one is raised as it is."""
+        http.post(URL, status=status, body="<html>", repeat=True, response_class=PatchedResponse)
+        with pytest.raises(acetasks.APIError) as caught:
+            await new_transport().send(POLL, keep, attempts=4)
+        assert sum(map(len, http.requests.values())) == 4
+        assert (caught.value.status, caught.value.transient) == (status, True)
 
     @pytest.mark.parametrize("body", ["[]", '{"id":"t","progress":1e999}'])
     async def test_complete_unreadable_response_is_not_retried(self, new_transport, events, http, body):

@@ -49,6 +49,13 @@ REJECTED = BadRequestError("no such id", status=400)
 GONE = Task(provider="luma", id="t-1", state=TaskState.NOT_FOUND)
 
 
+def of_gateway(kind: type[APIError]) -> APIError:
+    """Build the error of a response that is not the service's own."""
+    error = kind("<html>", status=403)
+    error.transient = True
+    return error
+
+
 def read(state: str = "processing") -> RecordStatus:
     """Read a record of the task."""
     return read_record(LUMA, msgspec.json.encode({"id": "t-1", "response": {"state": state}}))
@@ -391,12 +398,11 @@ class TestErrors:
         [
             PermissionDeniedError("used up", status=403),
             UnknownProviderError("luma"),
-            BadRequestError("moved", status=301),
         ],
         ids=lambda error: type(error).__name__,
     )
     def test_2_a_provider_error_ends_everything_of_the_provider(self, polls: Polls, error: AceTasksError) -> None:
-        """No balance, no such provider and a redirect concern all tasks of the provider."""
+        """No balance and no such provider concern all tasks of the provider."""
         assert polls.error(0.0, error) == Decision(outcome=error, scope=OutcomeScope.PROVIDER)
 
     def test_3_an_unreadable_record_is_final_if_it_stays(self, polls: Polls) -> None:
@@ -453,7 +459,16 @@ class TestErrors:
         assert polls.health is not None
         assert polls.health.fault is LIMITED
 
-    @pytest.mark.parametrize("error", [RESET, ServiceError("busy", status=500), ProtocolError("no JSON")])
+    @pytest.mark.parametrize(
+        "error",
+        [
+            RESET,
+            ServiceError("busy", status=500),
+            ProtocolError("no JSON"),
+            *map(of_gateway, (BadRequestError, AuthenticationError, PermissionDeniedError)),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
     def test_6_a_transient_error_is_retried_after_a_backoff(self, polls: Polls, error: AceTasksError) -> None:
         """The delay grows with the consecutive faults of this task up to the cap, and there is no last attempt."""
         decisions = [polls.error(100.0, error) for _ in range(100)]

@@ -314,12 +314,11 @@ class TestFailures:
         [
             acetasks.PermissionDeniedError("used up", status=403),
             acetasks.UnknownProviderError("luma"),
-            acetasks.BadRequestError("moved", status=301),
         ],
         ids=lambda error: type(error).__name__,
     )
     async def test_a_provider_error_ends_the_waits_of_that_provider(self, fault):
-        """A 403, an unknown provider or a redirect ends all waits of the provider, and no others."""
+        """A 403 or an unknown provider ends all waits of the provider, and no others."""
         transport = FakeService(lambda task_id: fault if task_id == "bad" else until(20, done)(task_id))
         poller = new_poller(transport)
         waits = [
