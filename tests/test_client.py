@@ -680,14 +680,23 @@ class TestInvalidArguments:
             client.as_completed(*arguments)
         assert server.request_count == 0
 
-    async def test_a_wrong_token_ends_every_wait_at_once(self, server, new_client):
-        """The first 401 ends every wait under that token, and no error shows the token."""
+    async def test_a_wrong_token_ends_every_wait(self, server, new_client):
+        """The second 401, five seconds after the first, ends every wait under that token; no error shows it."""
         async with new_client(token="wrong-token") as client:
             with pytest.raises(acetasks.AuthenticationError, match="invalid_token") as caught:
                 await client.wait_all([("luma", server.add("luma")), ("veo", server.add("veo"))])
         assert caught.value.status == 401
         assert "wrong-token" not in f"{caught.value!r} {caught.value} {client!r}"
-        assert now() < 1
+        assert now() == pytest.approx(5.05)
+        assert server.request_count == 4
+
+    @pytest.mark.parametrize("call", ["retrieve", "submit"])
+    async def test_one_refusal_ends_a_single_request(self, server, new_client, call):
+        """Only waits need a second one."""
+        async with new_client(token="wrong-token") as client:
+            with pytest.raises(acetasks.AuthenticationError, match="invalid_token"):
+                await getattr(client, call)("luma", "task" if call == "retrieve" else {"prompt": "a cat"})
+        assert (server.request_count, now()) == (1, 0)
 
     @pytest.mark.parametrize(
         ("provider", "variable"), [("luma", "ACEDATACLOUD_API_TOKEN"), ("useapi-pixverse", "USEAPI_API_TOKEN")]

@@ -14,6 +14,7 @@ import msgspec
 
 from acetasks._http.requests import build_poll
 from acetasks._http.responses import PollResponse, read_poll_response
+from acetasks._limits import ErrorScope, scope_of
 from acetasks.errors import AceTasksError, APIError, BadRequestError, ProtocolError, TransportError
 from acetasks.models import TaskState
 from acetasks.providers import ProviderSpec, RecordStatus
@@ -161,7 +162,8 @@ class _BatchPoll:
         result = self.result
         if error.transient:
             self._failure = error
-        may_concern_one = isinstance(error, BadRequestError | ProtocolError) and not error.transient
+        is_rejected = isinstance(error, BadRequestError) and scope_of(error) is ErrorScope.TASK
+        may_concern_one = (is_rejected or isinstance(error, ProtocolError)) and not error.transient
         if len(ids) == 1 or not may_concern_one:
             result.errors.update(dict.fromkeys(ids, error))
             return

@@ -8,6 +8,7 @@
 5. The user's own rate (`PollPolicy.max_rate`) limits all polls together, and submissions if the user says so.
 6. A provider that truncates or refuses large batches is sent smaller ones; one that does not answer for the tasks of
    a batch is polled for one task at a time.
+7. A token or a provider that the service refuses is polled once more some seconds later.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from acetasks._limits.backoff import full_jitter
 from acetasks._limits.batch_size import LIMIT_TTL, BatchSizeLimiter
 from acetasks._limits.circuit_breaker import CircuitBreaker
 from acetasks._limits.rate_limiter import AdaptiveRateLimiter, TokenBucket
+from acetasks._limits.refusals import ErrorScope, Refusals
 from acetasks.errors import AceTasksError, APIError, RateLimitError, TransportError
 from acetasks.events import BatchesIgnored, Event, OutageBegan, OutageEnded, RateCut, RateRestored
 
@@ -66,6 +68,7 @@ class Throttle:
         # Requests within the user's rate are spaced evenly: a capacity of 1 saves nothing for later.
         self._user_limit = TokenBucket(policy.max_rate, 1.0) if policy.max_rate else None
         self._batch_sizes = BatchSizeLimiter()
+        self._refusals = Refusals()
 
     def __repr__(self) -> str:
         down = {slug: breaker.state.value for slug, breaker in self._breakers.items() if not breaker.is_closed}
@@ -80,6 +83,10 @@ class Throttle:
         """Return whether the provider has responded after a time."""
         return self._breakers[provider].last_success_at > time
 
+    def confirmed_scope(self, spec: ProviderSpec, error: AceTasksError) -> ErrorScope | None:
+        """Return which waits a recorded error of a whole provider or token ends; None before it is repeated."""
+        return self._refusals.confirmed_scope(spec, error)
+
     def available_at(self, spec: ProviderSpec, *, in_flight: int, coalesce: float = 0.0) -> float:
         """Return the time at which the next scheduled poll of a provider may start; infinity while it is probed.
 
@@ -87,8 +94,8 @@ class Throttle:
         `AdaptiveRateLimiter.available_at`.
         """
         breaker = self._breakers[spec.slug]
-        rate_available_at = self.rate_available_at(spec, coalesce if breaker.is_closed else 0.0)
-        return max(breaker.available_at(in_flight), rate_available_at)
+        provider_available_at = max(breaker.available_at(in_flight), self._refusals.available_at(spec.slug, in_flight))
+        return max(provider_available_at, self.rate_available_at(spec, coalesce if breaker.is_closed else 0.0))
 
     def rate_available_at(self, spec: ProviderSpec, coalesce: float = 0.0) -> float:
         """Return the time at which rates and requested pauses allow a request, even to a provider that is down."""
@@ -161,6 +168,7 @@ class Throttle:
         failures = [error for error in errors if _is_failure(error)]
         limiter, breaker = self._limiters[spec.service], self._breakers[spec.slug]
         if result.is_answered:
+            self._refusals.record(spec, errors, sent_at=sent_at, now=now)
             if (outage := breaker.record_success(now)) is not None:
                 events.append(OutageEnded(time=now, provider=spec.slug, seconds=outage))
             if not rate_limits and limiter.record_success():

@@ -6,21 +6,18 @@ counters in the registry's `health`.
 
 from __future__ import annotations
 
-import enum
 import math
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from acetasks._limits import CONFIRM_AFTER, ErrorScope, scope_of
 from acetasks._polling.awaited import Outcome, TaskHealth
 from acetasks.errors import (
     AceTasksError,
-    AuthenticationError,
-    PermissionDeniedError,
     ProtocolError,
     RateLimitError,
     TransportError,
-    UnknownProviderError,
 )
 from acetasks.models import TaskState
 from acetasks.providers import RecordStatus, read_record
@@ -40,14 +37,6 @@ if TYPE_CHECKING:
 _SETUP_GRACE = 60.0
 
 
-class OutcomeScope(enum.Enum):
-    """The tasks to which an outcome applies."""
-
-    TASK = enum.auto()  # the polled one
-    PROVIDER = enum.auto()  # all of the provider
-    TOKEN = enum.auto()  # all under the token
-
-
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Meaning of a poll for one task.
 
@@ -62,7 +51,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     status: RecordStatus | None = None
     outcome: Outcome | None = None
-    scope: OutcomeScope = OutcomeScope.TASK
+    scope: ErrorScope = ErrorScope.TASK
     apart: bool = False
     due: float | None = None
     split_level: int = 0
@@ -137,12 +126,13 @@ class OutcomeRules:
         return Decision(apart=True)
 
     def _decide_error(self, task: AwaitedTask, poll: InFlightPoll, error: AceTasksError, now: float) -> Decision:
-        # 1. An error of the token.   2. An error of the provider. A gateway's own is neither.
-        if not error.transient and isinstance(error, AuthenticationError):
-            return Decision(outcome=error, scope=OutcomeScope.TOKEN)
-        if not error.transient and isinstance(error, PermissionDeniedError | UnknownProviderError):
-            return Decision(outcome=error, scope=OutcomeScope.PROVIDER)
         health = self._health.setdefault(task.key, TaskHealth())
+        # 1. An error of the token or the provider, once it was repeated.   2. The first of them: polled once more.
+        if scope_of(error) is not ErrorScope.TASK:
+            if (scope := self._throttle.confirmed_scope(poll.spec, error)) is not None:
+                return Decision(outcome=error, scope=scope)
+            health.fault = error
+            return Decision(apart=True, due=now + CONFIRM_AFTER, split_level=health.split_level)
         # 3. A record that cannot be read: final after several polls. Until then the task is polled alone, so that it
         # cannot make a batch fail.
         if isinstance(error, ProtocolError) and not error.transient:
@@ -155,7 +145,7 @@ class OutcomeRules:
         # 4. Any other error that is not transient: final. A connection that seldom succeeds later gets a minute, and
         # concerns the service, whose tasks are those under its token.
         if self._is_final(error, poll.spec, now):
-            scope = OutcomeScope.TOKEN if isinstance(error, TransportError) else OutcomeScope.TASK
+            scope = ErrorScope.TOKEN if isinstance(error, TransportError) else ErrorScope.TASK
             return Decision(outcome=error, scope=scope)
         # 5. Too many requests: polled as soon as the rate allows.   6. Any other transient fault: after a backoff.
         health.fault = error

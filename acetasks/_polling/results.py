@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from acetasks._polling.outcomes import OutcomeScope
+from acetasks._limits import ErrorScope
 from acetasks._scheduling import Changes
 from acetasks.events import TaskChanged, TaskSettled
 from acetasks.models import Task, TaskState
@@ -91,12 +91,11 @@ class ResultHandler:
         )
         self._observers(event)
 
-    def _in_scope(self, task: AwaitedTask, spec: ProviderSpec, scope: OutcomeScope) -> Iterable[AwaitedTask]:
-        if scope is OutcomeScope.TASK:
+    def _in_scope(self, task: AwaitedTask, spec: ProviderSpec, scope: ErrorScope) -> Iterable[AwaitedTask]:
+        if scope is ErrorScope.TASK:
             return (task,)
         return [
             other
             for other in self._registry
-            if other.key[0] == spec.slug
-            or (scope is OutcomeScope.TOKEN and lookup(other.key[0]).service is spec.service)
+            if other.key[0] == spec.slug or (scope is ErrorScope.TOKEN and lookup(other.key[0]).service is spec.service)
         ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import anyio.lowlevel
 
+from acetasks._limits import ErrorScope, scope_of
 from acetasks._polling.awaited import ManyTasksWaiter, SingleTaskWaiter, UpdatesWaiter
 from acetasks._runtime import Timer, limit_time
 from acetasks.errors import (
@@ -288,4 +289,4 @@ def _failure_of(task: Task) -> TaskFailedError | TaskNotFoundError | None:
 
 
 def _concerns_one_task(error: AceTasksError) -> bool:
-    return isinstance(error, ProtocolError | BadRequestError)
+    return isinstance(error, ProtocolError | BadRequestError) and scope_of(error) is ErrorScope.TASK

@@ -614,7 +614,13 @@ ROWS = [
     # Authentication and authorization.
     Row("401 after 8 s", token_revoked, *ends_with("AuthenticationError")),
     Row("401, and the token provider returns a new token", token_renewed, extra=1, late=2),
-    Row("402", faulty(status=402, body={"error": "payment required"}), *ends_with("PermissionDeniedError")),
+    Row("402", faulty(status=402, body={"error": "payment required"}, times=None), *ends_with("PermissionDeniedError")),
+    Row("403, once", faulty(status=403), extra=1, late=1),
+    Row(
+        "400 `api_not_implemented`",
+        faulty(status=400, body={"error": {"code": "api_not_implemented", "message": "no"}}, times=None),
+        *ends_with("BadRequestError"),
+    ),
     Row("403", faulty(status=403, times=None), *ends_with("PermissionDeniedError")),
     # Unusual record contents.
     Row(

@@ -26,9 +26,9 @@ from acetasks import (
     UnknownProviderError,
 )
 from acetasks._http import PollResult
-from acetasks._limits import Throttle
+from acetasks._limits import ErrorScope, Throttle
 from acetasks._polling.awaited import TaskHealth
-from acetasks._polling.outcomes import Decision, OutcomeRules, OutcomeScope, is_not_found
+from acetasks._polling.outcomes import Decision, OutcomeRules, is_not_found
 from acetasks._polling.registry import TaskRegistry
 from acetasks._scheduling import InFlightPoll, PollBatch
 from acetasks.providers import lookup, read_record
@@ -123,6 +123,12 @@ class Polls:
         """Get an error."""
         return self._decide(PollResult(errors={"t-1": error}), now)
 
+    def refuse(self, now: float, error: AceTasksError) -> Decision:
+        """Get an error that the throttle records."""
+        result = PollResult(errors={"t-1": error})
+        self._throttle.record(self._spec, result, sent_at=now, now=now, jitter_sample=0.5)
+        return self._decide(result, now)
+
     def answer_other(self, now: float, provider: str = "luma") -> None:
         """Get a response for another task."""
         result = PollResult(unchanged=("other",))
@@ -164,7 +170,7 @@ class TestRecords:
 
         assert decision == Decision(status=status)
         assert decision.status is status
-        assert (decision.outcome, decision.apart, decision.scope) == (None, False, OutcomeScope.TASK)
+        assert (decision.outcome, decision.apart, decision.scope) == (None, False, ErrorScope.TASK)
 
     @pytest.mark.parametrize("state", ["completed", "failed"])
     def test_an_ended_task_is_the_outcome(self, polls: Polls, state: str) -> None:
@@ -174,7 +180,7 @@ class TestRecords:
 
         assert decision.status is status
         assert decision.outcome is status.task
-        assert decision.scope is OutcomeScope.TASK
+        assert decision.scope is ErrorScope.TASK
 
     def test_an_undocumented_state_is_unfinished(self, polls: Polls) -> None:
         """The unknown word is in the status, and the task is polled again."""
@@ -388,22 +394,54 @@ class TestErrors:
     """Errors; the tests have the numbers of the cases in the code."""
 
     def test_1_a_rejected_token_ends_everything_under_it(self, polls: Polls) -> None:
-        """No other task can be polled with that token either."""
+        """No other task can be polled with that token either, once the service has said so twice."""
         error = AuthenticationError("expired", status=401)
 
-        assert polls.error(0.0, error) == Decision(outcome=error, scope=OutcomeScope.TOKEN)
+        assert [polls.refuse(now, error) for now in (0.0, 4.9)] == [
+            Decision(apart=True, due=5.0),
+            Decision(apart=True, due=9.9),
+        ]
+        assert polls.health is not None
+        assert polls.health.fault is error
+        assert polls.refuse(5.0, error) == Decision(outcome=error, scope=ErrorScope.TOKEN)
+
+    def test_1_a_missing_token_is_final(self, polls: Polls) -> None:
+        """The service was not asked, so it is not asked again."""
+        error = AuthenticationError("no token")
+
+        assert polls.refuse(0.0, error) == Decision(outcome=error, scope=ErrorScope.TOKEN)
+
+    def test_1_a_response_in_between_shows_that_it_has_passed(self, polls: Polls) -> None:
+        """The next refusal is a first one."""
+        error = AuthenticationError("expired", status=401)
+        polls.refuse(0.0, error)
+        polls.answer_other(3.0)
+
+        assert polls.refuse(6.0, error).outcome is None
+        assert polls.refuse(11.0, error).outcome is error
+
+    def test_1_a_token_that_another_provider_accepts_is_refused_by_one(self, polls: Polls) -> None:
+        """Only the tasks of that provider cannot be polled with it."""
+        error = AuthenticationError("for another API", status=401)
+        polls.refuse(0.0, error)
+        polls.answer_other(3.0, "flux")
+
+        assert polls.refuse(5.0, error) == Decision(outcome=error, scope=ErrorScope.PROVIDER)
 
     @pytest.mark.parametrize(
         "error",
         [
             PermissionDeniedError("used up", status=403),
             UnknownProviderError("luma"),
+            BadRequestError("not implemented", status=400, code="api_not_implemented"),
+            BadRequestError("use GET", status=405),
         ],
         ids=lambda error: type(error).__name__,
     )
     def test_2_a_provider_error_ends_everything_of_the_provider(self, polls: Polls, error: AceTasksError) -> None:
         """No balance and no such provider concern all tasks of the provider."""
-        assert polls.error(0.0, error) == Decision(outcome=error, scope=OutcomeScope.PROVIDER)
+        assert polls.refuse(0.0, error) == Decision(apart=True, due=5.0)
+        assert polls.refuse(5.0, error) == Decision(outcome=error, scope=ErrorScope.PROVIDER)
 
     def test_3_an_unreadable_record_is_final_if_it_stays(self, polls: Polls) -> None:
         """Until then the task is polled after its interval, alone, so that it spoils no batch."""
@@ -413,7 +451,7 @@ class TestErrors:
             assert polls.split_level == 5
 
         assert decisions[:3] == [Decision(apart=True, split_level=5)] * 3
-        assert (decisions[3].outcome, decisions[3].scope) == (UNREADABLE, OutcomeScope.TASK)
+        assert (decisions[3].outcome, decisions[3].scope) == (UNREADABLE, ErrorScope.TASK)
 
     def test_3_a_readable_record_resets_the_count(self, polls: Polls) -> None:
         """Only consecutive unreadable records count."""
@@ -447,7 +485,7 @@ class TestErrors:
 
         assert [decision.due for decision in decisions[:3]] == [101.0, 112.0, 163.9]
         assert {(decision.outcome, decision.apart) for decision in decisions[:3]} == {(None, True)}
-        assert decisions[3] == Decision(outcome=error, scope=OutcomeScope.TOKEN)
+        assert decisions[3] == Decision(outcome=error, scope=ErrorScope.TOKEN)
         assert polls.error(1000.0, RESET).outcome is None
 
     def test_5_a_rate_limit_is_no_fault(self, polls: Polls) -> None:
@@ -596,7 +634,7 @@ def test_every_sign_is_believed_for_a_bounded_time(signs: list[tuple[str, float,
         is_failed = sign in {"unconfirmed", "unchanged"} and health.unconfirmed >= 4
         is_unreadable = sign == "unreadable" and health.unreadable >= 4
         assert (decision.outcome is not None) is (is_missing or is_failed or is_unreadable)
-        assert decision.scope is OutcomeScope.TASK
+        assert decision.scope is ErrorScope.TASK
         if decision.outcome is not None:
             return
         # A record leaves the next poll to the schedule; anything else takes the task out of its batch.

@@ -295,13 +295,13 @@ class TestFailures:
     async def test_a_401_ends_every_wait_under_its_token(self):
         """All waiters of that service receive the error, each a copy of its own; other services are not affected."""
         fault = acetasks.AuthenticationError("expired", status=401, code="token_expired")
-        transport = FakeService(lambda task_id: fault if task_id == "bad" else until(20, done)(task_id))
+        transport = FakeService(lambda task_id: until(20, done)(task_id) if task_id == "job" else fault)
         poller = new_poller(transport)
         waits = [
             asyncio.create_task(wait(poller, task_id, spec=spec))
-            for task_id, spec in (("a", LUMA), ("b", LUMA), ("c", VEO), ("bad", VEO), ("job", USEAPI))
+            for task_id, spec in (("a", LUMA), ("b", LUMA), ("c", VEO), ("d", VEO), ("job", USEAPI))
         ]
-        ended, pending = await asyncio.wait(waits, timeout=1)
+        ended, pending = await asyncio.wait(waits, timeout=6)
 
         errors = [waiting.exception() for waiting in waits[:4]]
         assert (len(ended), len(pending)) == (4, 1)
@@ -312,23 +312,35 @@ class TestFailures:
     @pytest.mark.parametrize(
         "fault",
         [
+            acetasks.AuthenticationError("for another API", status=401),
             acetasks.PermissionDeniedError("used up", status=403),
             acetasks.UnknownProviderError("luma"),
         ],
         ids=lambda error: type(error).__name__,
     )
     async def test_a_provider_error_ends_the_waits_of_that_provider(self, fault):
-        """A 403 or an unknown provider ends all waits of the provider, and no others."""
+        """It takes two of them, five seconds apart. Other providers under the token are answered, and not affected."""
         transport = FakeService(lambda task_id: fault if task_id == "bad" else until(20, done)(task_id))
         poller = new_poller(transport)
         waits = [
             asyncio.create_task(wait(poller, task_id, spec=spec))
-            for task_id, spec in (("a", LUMA), ("bad", LUMA), ("c", VEO))
+            for task_id, spec in (("c", VEO), ("a", LUMA), ("bad", LUMA))
         ]
-        await asyncio.wait(waits, timeout=1)
+        await asyncio.wait(waits, return_when=asyncio.FIRST_EXCEPTION)
 
-        assert [type(waiting.exception()) for waiting in waits[:2]] == [type(fault)] * 2
-        assert (await waits[2]).state is TaskState.SUCCEEDED
+        assert now() == pytest.approx(5.05)
+        assert [type(waiting.exception()) for waiting in waits[1:]] == [type(fault)] * 2
+        assert times_of(transport, "luma") == [0.05, 5.05]
+        assert (await waits[0]).state is TaskState.SUCCEEDED
+
+    async def test_an_answer_between_two_refusals_shows_that_the_first_has_passed(self):
+        """The waits continue, however often that happens, at most one poll in five seconds more."""
+        fault = acetasks.PermissionDeniedError("used up", status=403)
+        polls = itertools.count(1)
+        transport = FakeService(lambda task_id: fault if next(polls) % 2 else until(60, done)(task_id))
+
+        assert (await wait(new_poller(transport), "t")).state is TaskState.SUCCEEDED
+        assert transport.times == pytest.approx([0.05 + 5.0 * number for number in range(len(transport.times))])
 
     async def test_a_provider_error_ends_waits_whose_tasks_are_in_other_batches(self):
         """Tasks that are queued or in flight in another batch are resolved too, and are not polled any more."""
@@ -341,7 +353,7 @@ class TestFailures:
         outcomes = await asyncio.gather(*waits, return_exceptions=True)
 
         assert {type(outcome) for outcome in outcomes} == {acetasks.PermissionDeniedError}
-        assert now() == pytest.approx(5.05)
+        assert now() == pytest.approx(11.05)
         sent = len(transport.sent)
         await asyncio.sleep(100)
         assert len(transport.sent) == sent

@@ -35,13 +35,15 @@ class Handler:
         registry: The registry.
         waiter: Awaits all tasks.
         events: The emitted events.
+        throttle: The limits.
     """
 
     def __init__(self, *ids: str) -> None:
         self.events: list[Event] = []
         self.registry = TaskRegistry()
         self.waiter = IgnoringWaiter()
-        rules = OutcomeRules(EXACT, throttle=Throttle(EXACT, RetryPolicy()), registry=self.registry)
+        self.throttle = Throttle(EXACT, RetryPolicy())
+        rules = OutcomeRules(EXACT, throttle=self.throttle, registry=self.registry)
         self._results = ResultHandler(self.registry, rules=rules, observers=Observers([self]))
         batch = PollBatch(self.await_tasks("luma", *ids))
         self._poll = InFlightPoll(LUMA, batch, 0.0, sequence=0, jitter_sample=0.5)
@@ -104,6 +106,8 @@ def test_an_error_of_the_provider_ends_all_its_tasks() -> None:
     handler.await_tasks("luma", "c")
     handler.await_tasks("veo", "a")
     error = PermissionDeniedError("used up", status=403)
+    handler.throttle.record(LUMA, PollResult(errors={"c": error}), sent_at=-5.0, now=-5.0, jitter_sample=0.5)
+    handler.throttle.record(LUMA, PollResult(errors={"a": error}), sent_at=0.0, now=0.0, jitter_sample=0.5)
     changes = handler.apply(PollResult(errors=dict.fromkeys(("a", "b"), error)))
 
     assert sorted(task.key for task in changes.ended) == [("luma", task_id) for task_id in "abc"]

@@ -500,7 +500,7 @@ class TestErrors:
 
         assert [type(error) for error in errors] == [acetasks.PermissionDeniedError] * 3
         assert len(set(map(id, [fault, *errors]))) == 4
-        assert now() == pytest.approx(10.05)
+        assert now() == pytest.approx(15.05)
         assert [task.id for task in errors[0].tasks] == ["b", "a"]
         assert errors[0].tasks[1].state is TaskState.SUCCEEDED
         assert [task.id for task in errors[1].tasks] == ["c", "b"]
