@@ -109,6 +109,8 @@ class APIError(AceTasksError):
         code: The service's error code, or None.
         message: The service's message, at most 256 characters.
         trace_id: The service's id of the request, for support requests, or None.
+        task_id: The id of a task that the error names, or None. A submission may be refused after its task was
+            recorded, and then this is the only trace of it.
         retry_after: Seconds to wait before the next request, at most `RetryPolicy.max_retry_after`, or None if the
             service did not say.
         provider: The provider's slug, or None if the error concerns no single provider.
@@ -121,6 +123,7 @@ class APIError(AceTasksError):
         status: int | None = None,
         code: str | None = None,
         trace_id: str | None = None,
+        task_id: str | None = None,
         retry_after: float | None = None,
         provider: str | None = None,
         hint: str = "",
@@ -129,11 +132,15 @@ class APIError(AceTasksError):
         self.status = status
         self.code = code and code[:ECHO_LIMIT]
         self.trace_id = trace_id and trace_id[:ECHO_LIMIT]
+        self.task_id = task_id and task_id[:ECHO_LIMIT]
         self.retry_after = retry_after
         self.provider = provider
         kind = " ".join(filter(None, (f"HTTP {status}" if status else "", self.code)))
-        trace = f" (trace id {self.trace_id})" if trace_id else ""
-        super().__init__(": ".join(filter(None, (provider, kind, self.message))) + trace + hint)
+        ids = ", ".join(
+            f"{name} {value}" for name, value in (("task", self.task_id), ("trace id", self.trace_id)) if value
+        )
+        shown_ids = f" ({ids})" if ids else ""
+        super().__init__(": ".join(filter(None, (provider, kind, self.message))) + shown_ids + hint)
 
 
 class AuthenticationError(APIError):

@@ -49,6 +49,8 @@ _STATUSES: Mapping[int, type[APIError]] = {
 }
 #: The token belongs to another API: with status 400 final for this provider, with 401 for the token.
 _MISMATCHED = "token_mismatched"
+#: Headers of the trace id, in the order in which they count.
+_TRACE_HEADERS = ("x-trace-id", "x-request-id")
 _FOREIGN_HINT = " (not an error of the service itself, but of a gateway, firewall or proxy before it)"
 _REDIRECT_HINT = " (redirects are not followed with the token: check the base URL)"
 
@@ -94,12 +96,18 @@ def build_error(provider: str, head: RecordHead, response: Response, retry_after
         provider=provider,
         status=status,
         code=code,
-        trace_id=read_text(head.trace_id) or read_text(head.request_id),
+        trace_id=read_text(head.trace_id) or read_text(head.request_id) or _read_trace_header(response),
+        task_id=read_text(head.task_id),
         retry_after=retry_after,
         hint="" if error_type.transient else hint,
     )
     error.transient |= is_redirect or is_foreign
     return error
+
+
+def _read_trace_header(response: Response) -> str | None:
+    """Return the trace id in the headers; openai calls it a request id."""
+    return next(filter(None, (read_text(response.headers.get(name)) for name in _TRACE_HEADERS)), None)
 
 
 def raise_for_code(provider: str, head: RecordHead, response: Response) -> None:

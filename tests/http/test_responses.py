@@ -164,7 +164,8 @@ class TestReadFailure:
             ({"error": " try later\n"}, None, "try later", None),
             ({"detail": "try later"}, None, "try later", None),
             ({"code": "busy", "detail": "try later"}, "busy", "try later", None),
-            ({"code": "busy", "detail": {"detail": "try later"}, "trace_id": "x"}, "busy", "try later", "x"),
+            ({"code": "busy", "detail": {"detail": "try later"}, "trace_id": TRACE}, "busy", "try later", TRACE),
+            ({"detail": {"message": "try later"}}, None, "try later", None),
             ({"code": "busy", "message": "try later", "trace_id": TRACE}, "busy", "try later", TRACE),
             (
                 {"type": "error", "error": {"type": "overloaded_error", "message": "try later", "http_code": "529"}},
@@ -190,6 +191,32 @@ class TestReadFailure:
         error = fail(POLL, 503, body)
 
         assert (error.code, error.message, error.trace_id) == (code, message, trace_id)
+
+    @pytest.mark.parametrize(
+        ("headers", "body", "trace_id"),
+        [
+            ({"x-trace-id": TRACE}, {"error": "no"}, TRACE),
+            ({"x-request-id": "req_1"}, {"error": "no"}, "req_1"),
+            ({"x-trace-id": TRACE, "x-request-id": "req_1"}, "<html>", TRACE),
+            ({"x-trace-id": "header"}, documented("busy"), TRACE),
+            ({"x-trace-id": " "}, {"error": "no"}, None),
+        ],
+    )
+    def test_the_trace_id_may_be_in_a_header(self, headers: dict[str, str], body: object, trace_id: str | None) -> None:
+        """The one in the body comes first."""
+        response = msgspec.structs.replace(respond(500, body), headers=headers)
+        failure = read_failure(POLL, response, None)
+
+        assert isinstance(failure, APIError)
+        assert failure.trace_id == trace_id
+
+    def test_an_error_may_name_a_task(self) -> None:
+        """A submission may be refused after its task was recorded (suno, kling)."""
+        error = fail(SUBMISSION, 400, {"error": {"code": "bad_request", "message": "no"}, "task_id": "t-1"})
+
+        assert error.task_id == "t-1"
+        assert str(error) == "luma: HTTP 400 bad_request: no (task t-1)"
+        assert fail(SUBMISSION, 400, documented("bad_request")).task_id is None
 
     def test_minimax_request_id_is_the_trace_id(self) -> None:
         """Minimax's `request_id` is stored as `trace_id`."""
@@ -219,7 +246,7 @@ class TestReadFailure:
         assert len(error.message) == ECHO_LIMIT == 256
         assert str(error) == f"luma: HTTP 500: {error.message}"
 
-    @pytest.mark.parametrize("key", ["code", "trace_id"])
+    @pytest.mark.parametrize("key", ["code", "trace_id", "task_id"])
     def test_codes_and_trace_ids_are_truncated(self, key: str) -> None:
         """Codes and trace ids are truncated too."""
         error = fail(POLL, 500, {key: "x" * 10_000, "message": "try later"})
