@@ -73,6 +73,7 @@ class TaskTimeoutError(AceTasksError, TimeoutError):
         task: Snapshot of the first unfinished task; in state `PENDING` if no poll has returned it.
         tasks: Snapshot of every task of the wait, finished ones included, in the order given.
         timeout: The timeout, in seconds.
+        pause: Seconds for which the service asked to pause, if the timeout passed before the end; else None.
     """
 
     def __init__(
@@ -81,20 +82,23 @@ class TaskTimeoutError(AceTasksError, TimeoutError):
         timeout: float,
         fault: AceTasksError | None = None,
         *,
+        pause: float | None = None,
         unknown_word: str | None = None,
     ) -> None:
         unfinished = [task for task in tasks if not task.state.is_terminal] or tasks
         self.task = unfinished[0]
         self.tasks = tasks
         self.timeout = timeout
+        self.pause = pause
         more = f" (and {len(unfinished) - 1} more)" if len(unfinished) > 1 else ""
+        asked = f" (the service asked to pause for {pause:g} s)" if pause else ""
         failure = f" (the last poll failed: {fault})" if fault else ""
         doubt = ""
         if unknown_word is not None:
             doubt = f" (its state {unknown_word[:ECHO_LIMIT]!r} is not documented: it may have ended)"
         super().__init__(
             f"{self.task.provider} task {self.task.id}{more} was still {self.task.state.value} after {timeout:g} s"
-            f"{doubt}{failure}; the remote task continues and can be awaited again"
+            f"{doubt}{asked}{failure}; the remote task continues and can be awaited again"
         )
         self.__cause__ = fault
 

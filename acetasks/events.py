@@ -138,13 +138,17 @@ class TaskSettled(Event, frozen=True, kw_only=True):
 
 
 class OutageBegan(Event, frozen=True, kw_only=True):
-    """A provider counts as down after several failures in a row; it is now probed by one request at a time.
+    """A provider counts as down: it has failed several times in a row, or requested a pause longer than any backoff.
+
+    It is now probed by one request at a time.
 
     Attributes:
         error: The last failure.
+        until: When the first probe may be sent (loop time).
     """
 
     error: AceTasksError
+    until: float
 
 
 class OutageEnded(Event, frozen=True, kw_only=True):
@@ -158,15 +162,19 @@ class OutageEnded(Event, frozen=True, kw_only=True):
 
 
 class RateCut(Event, frozen=True, kw_only=True):
-    """The request rate is cut because the service reported too many requests; once until the rate is restored.
+    """The request rate is cut because the service reported too many requests.
+
+    Emitted once until the rate is restored, and again for each long pause that the service requests.
 
     Attributes:
         rate: The new limit, in requests a second under this token.
         error: The service's response.
+        until: When the provider is polled again (loop time); other providers under the token wait a minute at most.
     """
 
     rate: float
     error: AceTasksError
+    until: float
 
 
 class RateRestored(Event, frozen=True, kw_only=True):
@@ -247,16 +255,23 @@ class LoggingObserver:
 
     def _log_limits(self, event: OutageBegan | OutageEnded | RateCut | RateRestored | BatchesIgnored) -> None:
         match event:
-            case OutageBegan(error=error):
+            case OutageBegan(error=error, until=until):
                 self._logger.warning(
-                    "%s: requests keep failing; sending one probe at a time until one succeeds: %s",
+                    "%s: requests keep failing; sending one probe at a time until one succeeds, first in %.1f s: %s",
                     event.provider,
+                    until - event.time,
                     error,
                 )
             case OutageEnded(seconds=seconds):
                 self._logger.info("%s: requests succeed again after %.1f s", event.provider, seconds)
-            case RateCut(rate=rate, error=error):
-                self._logger.warning("%s: rate limited; cut to %.3g requests/s: %s", event.provider, rate, error)
+            case RateCut(rate=rate, error=error, until=until):
+                self._logger.warning(
+                    "%s: rate limited; cut to %.3g requests/s after a pause of %.1f s: %s",
+                    event.provider,
+                    rate,
+                    until - event.time,
+                    error,
+                )
             case RateRestored(rate=rate):
                 self._logger.info("%s: rate restored to %.3g requests/s", event.provider, rate)
             case BatchesIgnored(until=until):

@@ -244,6 +244,18 @@ def test_task_timeout_in_an_undocumented_state_says_so() -> None:
     assert len(str(TaskTimeoutError((RUNNING,), 600.0, unknown_word="x" * 1000))) < 500
 
 
+def test_task_timeout_in_a_requested_pause_names_it() -> None:
+    """A pause that lasts longer than the wait is the reason why the task was not polled."""
+    error = TaskTimeoutError((RUNNING,), 60.0, pause=300.0)
+
+    assert str(error) == (
+        "veo task b-task was still running after 60 s (the service asked to pause for 300 s);"
+        " the remote task continues and can be awaited again"
+    )
+    assert error.pause == 300.0
+    assert TaskTimeoutError((RUNNING,), 60.0).pause is None
+
+
 def test_only_a_fresh_copy_keeps_the_cause_of_a_timeout() -> None:
     """`copy` and `pickle` drop the cause, as for every exception; the message keeps its text."""
     error = TaskTimeoutError((RUNNING, FAILED), 600.0, ServiceError("busy", status=500))

@@ -32,6 +32,8 @@ from acetasks import (
 )
 from acetasks.events import Observers
 
+#: The log line of the start of an outage.
+LOST = "{}: requests keep failing; sending one probe at a time until one succeeds, first in 7.5 s: {}"
 SENT = RequestSent(time=1.0, provider="luma", ids=3)
 
 
@@ -52,7 +54,7 @@ def answered(time: float, provider: str = "luma") -> RequestAnswered:
 
 def began(time: float, provider: str = "luma", reason: str = "HTTP 500: busy") -> OutageBegan:
     """Return the event of the start of an outage."""
-    return OutageBegan(time=time, provider=provider, error=TransportError(reason))
+    return OutageBegan(time=time, provider=provider, error=TransportError(reason), until=time + 7.5)
 
 
 def ended(time: float, provider: str = "luma", seconds: float = 12.5) -> OutageEnded:
@@ -212,7 +214,7 @@ class TestLoggingObserver:
             (
                 "acetasks",
                 logging.WARNING,
-                "luma: requests keep failing; sending one probe at a time until one succeeds: HTTP 500: busy",
+                LOST.format("luma", "HTTP 500: busy"),
             ),
             ("acetasks", logging.INFO, "luma: requests succeed again after 12.5 s"),
         ]
@@ -223,23 +225,25 @@ class TestLoggingObserver:
         for event in (began(1.0), began(1.5, "flux", "reset"), ended(3.5, "flux", 2.0), began(5.0, "flux", "refused")):
             observer.on_event(event)
 
-        text = "{}: requests keep failing; sending one probe at a time until one succeeds: {}"
         assert log.messages == [
-            text.format("luma", "HTTP 500: busy"),
-            text.format("flux", "reset"),
+            LOST.format("luma", "HTTP 500: busy"),
+            LOST.format("flux", "reset"),
             "flux: requests succeed again after 2.0 s",
-            text.format("flux", "refused"),
+            LOST.format("flux", "refused"),
         ]
 
     def test_logs_rate_cut_and_recovery(self, log: pytest.LogCaptureFixture) -> None:
         """The cut is a warning with the new rate and the error, the recovery an INFO line."""
         observer = LoggingObserver()
         error = RateLimitError("slow down", status=429)
-        observer.on_event(RateCut(time=1.0, provider="luma", rate=3.14159, error=error))
+        observer.on_event(RateCut(time=1.0, provider="luma", rate=3.14159, error=error, until=301.0))
         observer.on_event(RateRestored(time=60.0, provider="flux", rate=60.25))
 
         assert [(record.levelno, record.getMessage()) for record in log.records] == [
-            (logging.WARNING, "luma: rate limited; cut to 3.14 requests/s: HTTP 429: slow down"),
+            (
+                logging.WARNING,
+                "luma: rate limited; cut to 3.14 requests/s after a pause of 300.0 s: HTTP 429: slow down",
+            ),
             (logging.INFO, "flux: rate restored to 60.2 requests/s"),
         ]
 
@@ -363,7 +367,7 @@ class TestLoggingObserver:
         observer.on_event(changed("100%s"))
         error = ServiceError("%d of %s", status=500)
         observer.on_event(RequestFailed(time=1.0, provider="luma", ids=1, error=error))
-        observer.on_event(OutageBegan(time=1.0, provider="luma", error=error))
+        observer.on_event(OutageBegan(time=1.0, provider="luma", error=error, until=2.0))
 
         assert "'100%s'" in log.messages[0]
         assert [message.endswith(": HTTP 500: %d of %s") for message in log.messages[1:]] == [True, True]

@@ -25,9 +25,9 @@ class CircuitState(enum.Enum):
 class CircuitBreaker:
     """Circuit breaker of one provider.
 
-    It opens after `RetryPolicy.attempts` consecutive failures. Then one request at a time probes the provider, after
-    a backoff that grows with each failed probe. Any response closes it. A pause that the provider requests
-    (`Retry-After`) holds in every state.
+    It opens after `RetryPolicy.attempts` consecutive failures, or after one that requests a pause longer than any
+    backoff (`RetryPolicy.cap`). Then one request at a time probes the provider, after a backoff that grows with each
+    failed probe. Any response closes it. A pause that the provider requests (`Retry-After`) holds in every state.
 
     Attributes:
         state: Closed, open or half-open.
@@ -57,6 +57,10 @@ class CircuitBreaker:
             return self.paused_until
         return math.inf if in_flight else max(self._probe_at, self.paused_until)
 
+    def pause(self, until: float) -> None:
+        """Keep a requested pause, unless a longer one is kept."""
+        self.paused_until = max(self.paused_until, until)
+
     def acquire(self) -> None:
         """Count a request that is sent; to a provider that is down it is a probe."""
         if self.state is CircuitState.OPEN:
@@ -76,8 +80,8 @@ class CircuitBreaker:
         if not self._failures:
             self._failing_since = now
         self._failures += 1
-        self.paused_until = max(self.paused_until, now + pause)
-        if self._failures < self._retry.attempts:
+        self.pause(now + pause)
+        if was_closed and self._failures < self._retry.attempts and pause <= self._retry.cap:
             return False
         self.state = CircuitState.OPEN
         # Polls in flight when the circuit opened fail together: they are one step of the backoff.

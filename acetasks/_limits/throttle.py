@@ -2,7 +2,7 @@
 
 1. A task whose poll failed with a transient error is retried after a random, growing delay. Other polls go on.
 2. A provider that keeps failing is down: its circuit breaker admits one probe at a time, each with fewer ids.
-3. A pause requested by a provider (`Retry-After`) is kept.
+3. A pause requested by a provider (`Retry-After`) is kept, for a minute at most by other providers under its token.
 4. A service that responds 429 is polled at half the rate, for all providers under that token, and then slowly faster;
    submissions keep the reduced rate too.
 5. The user's own rate (`PollPolicy.max_rate`) limits all polls together, and submissions if the user says so.
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
     from acetasks.policies import PollPolicy, RetryPolicy
     from acetasks.providers import ProviderSpec, Service
+
+
+#: Most seconds of a pause requested with a 429 that all providers under the token keep: the limit may be of the one
+#: provider. The others are then polled at the reduced rate, which finds out.
+SHARED_PAUSE = 60.0
 
 
 class PollSummary(Protocol):
@@ -69,6 +74,8 @@ class Throttle:
         self._user_limit = TokenBucket(policy.max_rate, 1.0) if policy.max_rate else None
         self._batch_sizes = BatchSizeLimiter()
         self._refusals = Refusals()
+        # The seconds of the latest requested pause, and its end, of each provider and service.
+        self._pauses: dict[str, tuple[float, float]] = {}
 
     def __repr__(self) -> str:
         down = {slug: breaker.state.value for slug, breaker in self._breakers.items() if not breaker.is_closed}
@@ -86,6 +93,11 @@ class Throttle:
     def confirmed_scope(self, spec: ProviderSpec, error: AceTasksError) -> ErrorScope | None:
         """Return which waits a recorded error of a whole provider or token ends; None before it is repeated."""
         return self._refusals.confirmed_scope(spec, error)
+
+    def requested_pause(self, spec: ProviderSpec, now: float) -> float | None:
+        """Return the seconds of a pause that the service requested and that keeps a provider from being polled."""
+        pauses = (self._pauses.get(name, (0.0, now)) for name in (spec.slug, spec.service))
+        return next((seconds for seconds, until in pauses if until > now), None)
 
     def available_at(self, spec: ProviderSpec, *, in_flight: int, coalesce: float = 0.0) -> float:
         """Return the time at which the next scheduled poll of a provider may start; infinity while it is probed.
@@ -133,9 +145,9 @@ class Throttle:
         """Update the rate of the service after a submission, and return the reduction that began or ended."""
         limiter = self._limiters[spec.service]
         if isinstance(error, RateLimitError):
-            if limiter.record_rate_limit(now, sent_at, _retry_after(error), jitter_sample):
-                return [RateCut(time=now, provider=spec.slug, rate=limiter.rate, error=error)]
-        elif error is None and limiter.record_success():
+            cut = self._record_rate_limits(spec, [error], sent_at, now, jitter_sample)
+            return [] if cut is None else [cut]
+        if error is None and limiter.record_success():
             return [RateRestored(time=now, provider=spec.slug, rate=limiter.rate)]
         return []
 
@@ -173,17 +185,37 @@ class Throttle:
                 events.append(OutageEnded(time=now, provider=spec.slug, seconds=outage))
             if not rate_limits and limiter.record_success():
                 events.append(RateRestored(time=now, provider=spec.slug, rate=limiter.rate))
-        if rate_limits:
-            pause = max(map(_retry_after, rate_limits))
-            if limiter.record_rate_limit(now, sent_at, pause, jitter_sample):
-                events.append(RateCut(time=now, provider=spec.slug, rate=limiter.rate, error=rate_limits[0]))
+        if rate_limits and (cut := self._record_rate_limits(spec, rate_limits, sent_at, now, jitter_sample)):
+            events.append(cut)
         if failures:
             pause = max(map(_retry_after, failures))
+            self._keep_pause(spec.slug, pause, now)
             if breaker.record_failure(now, sent_at, pause, jitter_sample):
-                events.append(OutageBegan(time=now, provider=spec.slug, error=failures[0]))
+                until = breaker.available_at()
+                events.append(OutageBegan(time=now, provider=spec.slug, error=failures[0], until=until))
         if self._record_batch_size(spec.slug, result, sent_at, now):
             events.append(BatchesIgnored(time=now, provider=spec.slug, until=now + LIMIT_TTL))
         return events
+
+    def _record_rate_limits(
+        self, spec: ProviderSpec, errors: Sequence[RateLimitError], sent_at: float, now: float, jitter_sample: float
+    ) -> RateCut | None:
+        """Reduce the rate of the service, and pause the provider; return the event if either is new."""
+        limiter, breaker = self._limiters[spec.service], self._breakers[spec.slug]
+        pause = max(map(_retry_after, errors))
+        is_long = now + pause - max(now, breaker.paused_until) > self._retry.cap
+        breaker.pause(now + pause)
+        shared = min(pause, SHARED_PAUSE)
+        self._keep_pause(spec.slug, pause, now)
+        self._keep_pause(spec.service, shared, now)
+        if not limiter.record_rate_limit(now, sent_at, shared, jitter_sample) and not is_long:
+            return None
+        until = max(limiter.available_at(), breaker.paused_until)
+        return RateCut(time=now, provider=spec.slug, rate=limiter.rate, error=errors[0], until=until)
+
+    def _keep_pause(self, name: str, seconds: float, now: float) -> None:
+        if now + seconds > self._pauses.get(name, (0.0, now))[1]:
+            self._pauses[name] = (seconds, now + seconds)
 
     def _record_batch_size(self, provider: str, result: PollSummary, sent_at: float, now: float) -> bool:
         """Learn what batches a provider accepts, and return whether it was just found to ignore them."""

@@ -26,6 +26,7 @@ from acetasks._polling.unexpected import UnexpectedErrors
 from acetasks._runtime import is_being_cancelled
 from acetasks._scheduling import Scheduler, build_planner
 from acetasks.errors import AceTasksError, ClientClosedError
+from acetasks.providers import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,6 +120,10 @@ class Poller:
         """Return why the last poll of an awaited task failed; None if it did not."""
         health = self._registry.health.get(key)
         return health.fault if health else None
+
+    def pause_of(self, provider: str) -> float | None:
+        """Return the seconds for which the service asked not to poll a provider; None if no such pause lasts."""
+        return self.throttle.requested_pause(lookup(provider), self._clock())
 
     def largest_batch(self, spec: ProviderSpec) -> int:
         """Return the largest number of ids for one poll of a provider."""

@@ -76,7 +76,8 @@ async def wait_one(poller: Poller, key: Key, timeout: float | None, *, elapsed: 
             async with limit_time(None if timeout is None else max(0.0, timeout - elapsed)):
                 await asyncio.wait((waiter.done,))
         if not waiter.done.done():
-            raise _build_timeout_error((poller.last_seen(key),), timeout or 0.0, poller.fault_of(key))
+            fault, pause = poller.fault_of(key), poller.pause_of(key[0])
+            raise _build_timeout_error((poller.last_seen(key),), timeout or 0.0, fault, pause)
         outcome = waiter.done.result()
     finally:
         poller.leave(waiter, (key,))
@@ -204,8 +205,8 @@ class _ManyTasksWait:
                 return item
             # Outcomes may have come at the same time as the timeout.
             if None in self._waiter.results.values():
-                error = _build_timeout_error(await self._snapshot(), self._timeout, await self._find_fault())
-                raise self._add_notes(error)
+                tasks, fault, pause = await self._snapshot(), await self._find_fault(), self._find_pause()
+                raise self._add_notes(_build_timeout_error(tasks, self._timeout, fault, pause))
         return None
 
     async def build_error(self, error: AceTasksError) -> AceTasksError:
@@ -260,6 +261,11 @@ class _ManyTasksWait:
         await _in_chunks(lambda keys: tasks.extend(map(self._last_seen, keys)), self._targets.keys)
         return tuple(tasks)
 
+    def _find_pause(self) -> float | None:
+        """Return the seconds of a requested pause that keeps an awaited task from being polled, if any does."""
+        providers = dict.fromkeys(provider for provider, _ in self._awaited_keys())
+        return next(filter(None, map(self._poller.pause_of, providers)), None)
+
     async def _find_fault(self) -> AceTasksError | None:
         """Return why the last poll of an awaited task failed, if any did."""
         faults: list[AceTasksError | None] = []
@@ -275,11 +281,13 @@ async def _in_chunks(action: Callable[[Sequence[T]], object], items: Sequence[T]
         action(items[start : start + _CHUNK])
 
 
-def _build_timeout_error(tasks: tuple[Task, ...], timeout: float, fault: AceTasksError | None) -> TaskTimeoutError:
+def _build_timeout_error(
+    tasks: tuple[Task, ...], timeout: float, fault: AceTasksError | None, pause: float | None
+) -> TaskTimeoutError:
     """Build the error, which says so if the state of the first unfinished task is undocumented."""
     task = next((task for task in tasks if not task.state.is_terminal), tasks[0])
     word = read_record(lookup(task.provider), task.raw, task_id=task.id).unknown_word
-    return TaskTimeoutError(tasks, timeout, fault, unknown_word=word)
+    return TaskTimeoutError(tasks, timeout, fault, pause=pause, unknown_word=word)
 
 
 def _failure_of(task: Task) -> TaskFailedError | TaskNotFoundError | None:

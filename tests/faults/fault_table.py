@@ -540,6 +540,7 @@ ROWS = [
     # Rate and size limits.
     Row("429, 3 times", faulty(status=429, times=3), extra=2, late=2),
     Row("429 with `Retry-After: 40`", faulty(status=429, headers={"Retry-After": "40"}), late=11),
+    Row("429 with `Retry-After: 200`", faulty(status=429, headers={"Retry-After": "200"}), late=170),
     Row("429 with `Retry-After` as a date in 40 s", retry_after_date, late=11),
     Row(
         "413 to batches of more than 20 ids",

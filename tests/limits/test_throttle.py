@@ -30,7 +30,7 @@ from acetasks import (
 )
 from acetasks._limits.batch_size import LIMIT_TTL
 from acetasks._limits.rate_limiter import LEAST_RATE, RECOVERY
-from acetasks._limits.throttle import Throttle
+from acetasks._limits.throttle import SHARED_PAUSE, Throttle
 from acetasks.providers import ProviderSpec, lookup
 
 if TYPE_CHECKING:
@@ -161,7 +161,9 @@ class TestOutages:
         last = ServiceError("busy", status=500)
         assert record(throttle, LUMA, OUTAGE, now=10.0) == []
         assert record(throttle, LUMA, OUTAGE, now=11.0) == []
-        assert record(throttle, LUMA, last, now=15.0) == [OutageBegan(time=15.0, provider="luma", error=last)]
+        assert record(throttle, LUMA, last, now=15.0) == [
+            OutageBegan(time=15.0, provider="luma", error=last, until=16.0)
+        ]
         assert throttle.is_down("luma")
         assert fail(throttle, LUMA, 5, now=20.0) == []
 
@@ -317,9 +319,48 @@ class TestPauses:
         record(throttle, LUMA, ServiceError("busy", status=503, retry_after=30.0), now=10.0)
 
         assert throttle.available_at(LUMA, in_flight=0) == throttle.rate_available_at(LUMA) == 40.0
-        assert not throttle.is_down("luma")
         for spec in (FLUX, USEAPI):
             assert throttle.available_at(spec, in_flight=0) == -math.inf
+
+    @pytest.mark.parametrize(("retry_after", "is_down"), [(16.0, False), (17.0, True)])
+    def test_a_pause_longer_than_any_backoff_is_an_outage(
+        self, throttle: Throttle, retry_after: float, *, is_down: bool
+    ) -> None:
+        """It is reported at once, with its end, and the provider is probed then."""
+        error = ServiceError("busy", status=503, retry_after=retry_after)
+        began = OutageBegan(time=10.0, provider="luma", error=error, until=10.0 + retry_after)
+
+        assert record(throttle, LUMA, error, now=10.0) == ([began] if is_down else [])
+        assert throttle.is_down("luma") is is_down
+        assert [type(event) for event in record(throttle, LUMA, now=40.0)] == ([OutageEnded] if is_down else [])
+
+    def test_a_long_pause_after_a_rate_limit_is_the_providers(self, throttle: Throttle) -> None:
+        """Other providers under the token are slowed after a minute, not silenced."""
+        (cut,) = record(throttle, LUMA, RateLimitError("slow down", status=429, retry_after=300.0), now=10.0)
+
+        assert (cut.time, cut.until) == (10.0, 310.0)
+        assert throttle.available_at(LUMA, in_flight=0) == 310.0
+        assert throttle.available_at(FLUX, in_flight=0) == 10.0 + SHARED_PAUSE
+        assert throttle.available_at(USEAPI, in_flight=0) == -math.inf
+
+    def test_a_further_long_pause_is_reported(self, throttle: Throttle) -> None:
+        """Those that hardly add to the pause are not: they are of polls in flight together."""
+        limited = RateLimitError("slow down", status=429, retry_after=200.0)
+        assert len(record(throttle, LUMA, RATE_LIMIT, now=0.0)) == 1
+        assert [event.until for event in record(throttle, LUMA, limited, now=10.0)] == [210.0]
+        assert [record(throttle, LUMA, limited, now=now) for now in (11.0, 26.0)] == [[], []]
+        assert [event.until for event in record(throttle, LUMA, limited, now=100.0)] == [300.0]
+
+    def test_the_requested_pause_is_known_while_it_lasts(self, throttle: Throttle) -> None:
+        """The provider's own, or else that of a rate limit under its token."""
+        record(throttle, LUMA, RateLimitError("slow down", status=429, retry_after=100.0), now=10.0)
+        record(throttle, LUMA, RateLimitError("slow down", status=429, retry_after=5.0), now=11.0)
+
+        assert [throttle.requested_pause(LUMA, now) for now in (11.0, 109.0, 110.0)] == [100.0, 100.0, None]
+        assert [throttle.requested_pause(FLUX, now) for now in (11.0, 69.0, 70.0)] == [SHARED_PAUSE, SHARED_PAUSE, None]
+        assert throttle.requested_pause(USEAPI, 11.0) is None
+        record(throttle, USEAPI, ServiceError("busy", status=503, retry_after=30.0), now=20.0)
+        assert [throttle.requested_pause(USEAPI, now) for now in (20.0, 50.0)] == [30.0, None]
 
     def test_a_pause_after_a_rate_limit_is_the_services(self, throttle: Throttle) -> None:
         """After a 429 with `Retry-After` nothing is polled under that token, and another service is."""
@@ -370,7 +411,7 @@ class TestPauses:
     def test_no_requested_pause_is_cut_short(
         self, polls: list[tuple[ProviderSpec, float, float | None, bool, float]]
     ) -> None:
-        """Whatever happens in between, a provider is not polled before the end of every requested pause."""
+        """Whatever happens in between, a provider is not polled before the end of every pause that it is to keep."""
         throttle = new_throttle()
         pauses: list[tuple[object, float]] = []
         now = 0.0
@@ -380,7 +421,9 @@ class TestPauses:
             kind = RateLimitError if is_limit else ServiceError
             record(throttle, spec, kind("later", retry_after=retry_after), now=now, jitter_sample=jitter_sample)
             if retry_after is not None:
-                pauses.append((spec.service if is_limit else spec.slug, now + retry_after))
+                pauses.append((spec.slug, now + retry_after))
+            if retry_after is not None and is_limit:
+                pauses.append((spec.service, now + min(retry_after, SHARED_PAUSE)))
             record(throttle, spec, now=now)
 
         for spec in (LUMA, FLUX, USEAPI):
@@ -442,7 +485,7 @@ class TestRates:
         for _ in range(4):
             throttle.acquire(LUMA, 0.0)
         (cut,) = record(throttle, LUMA, RATE_LIMIT, now=0.0)
-        assert cut == RateCut(time=0.0, provider="luma", rate=cut.rate, error=RATE_LIMIT)
+        assert cut == RateCut(time=0.0, provider="luma", rate=cut.rate, error=RATE_LIMIT, until=1.0)
         assert LEAST_RATE <= cut.rate <= 2.0
         assert record(throttle, FLUX, RATE_LIMIT, sent_at=0.0, now=0.1) == []
 

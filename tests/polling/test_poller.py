@@ -16,7 +16,7 @@ import acetasks
 from acetasks import PollPolicy, RetryPolicy, TaskState
 from acetasks._polling.awaited import SingleTaskWaiter
 from acetasks._polling.poller import Poller
-from acetasks._polling.waiting import wait_one
+from acetasks._polling.waiting import WaitTargets, wait_all, wait_one
 from acetasks._scheduling import Durations
 from acetasks._scheduling.tasks import PollPriority
 from acetasks.providers import lookup
@@ -279,8 +279,8 @@ class TestFailures:
         assert len(later) < 60
 
     @pytest.mark.parametrize("retry_after", [30.0, 200.0])
-    async def test_retry_after_of_a_429_holds_for_the_whole_service(self, retry_after):
-        """After HTTP 429 no provider of that service is polled before the requested time; another service's is."""
+    async def test_retry_after_of_a_429_holds_for_the_provider(self, retry_after):
+        """Other providers of that service are not polled for a minute at most; another service's are."""
         limit = acetasks.RateLimitError("slow down", status=429, retry_after=retry_after)
         transport = FakeService(until(1, done, before=lambda task_id: limit if task_id == "luma" else record(task_id)))
         poller = new_poller(transport)
@@ -289,8 +289,24 @@ class TestFailures:
             group.create_task(wait(poller, "veo", spec=VEO))
             group.create_task(wait(poller, "job", spec=USEAPI))
 
-        assert min(times_of(transport, "luma")[1:] + times_of(transport, "veo")[1:]) >= 0.05 + retry_after
+        assert times_of(transport, "luma")[1] == pytest.approx(0.05 + retry_after)
+        assert times_of(transport, "veo")[1] == pytest.approx(0.05 + min(retry_after, 60.0), abs=3.0)
         assert times_of(transport, "useapi-pixverse")[1] == pytest.approx(10.05)
+
+    @pytest.mark.parametrize("status", [429, 503])
+    async def test_a_timeout_in_a_requested_pause_names_it(self, status):
+        """For the tasks that were polled, and for those that were not because of it."""
+        kind = acetasks.RateLimitError if status == 429 else acetasks.ServiceError
+        poller = new_poller(FakeService(lambda _: kind("later", status=status, retry_after=200.0)))
+        first = asyncio.create_task(wait(poller, "a", 50))
+        await asyncio.sleep(1)
+        both = WaitTargets([("luma", "c"), ("luma", "d")], {})
+        errors = await asyncio.gather(
+            first, wait(poller, "b", 20), wait_all(poller, both, 20, return_failed=True), return_exceptions=True
+        )
+
+        assert [type(error) for error in errors] == [acetasks.TaskTimeoutError] * 3
+        assert ["(the service asked to pause for 200 s)" in str(error) for error in errors] == [True] * 3
 
     async def test_a_401_ends_every_wait_under_its_token(self):
         """All waiters of that service receive the error, each a copy of its own; other services are not affected."""
