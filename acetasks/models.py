@@ -27,6 +27,8 @@ from acetasks._records import (
 
 T = TypeVar("T")
 
+#: Maximum length of an error's text: escapes can make the received text in it twelve times as long.
+_MAX_TEXT = 2000
 #: The code of the error of a task that the service reports as done, without its files.
 NO_RESULT = "no_result"
 
@@ -233,7 +235,7 @@ class AceTasksError(Exception):
     tasks: tuple[Task, ...] = ()
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(escape_controls(arg) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(escape_controls(arg)[:_MAX_TEXT] if isinstance(arg, str) else arg for arg in args))
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), str(self), dict(self.__dict__))

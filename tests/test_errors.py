@@ -421,3 +421,8 @@ def test_attributes_are_cut_at_256_characters_of_text_from_the_service() -> None
     """Attributes are logged too."""
     assert len(APIError(LONG).message) == 256
     assert len(ProtocolError("unreadable", excerpt=LONG).excerpt) == 256
+
+
+def test_escapes_do_not_make_a_text_endless() -> None:
+    """A received text whose every character needs an escape is cut."""
+    assert len(str(AceTasksError("\U000e0001" * 256))) == 2000
