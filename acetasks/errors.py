@@ -18,6 +18,7 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "ClientClosedError",
+    "LedgerError",
     "PermissionDeniedError",
     "ProtocolError",
     "RateLimitError",
@@ -223,6 +224,22 @@ class SubmissionUncertainError(AceTasksError):
         self.path = path
         self.payload = payload
         self.sent_at = sent_at
+
+
+class LedgerError(AceTasksError):
+    """Raised when the ledger of submissions cannot be opened, read or written; the message says what to do.
+
+    Raised before a submission is sent, nothing was paid for.
+
+    Attributes:
+        location: The file or database.
+        transient: Whether the same call may succeed later, as when another process held the file for too long.
+    """
+
+    def __init__(self, message: str, *, location: str, transient: bool = False) -> None:
+        super().__init__(f"ledger {location}: {message}")
+        self.location = location
+        self.transient = transient
 
 
 class ClientClosedError(AceTasksError):

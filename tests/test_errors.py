@@ -15,6 +15,7 @@ from acetasks import (
     AuthenticationError,
     BadRequestError,
     ClientClosedError,
+    LedgerError,
     PermissionDeniedError,
     ProtocolError,
     RateLimitError,
@@ -57,6 +58,7 @@ ERRORS: dict[type[AceTasksError], AceTasksError] = {
         "reset", provider="suno", path="/suno/audios", payload=b'{"prompt":"x"}', sent_at=12.5
     ),
     ClientClosedError: ClientClosedError("the client is closed"),
+    LedgerError: LedgerError("the disk is full", location="tasks.db"),
     UnknownProviderError: UnknownProviderError("lumma", suggestion="luma"),
     **{
         kind: kind("too fast", **API)  # type: ignore[arg-type]  # all have the same arguments

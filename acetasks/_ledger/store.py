@@ -1,0 +1,80 @@
+"""The protocol of stores: where the entries of a ledger are kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from acetasks._ledger.entries import Change, Entry, Intent, Query
+
+
+class Store(Protocol):
+    """A place for the entries of a ledger, such as a file or a database; several processes may share it.
+
+    Every call takes and returns lists, so that the ledger can group them. A call is atomic, and what it wrote is
+    durable when it returns. Calls may be concurrent. Each raises `LedgerError` if the store cannot be read or written,
+    and has then changed nothing.
+    """
+
+    async def open(self) -> None:
+        """Open the store, and create it if it does not exist."""
+        ...
+
+    async def close(self) -> None:
+        """Close the store; closing a closed one does nothing."""
+        ...
+
+    async def begin(self, intents: Sequence[Intent]) -> list[Entry | None]:
+        """Insert the intents whose keys are new or were refused, which replaces the refused entry.
+
+        Args:
+            intents: Intents with different keys.
+
+        Returns:
+            For each intent the entry that was there and stays, or None if the intent was inserted.
+        """
+        ...
+
+    async def restamp(self, key: str, seen: float, now: float) -> bool:
+        """Set the stamp of an entry without an id or end to `now`, and its state to `SUBMITTING`.
+
+        Args:
+            key: Key of the entry.
+            seen: The stamp that the entry must have; otherwise nothing is changed.
+            now: The new stamp.
+
+        Returns:
+            Whether the stamp was set; of several concurrent calls with the same `seen`, one at most succeeds.
+        """
+        ...
+
+    async def note(self, changes: Sequence[Change]) -> list[str]:
+        """Apply changes where their conditions hold, by kind in the order of `CHANGE_ORDER`.
+
+        Returns:
+            Keys of the `Accepted` changes that did not apply, unless their entry has the same task id already.
+        """
+        ...
+
+    async def find(self, keys: Sequence[str]) -> list[Entry | None]:
+        """Return the entry of each key, or None if there is none."""
+        ...
+
+    async def find_tasks(self, provider: str, task_ids: Sequence[str]) -> list[Entry]:
+        """Return the entries of a provider that have one of these task ids, in any order."""
+        ...
+
+    async def unfinished(self, after: str | None, limit: int) -> list[Entry]:
+        """Return entries without an end in the order of their insertion.
+
+        Args:
+            after: Key of the last entry of the page before; None for the first page.
+            limit: Maximum number of entries.
+        """
+        ...
+
+    async def select(self, query: Query, after: str | None, limit: int) -> list[Entry]:
+        """Return entries in the order of their stamps; `after` and `limit` as for `unfinished`."""
+        ...
