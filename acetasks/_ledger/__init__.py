@@ -19,6 +19,7 @@ from acetasks._ledger.entries import (
     build_fingerprint,
 )
 from acetasks._ledger.memory import MemoryStore
+from acetasks._ledger.sqlite import SQLiteStore
 from acetasks._ledger.store import Store
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "MemoryStore",
     "Query",
     "Refused",
+    "SQLiteStore",
     "Saved",
     "Store",
     "build_fingerprint",

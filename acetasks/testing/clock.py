@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
@@ -62,9 +63,9 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
     """An event loop whose time jumps to the next timer instead of waiting for it.
 
     Each jump ends at exactly the time of a timer; callbacks, sockets and threads take no virtual time. Calls in
-    threads count if they were started through the loop (`asyncio.to_thread`, `run_in_executor`, name resolution) or
-    through `anyio.to_thread`. The loop cannot detect activity of other processes, loops and threads: tests with
-    those need the real clock. While a task spins on `sleep(0)`, time stands still.
+    threads count if they were started through the loop (`asyncio.to_thread`, `run_in_executor`, name resolution),
+    through `anyio.to_thread` or by aiosqlite. The loop cannot detect activity of other processes, loops and threads:
+    tests with those need the real clock. While a task spins on `sleep(0)`, time stands still.
 
     Args:
         start: The initial virtual time, in seconds.
@@ -113,6 +114,15 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         future = super().run_in_executor(executor, func, *args)
         self._calls_in_threads.add(future)
         future.add_done_callback(self._calls_in_threads.discard)
+        return future
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """Create a future of the loop; virtual time stands still until those of aiosqlite are done."""
+        future = super().create_future()
+        # aiosqlite has threads of its own, and one future of the loop for each call in them.
+        if sys._getframe(1).f_globals.get("__name__") == "aiosqlite.core":  # noqa: SLF001  # the documented way
+            self._calls_in_threads.add(future)
+            future.add_done_callback(self._calls_in_threads.discard)
         return future
 
     async def shutdown_default_executor(self, *timeout: float | None) -> None:

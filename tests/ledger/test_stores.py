@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
-from typing import TYPE_CHECKING
+import sqlite3
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ledger_support import EPOCH, accepted, ended, entry, intent
 
 from acetasks._ledger import (
     Abandoned,
     Accepted,
     Change,
+    Ended,
     Entry,
     EntryState,
     MemoryStore,
     Query,
     Refused,
     Saved,
+    SQLiteStore,
     Store,
 )
+from acetasks.testing.clock import VirtualClockLoop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from pathlib import Path
 
 TASK = {"state": EntryState.ACCEPTED, "task_id": "a-task", "trace_id": "trace"}
 END = {"state": EntryState.SUCCEEDED, "ended_at": EPOCH + 60, "record": b'{"id":"t"}'}
 REFUSED = Refused(key="a", sent_at=EPOCH, ended_at=EPOCH + 1, reason="too many requests")
 
 
-@pytest.fixture(params=["memory"])
-async def store() -> AsyncIterator[Store]:
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """An open, empty store of each kind."""
-    store: Store = MemoryStore()
+    store: Store = MemoryStore() if request.param == "memory" else SQLiteStore(tmp_path / "tasks.db")
     await store.open()
     yield store
     await store.close()
@@ -244,3 +252,71 @@ async def pages(turn: Callable[[str | None], Awaitable[list[Entry]]]) -> list[En
             return found
         found += page
     raise AssertionError
+
+
+#: Few keys, ids and stamps, so that operations meet.
+KEYS, IDS = st.sampled_from("abc"), st.sampled_from(["t", "u"])
+STAMPS = st.sampled_from([EPOCH, EPOCH + 1])
+INTENTS = st.builds(intent, KEYS, sent_at=STAMPS, provider=st.sampled_from(["luma", "flux"]))
+ENDS = st.sampled_from([EntryState.SUCCEEDED, EntryState.FAILED])
+RECORDS = st.sampled_from([b"{}", b"[]"])
+CHANGES = st.one_of(
+    st.builds(Accepted, key=KEYS, task_id=IDS),
+    st.builds(Accepted, key=KEYS, task_id=st.none(), state=ENDS, ended_at=STAMPS, record=RECORDS),
+    st.builds(Refused, key=KEYS, sent_at=STAMPS, ended_at=STAMPS, reason=st.just("no")),
+    st.builds(Abandoned, key=KEYS, sent_at=STAMPS),
+    st.builds(Ended, provider=st.just("luma"), task_id=IDS, state=ENDS, ended_at=STAMPS, record=RECORDS),
+    st.builds(Saved, key=KEYS, files=st.tuples(st.text(max_size=2))),
+)
+CALLS = st.one_of(
+    st.tuples(st.just("begin"), st.tuples(st.lists(INTENTS, unique_by=lambda intent: intent.key))),
+    st.tuples(st.just("restamp"), st.tuples(KEYS, STAMPS, STAMPS)),
+    st.tuples(st.just("note"), st.tuples(st.lists(CHANGES, max_size=5))),
+    st.tuples(st.just("find_tasks"), st.tuples(st.just("luma"), st.lists(IDS, unique=True))),
+    st.tuples(st.just("unfinished"), st.tuples(st.none() | KEYS, st.integers(1, 3))),
+)
+
+
+class Reused(NamedTuple):
+    """A store that stays open, because opening takes longer than using it.
+
+    Attributes:
+        store: The store.
+        runner: The runner of its loop.
+        cleaner: A second connection, to delete its entries.
+    """
+
+    store: SQLiteStore
+    runner: asyncio.Runner
+    cleaner: sqlite3.Connection
+
+
+@pytest.fixture(scope="module")
+def reused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reused]:
+    """A store for all examples."""
+    path = tmp_path_factory.mktemp("reused") / "tasks.db"
+    store = SQLiteStore(path)
+    with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
+        runner.run(store.open())
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as cleaner:
+            yield Reused(store, runner, cleaner)
+        runner.run(store.close())
+
+
+@settings(max_examples=50)  # each waits for the disk
+@given(calls=st.lists(CALLS, max_size=12))
+def test_sqlite_does_what_memory_does(reused: Reused, calls: list[tuple[str, tuple[object, ...]]]) -> None:
+    """After any calls the two stores have given the same answers, and have the same entries in the same order."""
+    model, store = MemoryStore(), reused.store
+
+    async def compare() -> None:
+        for name, arguments in calls:
+            expected, found = await getattr(model, name)(*arguments), await getattr(store, name)(*arguments)
+            if name == "find_tasks":
+                expected, found = (sorted(entries, key=lambda entry: entry.key) for entries in (expected, found))
+            assert found == expected, name
+        assert await all_of(store) == await all_of(model)
+        assert await store.unfinished(None, 9) == await model.unfinished(None, 9)
+
+    reused.cleaner.execute("DELETE FROM entries")
+    reused.runner.run(compare())

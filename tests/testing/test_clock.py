@@ -15,6 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import aiosqlite
 import anyio
 import anyio.to_thread
 import pytest
@@ -382,12 +383,22 @@ async def work_in_anyio_thread() -> None:
     await anyio.to_thread.run_sync(time.sleep, WORK)
 
 
+async def work_in_aiosqlite_thread() -> None:
+    """Open a database, call a slow function in it, and close it."""
+    async with aiosqlite.connect(":memory:") as database:
+        await database.create_function("work", 0, lambda: time.sleep(WORK))
+        await database.execute("SELECT work()")
+
+
 async def resolve_name() -> None:
     """Resolve a host name, which asyncio does in a thread."""
     await asyncio.get_running_loop().getaddrinfo("localhost", 80)
 
 
-@pytest.mark.parametrize("work", [work_in_asyncio_thread, work_in_own_executor, work_in_anyio_thread, resolve_name])
+@pytest.mark.parametrize(
+    "work",
+    [work_in_asyncio_thread, work_in_own_executor, work_in_anyio_thread, work_in_aiosqlite_thread, resolve_name],
+)
 def test_work_in_threads_takes_no_virtual_time(work: Callable[[], Coroutine[object, None, None]]) -> None:
     """The loop waits in real time for a thread, even with a timer due."""
 
@@ -405,7 +416,8 @@ def test_time_passes_again_after_work_in_threads() -> None:
     async def main() -> float:
         await work_in_asyncio_thread()
         await work_in_anyio_thread()
-        await asyncio.sleep(600)
+        async with aiosqlite.connect(":memory:"):
+            await asyncio.sleep(600)
         return now()
 
     assert run(main()) == 600.0
