@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
 from support import now
 
-from acetasks._ledger import Accepted, Ended, Entry, EntryState, Intent, build_fingerprint
+from acetasks import Task, TaskState
+from acetasks._ledger import Accepted, Ended, Entry, EntryState, Intent, MemoryStore, build_fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from acetasks._ledger import Change
 
 #: Seconds since the epoch at loop time 0.
 EPOCH = 1_800_000_000.0
@@ -29,6 +38,11 @@ def intent(key: str, *, sent_at: float = EPOCH, request: bytes = REQUEST, provid
     )
 
 
+def task(task_id: str, state: TaskState = TaskState.PENDING, provider: str = "luma") -> Task:
+    """Build a task."""
+    return Task(provider=provider, id=task_id, state=state, trace_id="trace", raw=b'{"id":"t"}')
+
+
 def entry(key: str, **fields: object) -> Entry:
     """Build the entry of an intent, with some fields."""
     begun = intent(key)
@@ -43,3 +57,37 @@ def accepted(key: str, task_id: str | None = None) -> Accepted:
 def ended(task_id: str, *, provider: str = "luma", state: EntryState = EntryState.SUCCEEDED) -> Ended:
     """Build the change that ends a task."""
     return Ended(provider=provider, task_id=task_id, state=state, ended_at=EPOCH + 60, record=b'{"id":"t"}')
+
+
+class GatedStore(MemoryStore):
+    """A store in memory that takes time, and fails on request.
+
+    Args:
+        latency: Seconds of a write.
+
+    Attributes:
+        groups: The keys and kinds of each write: `begin a b`, `note Accepted Ended`.
+        failure: What each write raises, if it is set.
+    """
+
+    def __init__(self, latency: float = 1.0) -> None:
+        super().__init__()
+        self.latency = latency
+        self.groups: list[str] = []
+        self.failure: BaseException | None = None
+
+    async def begin(self, intents: Sequence[Intent]) -> list[Entry | None]:
+        """Implement `Store.begin`."""
+        await self._write("begin", *(intent.key for intent in intents))
+        return await super().begin(intents)
+
+    async def note(self, changes: Sequence[Change]) -> list[str]:
+        """Implement `Store.note`."""
+        await self._write("note", *(type(change).__name__ for change in changes))
+        return await super().note(changes)
+
+    async def _write(self, *words: str) -> None:
+        self.groups.append(" ".join(words))
+        await asyncio.sleep(self.latency)
+        if self.failure is not None:
+            raise self.failure

@@ -18,6 +18,7 @@ from acetasks._ledger.entries import (
     Saved,
     build_fingerprint,
 )
+from acetasks._ledger.ledger import Ledger
 from acetasks._ledger.memory import MemoryStore
 from acetasks._ledger.sqlite import SQLiteStore
 from acetasks._ledger.store import Store
@@ -30,6 +31,7 @@ __all__ = [
     "Entry",
     "EntryState",
     "Intent",
+    "Ledger",
     "MemoryStore",
     "Query",
     "Refused",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib
 import os
 import sqlite3
 import stat
@@ -198,6 +199,9 @@ class TestPermissions:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             folder.chmod(0o777)  # for the user below
+            importlib.import_module(
+                "concurrent.futures.thread"
+            )  # nobody may not be able to read the interpreter's files
             was_root = os.geteuid() == 0
             if was_root:
                 os.seteuid(NOBODY)
