@@ -13,7 +13,7 @@ from acetasks._ledger import Accepted, Ended, Entry, EntryState, Intent, MemoryS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from acetasks._ledger import Change
+    from acetasks._ledger import Change, Store, Written
 
 #: Seconds since the epoch at loop time 0.
 EPOCH = 1_800_000_000.0
@@ -59,6 +59,16 @@ def ended(task_id: str, *, provider: str = "luma", state: EntryState = EntryStat
     return Ended(provider=provider, task_id=task_id, state=state, ended_at=EPOCH + 60, record=b'{"id":"t"}')
 
 
+async def begin(store: Store, *intents: Intent) -> list[Entry | None]:
+    """Insert intents, and return what was found."""
+    return (await store.write([], intents)).found
+
+
+async def note(store: Store, *changes: Change) -> list[str]:
+    """Apply changes, and return what was rejected."""
+    return (await store.write(changes, [])).rejected
+
+
 class GatedStore(MemoryStore):
     """A store in memory that takes time, and fails on request.
 
@@ -66,7 +76,7 @@ class GatedStore(MemoryStore):
         latency: Seconds of a write.
 
     Attributes:
-        groups: The keys and kinds of each write: `begin a b`, `note Accepted Ended`.
+        groups: The kinds of changes and the keys of intents of each write, as words.
         failure: What each write raises, if it is set.
     """
 
@@ -76,18 +86,12 @@ class GatedStore(MemoryStore):
         self.groups: list[str] = []
         self.failure: BaseException | None = None
 
-    async def begin(self, intents: Sequence[Intent]) -> list[Entry | None]:
-        """Implement `Store.begin`."""
-        await self._write("begin", *(intent.key for intent in intents))
-        return await super().begin(intents)
-
-    async def note(self, changes: Sequence[Change]) -> list[str]:
-        """Implement `Store.note`."""
-        await self._write("note", *(type(change).__name__ for change in changes))
-        return await super().note(changes)
-
-    async def _write(self, *words: str) -> None:
-        self.groups.append(" ".join(words))
+    async def write(self, changes: Sequence[Change], intents: Sequence[Intent]) -> Written:
+        """Implement `Store.write`."""
+        self.groups.append(
+            " ".join([*(type(change).__name__ for change in changes), *(intent.key for intent in intents)])
+        )
         await asyncio.sleep(self.latency)
         if self.failure is not None:
             raise self.failure
+        return await super().write(changes, intents)

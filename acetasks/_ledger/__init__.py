@@ -21,7 +21,7 @@ from acetasks._ledger.entries import (
 from acetasks._ledger.ledger import Ledger
 from acetasks._ledger.memory import MemoryStore
 from acetasks._ledger.sqlite import SQLiteStore
-from acetasks._ledger.store import Store
+from acetasks._ledger.store import Store, Written
 
 __all__ = [
     "Abandoned",
@@ -38,5 +38,6 @@ __all__ = [
     "SQLiteStore",
     "Saved",
     "Store",
+    "Written",
     "build_fingerprint",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import secrets
 from typing import TYPE_CHECKING
@@ -44,6 +45,19 @@ _LEAST_LOOK = 0.001
 #: The ends. A task that is not found is none: with another token, or a little later, it may be.
 _ENDS = frozenset({TaskState.SUCCEEDED, TaskState.PARTIAL, TaskState.FAILED})
 _UNSETTLED = (EntryState.SUBMITTING, EntryState.UNCERTAIN)
+
+
+class _Claim:
+    """The right of one call to write and send a key.
+
+    Attributes:
+        freed: Done when the key is free again; None while nothing waits for that.
+    """
+
+    __slots__ = ("freed",)
+
+    def __init__(self) -> None:
+        self.freed: asyncio.Future[None] | None = None
 
 
 class _Patience:
@@ -91,9 +105,9 @@ class Ledger:
         self._clock = clock
         self._send_within = send_within
         self._bound = send_within + longest_post
-        self._writer = GroupWriter(store)
-        # Keys that this process is about to write or to send; each future is done when the key is free again.
-        self._claims: dict[str, asyncio.Future[None]] = {}
+        self._writer = GroupWriter(store, self._withdraw)
+        # Keys that this process is about to write or to send.
+        self._claims: dict[str, _Claim] = {}
 
     def __repr__(self) -> str:
         return f"<Ledger {self._store!r} {len(self._claims)} submissions under way>"
@@ -146,16 +160,15 @@ class Ledger:
         """
         key = self._new_key() if key is None else _check_key(key)
         fingerprint = build_fingerprint(provider, path, request, headers)
-        intent = Intent(key=key, provider=provider, path=path, fingerprint=fingerprint, request=request, sent_at=0.0)
         patience = _Patience(self._clock, self._bound)
         while True:
-            while (claim := self._claims.get(key)) is not None:
-                await asyncio.wait([claim])
-            intent = msgspec.structs.replace(intent, sent_at=self._clock())
-            found = await self._insert(intent)
+            await self._wait_for_claim(key)
+            now = self._clock()
+            entry = Entry(key=key, provider=provider, path=path, fingerprint=fingerprint, request=request, sent_at=now)
+            found = await self._insert(entry)
             if found is None:
-                return _as_entry(intent)
-            _check_same(found, intent)
+                return entry
+            _check_same(found, entry)
             if found.task_id is not None or found.ended_at is not None:
                 return found
             if (pause := patience.next_pause(found)) is None:
@@ -178,16 +191,16 @@ class Ledger:
         Raises:
             LedgerError: The entry cannot be written.
         """
-        is_held = entry.key in self._claims
-        if is_held and entry.state is EntryState.UNCERTAIN:
+        held = self._claims.get(entry.key)
+        if held is not None and entry.state is EntryState.UNCERTAIN:
             return None
-        claim = self._claims.setdefault(entry.key, asyncio.get_running_loop().create_future())
+        claim = held or self._claims.setdefault(entry.key, _Claim())
         now, is_done = self._clock(), False
         try:
             is_done = await self._store.restamp(entry.key, entry.sent_at, now)
         finally:
-            if not is_done and not is_held:
-                self._release(entry.key, claim)
+            if not is_done and held is None:
+                self._free(entry.key, claim)
         return msgspec.structs.replace(entry, sent_at=now, state=EntryState.SUBMITTING) if is_done else None
 
     async def accept(self, entry: Entry, task: Task) -> Entry:
@@ -204,12 +217,9 @@ class Ledger:
             return _apply(entry, change)
         # What is paid for is followed, even if it should not have been.
         _logger.error("a second task was made for key %r: %s %s", entry.key, task.provider, task.id)
-        beside = Intent(
-            key=self._new_key(),
-            **{name: getattr(entry, name) for name in Intent.__struct_fields__ if name != "key"},
-        )
+        beside = msgspec.structs.replace(entry, key=self._new_key(), state=EntryState.SUBMITTING)
         await self._insert(beside)
-        return await self.accept(_as_entry(beside), task)
+        return await self.accept(beside, task)
 
     async def refuse(self, entry: Entry, reason: str) -> None:
         """Note that a submission was certainly not accepted, so that its key can be used again.
@@ -295,41 +305,50 @@ class Ledger:
 
     # Parts.
 
-    async def _insert(self, intent: Intent) -> Entry | None:
-        """Claim the key and write an intent; the claim stays if it was inserted."""
-        claim = self._claims[intent.key] = asyncio.get_running_loop().create_future()
-        future = self._writer.begin(intent)
+    async def _wait_for_claim(self, key: str) -> None:
+        """Wait until no other call of this process writes or sends a key."""
+        while (claim := self._claims.get(key)) is not None:
+            if claim.freed is None:
+                claim.freed = asyncio.get_running_loop().create_future()
+            await asyncio.wait([claim.freed])
+
+    async def _insert(self, entry: Entry) -> Entry | None:
+        """Claim a key and write the intent; return what was found. The claim stays if nothing was."""
+        claim = self._claims[entry.key] = _Claim()
+        future = self._writer.begin(entry)
         try:
-            found = await asyncio.shield(future)
+            found = await future
         except asyncio.CancelledError:
-            # Nothing was sent, but the intent may be written by now or soon.
-            future.add_done_callback(lambda future: self._withdraw(intent, claim, future))
+            # Nothing was sent, but the intent may have been written. If the future is cancelled, the writer tells.
+            if not future.cancelled():
+                self._withdraw(entry, future.exception() is None and future.result() is None)
             raise
         except BaseException:
-            self._release(intent.key, claim)
+            self._free(entry.key, claim)
             raise
         if found is not None:
-            self._release(intent.key, claim)
+            self._free(entry.key, claim)
         return found
 
-    def _withdraw(self, intent: Intent, claim: asyncio.Future[None], future: asyncio.Future[Entry | None]) -> None:
-        is_inserted = not future.cancelled() and future.exception() is None and future.result() is None
+    def _withdraw(self, intent: Intent, is_inserted: bool) -> None:  # noqa: FBT001  # the writer's callback
+        """Refuse an intent whose caller was cancelled before it could send anything."""
+        free = functools.partial(self._free, intent.key, self._claims[intent.key])
         if is_inserted:
-            self._writer.note_later(self._build_refused(intent, "cancelled before it was sent"))
-        self._release(intent.key, claim)
+            self._writer.note_later(self._build_refused(intent, "cancelled before it was sent"), free)
+        else:
+            free()
 
     async def _settle(self, entry: Entry, change: Change) -> bool:
-        """Note what became of a submission, and free its key as soon as that is written."""
-        future = self._writer.note(change)
-        if (claim := self._claims.get(entry.key)) is not None:
-            future.add_done_callback(lambda _: self._release(entry.key, claim))
-        return await asyncio.shield(future)
+        """Note what became of a submission, and free its key when that is written; return whether it applied."""
+        claim = self._claims.get(entry.key)
+        free = None if claim is None else functools.partial(self._free, entry.key, claim)
+        return await self._writer.note(change, free)
 
-    def _release(self, key: str, claim: asyncio.Future[None]) -> None:
+    def _free(self, key: str, claim: _Claim) -> None:
         if self._claims.get(key) is claim:
             del self._claims[key]
-        if not claim.done():
-            claim.set_result(None)
+        if claim.freed is not None and not claim.freed.done():
+            claim.freed.set_result(None)
 
     async def _write_queued(self) -> None:
         """Write what is queued, so that it can be read. A failure is not one of reading."""
@@ -378,10 +397,6 @@ async def _read_pages(
         for entry in page:
             yield entry
         after = page[-1].key
-
-
-def _as_entry(intent: Intent) -> Entry:
-    return Entry(**msgspec.structs.asdict(intent))
 
 
 def _apply(entry: Entry, change: Accepted) -> Entry:

@@ -19,6 +19,7 @@ from acetasks._ledger.entries import (
     Refused,
     Saved,
 )
+from acetasks._ledger.store import Written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,25 +42,15 @@ class MemoryStore:
     async def close(self) -> None:
         """Do nothing."""
 
-    async def begin(self, intents: Sequence[Intent]) -> list[Entry | None]:
-        """Implement `Store.begin`."""
-        found: list[Entry | None] = []
-        for intent in intents:
-            entry = self._entries.get(intent.key)
-            if entry is None or entry.state is EntryState.REFUSED:
-                self._entries[intent.key] = Entry(**msgspec.structs.asdict(intent))
-                entry = None
-            found.append(entry)
-        return found
+    async def write(self, changes: Sequence[Change], intents: Sequence[Intent]) -> Written:
+        """Implement `Store.write`."""
+        ordered = sorted(changes, key=lambda change: CHANGE_ORDER.index(type(change)))
+        rejected = [change.key for change in ordered if not self._apply(change) and isinstance(change, Accepted)]
+        return Written(rejected, [self._insert(intent) for intent in intents])
 
     async def restamp(self, key: str, seen: float, now: float) -> bool:
         """Implement `Store.restamp`."""
         return self._replace(self._find_open(key, seen), sent_at=now, state=EntryState.SUBMITTING)
-
-    async def note(self, changes: Sequence[Change]) -> list[str]:
-        """Implement `Store.note`."""
-        ordered = sorted(changes, key=lambda change: CHANGE_ORDER.index(type(change)))
-        return [change.key for change in ordered if not self._apply(change) and isinstance(change, Accepted)]
 
     async def find(self, keys: Sequence[str]) -> list[Entry | None]:
         """Implement `Store.find`."""
@@ -80,6 +71,14 @@ class MemoryStore:
         entries = sorted(self._entries.values(), key=lambda entry: entry.sent_at)
         selected = (entry for entry in _page(entries, after) if _matches(entry, query))
         return [entry for entry, _ in zip(selected, range(limit), strict=False)]
+
+    def _insert(self, intent: Intent) -> Entry | None:
+        """Insert an intent, or return the entry that is there and stays."""
+        entry = self._entries.get(intent.key)
+        if entry is not None and entry.state is not EntryState.REFUSED:
+            return entry
+        self._entries[intent.key] = Entry(**{name: getattr(intent, name) for name in Intent.__struct_fields__})
+        return None
 
     def _find_open(self, key: str, sent_at: float) -> list[Entry]:
         """Return the entry of a key if it has this stamp, no id and no end."""

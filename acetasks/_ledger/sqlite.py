@@ -17,6 +17,7 @@ import msgspec
 from acetasks._ledger import sqlite_schema as schema
 from acetasks._ledger.entries import CHANGE_ORDER, Accepted, Change, Entry, EntryState, Intent, Query
 from acetasks._ledger.sqlite_errors import is_busy, translate_errors
+from acetasks._ledger.store import Written
 from acetasks.errors import LedgerError
 
 if TYPE_CHECKING:
@@ -75,35 +76,30 @@ class SQLiteStore:
                 with translate_errors(self._path):
                     await connection.close()
 
-    async def begin(self, intents: Sequence[Intent]) -> list[Entry | None]:
-        """Implement `Store.begin`."""
-        keys = schema.write_list([intent.key for intent in intents])
-        async with self._use() as connection, _transaction(connection):
-            found = await self._read(connection, schema.FIND, (keys,))
-            kept = {entry.key: entry for entry in found if entry.state is not EntryState.REFUSED}
-            rows = [msgspec.structs.asdict(intent) for intent in intents if intent.key not in kept]
-            if rows:
-                await connection.executemany(schema.BEGIN, rows)
-        return [kept.get(intent.key) for intent in intents]
+    async def write(self, changes: Sequence[Change], intents: Sequence[Intent]) -> Written:
+        """Implement `Store.write`."""
+        async with self._use() as connection:
+            # 1. The usual case, with the fewest steps to the thread: every key is new.
+            async with _transaction(connection):
+                rejected = await _apply(connection, changes)
+                if await _insert(connection, intents) == len(intents):
+                    return Written(rejected, [None] * len(intents))
+                await connection.rollback()
+            # 2. Some keys are known, and SQLite does not say which: look first.
+            async with _transaction(connection):
+                await connection.execute("BEGIN IMMEDIATE")
+                rejected = await _apply(connection, changes)
+                keys = schema.write_list([intent.key for intent in intents])
+                found = await self._read(connection, schema.FIND, (keys,))
+                kept = {entry.key: entry for entry in found if entry.state is not EntryState.REFUSED}
+                await _insert(connection, [intent for intent in intents if intent.key not in kept])
+            return Written(rejected, [kept.get(intent.key) for intent in intents])
 
     async def restamp(self, key: str, seen: float, now: float) -> bool:
         """Implement `Store.restamp`."""
-        async with self._use() as connection:
+        async with self._use() as connection, _transaction(connection):
             cursor = await connection.execute(schema.RESTAMP, {"key": key, "sent_at": seen, "now": now})
             return cursor.rowcount > 0
-
-    async def note(self, changes: Sequence[Change]) -> list[str]:
-        """Implement `Store.note`."""
-        rejected: list[str] = []
-        async with self._use() as connection, _transaction(connection):
-            for kind in CHANGE_ORDER:
-                found = [change for change in changes if type(change) is kind]
-                if not found:
-                    continue
-                cursor = await connection.executemany(schema.CHANGES[kind], map(schema.build_row, found))
-                if kind is Accepted and cursor.rowcount < len(found):
-                    rejected = await _find_rejected(connection, found)
-        return rejected
 
     async def find(self, keys: Sequence[str]) -> list[Entry | None]:
         """Implement `Store.find`."""
@@ -152,6 +148,7 @@ class SQLiteStore:
         await self._enter_wal(connection)
         await connection.execute("PRAGMA synchronous = FULL")
         async with _transaction(connection):
+            await connection.execute("BEGIN IMMEDIATE")
             # Another process may have created the tables meanwhile.
             if is_new and await self._check_origin(connection):
                 for statement in schema.CREATE:
@@ -207,8 +204,8 @@ async def _connect(path: Path, busy_timeout: float) -> aiosqlite.Connection:
         raise LedgerError(
             "aiosqlite is not installed: python -m pip install 'acetasks[durable]'", location=str(path)
         ) from error
-    # Without an isolation level, the transactions are only those of this module.
-    connection = aiosqlite.connect(path, isolation_level=None, timeout=busy_timeout)
+    # With an isolation level, the first statement that writes begins a transaction: a step to the thread less.
+    connection = aiosqlite.connect(path, isolation_level="IMMEDIATE", timeout=busy_timeout)
     thread: object = getattr(connection, "_thread", None)
     if not isinstance(thread, threading.Thread):  # the attribute is private
         return await connection
@@ -225,7 +222,6 @@ async def _connect(path: Path, busy_timeout: float) -> aiosqlite.Connection:
 @contextlib.asynccontextmanager
 async def _transaction(connection: aiosqlite.Connection) -> AsyncIterator[None]:
     """Commit what is written inside, or nothing of it."""
-    await connection.execute("BEGIN IMMEDIATE")
     try:
         yield
         await connection.commit()
@@ -239,6 +235,26 @@ async def _fetch(
 ) -> list[tuple[object, ...]]:
     rows: Iterable[sqlite3.Row] = await connection.execute_fetchall(statement, parameters)
     return [tuple(row) for row in rows]
+
+
+async def _insert(connection: aiosqlite.Connection, intents: Sequence[Intent]) -> int:
+    """Insert intents where their keys are new or were refused, and return how many were."""
+    if not intents:
+        return 0
+    cursor = await connection.executemany(schema.INSERT, map(schema.build_row, intents))
+    return cursor.rowcount
+
+
+async def _apply(connection: aiosqlite.Connection, changes: Sequence[Change]) -> list[str]:
+    """Apply changes, and return the keys of the accepted submissions that were rejected."""
+    rejected: list[str] = []
+    for kind in CHANGE_ORDER:
+        found = [change for change in changes if type(change) is kind]
+        if found:
+            cursor = await connection.executemany(schema.CHANGES[kind], map(schema.build_row, found))
+            if kind is Accepted and cursor.rowcount < len(found):
+                rejected = await _find_rejected(connection, found)
+    return rejected
 
 
 async def _find_rejected(connection: aiosqlite.Connection, changes: Sequence[Change]) -> list[str]:

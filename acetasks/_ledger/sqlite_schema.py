@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from acetasks._ledger.entries import Abandoned, Accepted, Change, Ended, Entry, Query, Refused, Saved
+from acetasks._ledger.entries import Abandoned, Accepted, Change, Ended, Entry, Intent, Query, Refused, Saved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,7 @@ _INTENT = ("key", "provider", "path", "fingerprint", "request", "sent_at")
 _COLUMNS = ", ".join(Entry.__struct_fields__)
 _RESET = ", ".join(f"{name} = excluded.{name}" for name in (*_INTENT[1:], "state"))
 
-BEGIN = f"""
+INSERT = f"""
     INSERT INTO entries ({", ".join(_INTENT)}, state)
     VALUES ({", ".join(f":{name}" for name in _INTENT)}, 'submitting')
     ON CONFLICT (key) DO UPDATE SET {_RESET}, reason = NULL, ended_at = NULL WHERE state = 'refused'
@@ -102,8 +102,8 @@ def write_list(values: Sequence[str]) -> str:
     return msgspec.json.encode(values).decode()
 
 
-def build_row(change: Change) -> dict[str, object]:
-    """Return the parameters of a change's statement."""
+def build_row(change: Change | Intent) -> dict[str, object]:
+    """Return the parameters of the statement of a change or an intent."""
     row = msgspec.structs.asdict(change)
     if isinstance(change, Saved):
         row["files"] = write_list(change.files)

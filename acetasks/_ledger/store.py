@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from acetasks._ledger.entries import Change, Entry, Intent, Query
+
+
+class Written(NamedTuple):
+    """What a store found when it wrote.
+
+    Attributes:
+        rejected: Keys of the `Accepted` changes that did not apply, unless their entry has the same task already.
+        found: For each intent the entry that was there and stays, or None if the intent was inserted.
+    """
+
+    rejected: list[str]
+    found: list[Entry | None]
 
 
 class Store(Protocol):
@@ -26,14 +38,12 @@ class Store(Protocol):
         """Close the store; closing a closed one does nothing."""
         ...
 
-    async def begin(self, intents: Sequence[Intent]) -> list[Entry | None]:
-        """Insert the intents whose keys are new or were refused, which replaces the refused entry.
+    async def write(self, changes: Sequence[Change], intents: Sequence[Intent]) -> Written:
+        """Apply changes where their conditions hold, and then insert the intents whose keys are new or were refused.
 
         Args:
-            intents: Intents with different keys.
-
-        Returns:
-            For each intent the entry that was there and stays, or None if the intent was inserted.
+            changes: They apply by kind, in the order of `CHANGE_ORDER`.
+            intents: Intents with different keys. One whose key was refused replaces that entry.
         """
         ...
 
@@ -47,14 +57,6 @@ class Store(Protocol):
 
         Returns:
             Whether the stamp was set; of several concurrent calls with the same `seen`, one at most succeeds.
-        """
-        ...
-
-    async def note(self, changes: Sequence[Change]) -> list[str]:
-        """Apply changes where their conditions hold, by kind in the order of `CHANGE_ORDER`.
-
-        Returns:
-            Keys of the `Accepted` changes that did not apply, unless their entry has the same task id already.
         """
         ...
 

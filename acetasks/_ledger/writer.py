@@ -5,25 +5,40 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from acetasks._ledger.entries import Accepted
+from acetasks._ledger.store import Written
 from acetasks._runtime import is_being_cancelled
 from acetasks.errors import LedgerError, fresh_copy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from acetasks._ledger.entries import Change, Entry, Intent
     from acetasks._ledger.store import Store
 
 _logger = logging.getLogger("acetasks")
 
-#: Maximum number of intents or changes in a group, so that building one does not hold the loop for long.
+#: Maximum number of intents and of changes in a group, so that building one does not hold the loop for long.
 _GROUP_SIZE = 500
 #: What a store may raise: one of the user's, anything; and a cancellation of something that it awaits.
 _FAILURES = (Exception, asyncio.CancelledError)
 
-#: A change, or None to wait for the ones before; and what waits for it, or None.
-_QueuedChange = tuple["Change | None", "asyncio.Future[bool] | None"]
+
+class _QueuedIntent(NamedTuple):
+    """An intent, and the future of what was found."""
+
+    intent: Intent
+    future: asyncio.Future[Entry | None]
+
+
+class _QueuedChange(NamedTuple):
+    """A change, or None to wait for those before; the future of whether it applied; and what to call then, if any."""
+
+    change: Change | None
+    future: asyncio.Future[bool] | None = None
+    on_written: Callable[[], None] | None = None
 
 
 class GroupWriter:
@@ -34,13 +49,15 @@ class GroupWriter:
 
     Args:
         store: The open store.
+        on_cancelled: Called for an intent whose future was cancelled, with whether it was inserted all the same.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, on_cancelled: Callable[[Intent, bool], None]) -> None:
         self._store = store
-        self._intents: list[tuple[Intent, asyncio.Future[Entry | None]]] = []
+        self._on_cancelled = on_cancelled
+        self._intents: list[_QueuedIntent] = []
         self._changes: list[_QueuedChange] = []
-        self._kept: list[_QueuedChange] = []
+        self._kept: list[Change] = []
         self._failure: LedgerError | None = None
         self._writing: asyncio.Task[None] | None = None
         # Not the context of the call that happens to start the writing.
@@ -51,22 +68,30 @@ class GroupWriter:
         return f"<GroupWriter {queued} queued, {len(self._kept)} to try again>"
 
     def begin(self, intent: Intent) -> asyncio.Future[Entry | None]:
-        """Queue an intent; no other with its key may be queued. The future has the result of `Store.begin`."""
+        """Queue an intent; no other with its key may be queued. The future has what was found."""
         future = asyncio.get_running_loop().create_future()
-        self._intents.append((intent, future))
+        self._intents.append(_QueuedIntent(intent, future))
         self._wake()
         return future
 
-    def note(self, change: Change) -> asyncio.Future[bool]:
-        """Queue a change. The future says whether it applied; false only for what `Store.note` reports."""
+    def note(self, change: Change, on_written: Callable[[], None] | None = None) -> asyncio.Future[bool]:
+        """Queue a change, which is written even if the future is cancelled.
+
+        Args:
+            change: The change.
+            on_written: Called when the change was written, or is kept for another attempt.
+
+        Returns:
+            The future of whether it applied; false only for what the store rejects.
+        """
         future = asyncio.get_running_loop().create_future()
-        self._changes.append((change, future))
+        self._changes.append(_QueuedChange(change, future, on_written))
         self._wake()
         return future
 
-    def note_later(self, change: Change) -> None:
-        """Queue a change that nothing waits for."""
-        self._changes.append((change, None))
+    def note_later(self, change: Change, on_written: Callable[[], None] | None = None) -> None:
+        """Queue a change that nothing waits for; `on_written` as for `note`."""
+        self._changes.append(_QueuedChange(change, None, on_written))
         self._wake()
 
     async def flush(self) -> None:
@@ -76,7 +101,7 @@ class GroupWriter:
             LedgerError: Some changes still cannot be written; they are kept.
         """
         future = asyncio.get_running_loop().create_future()
-        self._changes.append((None, future))
+        self._changes.append(_QueuedChange(None, future))
         self._wake()
         await future
         if self._failure is not None:
@@ -98,60 +123,64 @@ class GroupWriter:
     async def _write(self) -> None:
         # The task starts after the callbacks that are ready now, so what they queue is in the first group.
         try:
-            self._changes[:0], self._kept = self._kept, []
+            if self._kept:
+                # Alone: what fails again must not keep a submission from being sent.
+                kept, self._kept = self._kept, []
+                await self._write_group([_QueuedChange(change) for change in kept], [])
             while self._intents or self._changes:
-                # Changes first: a key that was refused may be among the intents again.
                 changes, self._changes = self._changes[:_GROUP_SIZE], self._changes[_GROUP_SIZE:]
-                if changes:
-                    await self._note(changes)
                 intents, self._intents = self._intents[:_GROUP_SIZE], self._intents[_GROUP_SIZE:]
-                if intents:
-                    await self._begin(intents)
+                await self._write_group(changes, intents)
         finally:
             self._writing = None
 
-    async def _begin(self, group: list[tuple[Intent, asyncio.Future[Entry | None]]]) -> None:
+    async def _write_group(self, queued: list[_QueuedChange], intents: list[_QueuedIntent]) -> None:
+        changes = [change for change, _, _ in queued if change is not None]
+        written = Written([], [])
         try:
-            found = await self._store.begin([intent for intent, _ in group])
+            if changes or intents:
+                written = await self._store.write(changes, [intent for intent, _ in intents])
         except _FAILURES as error:
-            failure = _as_ledger_error(error)
-            for _, future in group:
-                if not future.done():
-                    future.set_exception(fresh_copy(failure))
-            return
-        for (_, future), entry in zip(group, found, strict=True):
-            if not future.done():
-                future.set_result(entry)
-
-    async def _note(self, group: list[_QueuedChange]) -> None:
-        changes = [change for change, _ in group if change is not None]
-        try:
-            rejected = set(await self._store.note(changes) if changes else ())
-        except _FAILURES as error:
-            self._keep(group, _as_ledger_error(error))
+            self._fail(queued, intents, _as_ledger_error(error))
             return
         if changes and self._failure is not None and not self._kept:
             _logger.warning("the ledger can be written again")
             self._failure = None
-        for change, future in group:
-            is_applied = not (isinstance(change, Accepted) and change.key in rejected)
+        rejected = set(written.rejected)
+        for change, future, on_written in queued:
+            is_applied = not (rejected and isinstance(change, Accepted) and change.key in rejected)
             if future is not None and not future.done():
                 future.set_result(is_applied)
             elif not is_applied:
                 _logger.error("the ledger has another task under the key of %s", change)
+            if on_written is not None:
+                on_written()
+        for (intent, found_future), found in zip(intents, written.found, strict=True):
+            if found_future.done():
+                self._on_cancelled(intent, found is None)
+            else:
+                found_future.set_result(found)
 
-    def _keep(self, group: list[_QueuedChange], failure: LedgerError) -> None:
-        """Keep a group for the next attempt, and report the failure to what waits for it."""
-        if self._failure is None:
-            _logger.warning(
-                "the ledger cannot be written (%s); changes are kept in memory, and tried again with the next", failure
-            )
-        self._failure = failure
-        for change, future in group:
+    def _fail(self, queued: list[_QueuedChange], intents: list[_QueuedIntent], failure: LedgerError) -> None:
+        """Report a failure to what waits for the group, and keep its changes for the next attempt."""
+        kept = [change for change, _, _ in queued if change is not None]
+        if kept:
+            if self._failure is None:
+                _logger.warning(
+                    "the ledger cannot be written (%s); changes are kept in memory, and tried again later", failure
+                )
+            self._failure = failure
+            self._kept += kept
+        for _, future, on_written in queued:
             if future is not None and not future.done():
                 future.set_exception(fresh_copy(failure))
-            if change is not None:
-                self._kept.append((change, None))
+            if on_written is not None:
+                on_written()
+        for intent, found_future in intents:
+            if found_future.done():
+                self._on_cancelled(intent, False)  # noqa: FBT003  # the only argument besides the intent
+            else:
+                found_future.set_exception(fresh_copy(failure))
 
 
 def _as_ledger_error(error: BaseException) -> LedgerError:

@@ -220,8 +220,8 @@ class TestCancellation:
         first.cancel()
 
         again = await begin(ledger)
-        assert (again.state, again.sent_at, now()) == (EntryState.SUBMITTING, EPOCH + 1, 3)
-        assert store.groups == ["begin a", "note Refused", "begin a"]
+        assert (again.state, again.sent_at, now()) == (EntryState.SUBMITTING, EPOCH + 2, 3)
+        assert store.groups == ["a", "Refused", "a"]
 
     async def test_just_when_the_intent_is_written(self) -> None:
         """A cancellation between the write and the caller's next step is no other."""
@@ -232,7 +232,7 @@ class TestCancellation:
             await first
 
         assert (await begin(ledger)).state is EntryState.SUBMITTING
-        assert store.groups == ["begin a", "note Refused", "begin a"]
+        assert store.groups == ["a", "Refused", "a"]
 
     async def test_while_the_intent_fails(self) -> None:
         """An intent that cannot be written leaves nothing to refuse."""
@@ -245,7 +245,7 @@ class TestCancellation:
         store.failure = None
 
         assert (await begin(ledger)).sent_at == EPOCH + 1.5
-        assert store.groups == ["begin a", "begin a"]
+        assert store.groups == ["a", "a"]
 
     async def test_while_an_id_is_written(self) -> None:
         """The id is written all the same."""
@@ -283,7 +283,7 @@ class TestOtherProcesses:
     async def test_a_stamp_in_the_future_is_not_waited_for_any_longer(self) -> None:
         """A process whose clock is wrong holds up nobody for longer than a right one."""
         store = MemoryStore()
-        await store.begin([intent("a", sent_at=EPOCH + 1e6)])
+        await store.write([], [intent("a", sent_at=EPOCH + 1e6)])
 
         with pytest.raises(SubmissionUncertainError):
             await begin(new_ledger(store))
@@ -356,13 +356,14 @@ class TestGroups:
     async def test_what_comes_during_a_write_is_the_next_group(self) -> None:
         """All calls that are ready are one write, and so are all that come while it runs."""
         ledger = new_ledger(store := GatedStore())
-        first = [asyncio.create_task(begin(ledger, key)) for key in "ab"]
+        a, b = await asyncio.gather(begin(ledger, "a"), begin(ledger, "b"))
+        calls = [asyncio.create_task(begin(ledger, "c"))]
         await asyncio.sleep(0.5)
-        second = [asyncio.create_task(begin(ledger, key)) for key in "cde"]
-        begun = await asyncio.gather(*first)
-        await asyncio.gather(*(ledger.accept(found, task(found.key)) for found in begun), *second)
+        calls += [asyncio.create_task(ledger.accept(begun, task(begun.key))) for begun in (a, b)]
+        calls += [asyncio.create_task(begin(ledger, key)) for key in "de"]
+        await asyncio.gather(*calls)
 
-        assert store.groups == ["begin a b", "begin c d e", "note Accepted Accepted"]
+        assert store.groups == ["a b", "c", "Accepted Accepted d e"]
         assert now() == 3
 
     async def test_a_group_is_limited(self) -> None:
@@ -370,7 +371,7 @@ class TestGroups:
         ledger = new_ledger(store := GatedStore())
         await asyncio.gather(*(begin(ledger, str(index)) for index in range(1001)))
 
-        assert [len(group.split()) - 1 for group in store.groups] == [500, 500, 1]
+        assert [len(group.split()) for group in store.groups] == [500, 500, 1]
 
     async def test_an_intent_that_cannot_be_written_is_not_sent(self) -> None:
         """The error reaches every call of the group, and the keys can be used again."""

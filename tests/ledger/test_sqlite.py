@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import aiosqlite
 import msgspec
 import pytest
-from ledger_support import EPOCH, accepted, ended, entry, intent
+from ledger_support import EPOCH, accepted, begin, ended, entry, intent, note
 
 import acetasks
 from acetasks import LedgerError
@@ -31,6 +31,27 @@ if TYPE_CHECKING:
 ENTRIES, PAGE = 200, 4096
 #: The user id that Linux gives to nobody.
 NOBODY = 65534
+#: Inserts the same keys as others, as soon as it is told, and prints which ones it has inserted.
+INSERTER = """
+import asyncio, json, sys
+sys.path[:0] = json.loads(sys.argv[2])
+from ledger_support import begin, intent
+from acetasks._ledger import SQLiteStore
+
+async def main():
+    store, inserted = SQLiteStore(sys.argv[1]), []
+    print("ready", flush=True)
+    sys.stdin.readline()
+    await store.open()
+    for start in range(0, 200, 5):
+        keys = [f"key-{index}" for index in range(start, start + 5)]
+        found = await begin(store, *(intent(key) for key in keys))
+        inserted += [key for key, entry in zip(keys, found) if entry is None]
+    await store.close()
+    print(json.dumps(inserted))
+
+asyncio.run(main())
+"""
 
 
 @contextlib.asynccontextmanager
@@ -49,15 +70,15 @@ async def path(tmp_path: Path) -> Path:
     """A closed file with entries."""
     path = tmp_path / "tasks.db"
     async with opened(path) as store:
-        await store.begin([intent(f"key-{index}") for index in range(ENTRIES)])
+        await begin(store, *(intent(f"key-{index}") for index in range(ENTRIES)))
     return path
 
 
 async def test_entries_outlive_the_store(tmp_path: Path) -> None:
     """What was written is there when the file is opened again."""
     async with opened(tmp_path / "tasks.db") as store:
-        await store.begin([intent("a")])
-        await store.note([accepted("a")])
+        await begin(store, intent("a"))
+        await note(store, accepted("a"))
     async with opened(tmp_path / "tasks.db") as store:
         assert await store.find(["a"]) == [
             entry("a", state=EntryState.ACCEPTED, task_id="a-task", trace_id="trace"),
@@ -180,7 +201,7 @@ class TestUnusableFiles:
         """A store is used between its opening and its closing, which may be repeated."""
         store = SQLiteStore(path)
         with pytest.raises(LedgerError, match="it is not open"):
-            await store.begin([intent("a")])
+            await begin(store, intent("a"))
         await store.open()
         assert repr(store) == f"<SQLiteStore {path} open>"
         await store.close()
@@ -215,7 +236,7 @@ class TestPermissions:
         """Without the right to write the file there is no ledger."""
         path = folder / "tasks.db"
         async with opened(path) as store:
-            await store.begin([intent("a")])
+            await begin(store, intent("a"))
         path.chmod(mode)
 
         with pytest.raises(LedgerError, match="this user may not"):
@@ -227,7 +248,7 @@ class TestPermissions:
         path = folder / "tasks.db"
         if exists:
             async with opened(path) as store:
-                await store.begin([intent("a")])
+                await begin(store, intent("a"))
         (folder / "locked").mkdir()
         path = path.rename(folder / "locked" / "tasks.db") if exists else folder / "locked" / "tasks.db"
         path.parent.chmod(stat.S_IRUSR | stat.S_IXUSR)
@@ -257,25 +278,25 @@ class TestFullDisk:
         """The intents of the call are not in the file; what was there is, and can be changed."""
         big = [intent(f"big-{index}", request=b'"' + b"x" * 2000 + b'"') for index in range(50)]
         async with opened(tmp_path / "tasks.db") as store:
-            await store.begin([intent("a")])
+            await begin(store, intent("a"))
             for _ in range(2):
                 with pytest.raises(LedgerError, match="the disk is full: free some space") as caught:
-                    await store.begin(big)
+                    await begin(store, *big)
                 assert caught.value.transient
-            assert await store.note([accepted("a")]) == []
+            assert await note(store, accepted("a")) == []
             assert [found.key for found in await store.select(Query(), None, 99)] == ["a"]
         pages.append(200)
         async with opened(tmp_path / "tasks.db") as store:
-            assert await store.begin(big) == [None] * 50
+            assert await begin(store, *big) == [None] * 50
 
     async def test_no_room_for_an_end(self, tmp_path: Path, pages: list[int]) -> None:
         """None of the changes of the call is made."""
         async with opened(tmp_path / "tasks.db") as store:
-            await store.begin([intent("a"), intent("b")])
+            await begin(store, intent("a"), intent("b"))
             end = msgspec.structs.replace(ended("b-task"), record=b"x" * PAGE * pages[0])
 
             with pytest.raises(LedgerError, match="the disk is full"):
-                await store.note([accepted("a"), accepted("b"), end])
+                await note(store, accepted("a"), accepted("b"), end)
             assert await store.find(["a", "b"]) == [entry("a"), entry("b")]
 
     async def test_no_room_for_the_tables(self, tmp_path: Path, pages: list[int]) -> None:
@@ -285,22 +306,22 @@ class TestFullDisk:
             await SQLiteStore(tmp_path / "tasks.db").open()
         pages.append(20)
         async with opened(tmp_path / "tasks.db") as store:
-            assert await store.begin([intent("a")]) == [None]
+            assert await begin(store, intent("a")) == [None]
 
 
 class TestOtherProcesses:
     """Several processes may use a file at once."""
 
-    @pytest.mark.parametrize("action", ["open", "begin"])
+    @pytest.mark.parametrize("action", ["open", "write"])
     async def test_a_file_that_another_process_holds(self, path: Path, action: str) -> None:
         """After the timeout the error says that another process holds the file; then the call can be repeated."""
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             async with contextlib.AsyncExitStack() as stack:
                 store = SQLiteStore(path, busy_timeout=0.01)
-                if action == "begin":
+                if action == "write":
                     await store.open()
                 stack.push_async_callback(store.close)
-                call = store.open if action == "open" else functools.partial(store.begin, [intent("a")])
+                call = store.open if action == "open" else functools.partial(begin, store, intent("a"))
                 other.execute("BEGIN IMMEDIATE")
 
                 with pytest.raises(LedgerError, match="another process or program holds it") as caught:
@@ -323,35 +344,14 @@ class TestOtherProcesses:
 
     def test_processes_that_start_at_once(self, tmp_path: Path) -> None:
         """They create one file, and each key is inserted by one of them."""
-        script = """
-import asyncio, json, sys
-sys.path[:0] = json.loads(sys.argv[2])
-from ledger_support import intent
-from acetasks._ledger import SQLiteStore
-
-async def main():
-    store, inserted = SQLiteStore(sys.argv[1]), []
-    print("ready", flush=True)
-    sys.stdin.readline()
-    await store.open()
-    for start in range(0, 200, 5):
-        keys = [f"key-{index}" for index in range(start, start + 5)]
-        found = await store.begin([intent(key) for key in keys])
-        inserted += [key for key, entry in zip(keys, found) if entry is None]
-    await store.close()
-    print(json.dumps(inserted))
-
-asyncio.run(main())
-"""
         support = str(Path(__file__).parents[1])
-        command = [sys.executable, "-c", script, str(tmp_path / "tasks.db"), msgspec.json.encode([support]).decode()]
+        command = [sys.executable, "-c", INSERTER, str(tmp_path / "tasks.db"), msgspec.json.encode([support]).decode()]
         processes = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
         ]
         for process in processes:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-        # All of them are ready; they start within a millisecond.
         outputs = []
         for process in processes:
             assert process.stdin is not None

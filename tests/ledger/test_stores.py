@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ledger_support import EPOCH, accepted, ended, entry, intent
+from ledger_support import EPOCH, accepted, begin, ended, entry, intent, note
 
 from acetasks._ledger import (
     Abandoned,
@@ -52,35 +52,40 @@ async def all_of(store: Store) -> list[Entry]:
     return await store.select(Query(), None, 1000)
 
 
-class TestBegin:
-    """`begin` inserts what is new."""
+class TestIntents:
+    """`write` inserts the intents that are new."""
 
     async def test_a_new_key_is_inserted(self, store: Store) -> None:
         """The entry has the fields of the intent and is being submitted."""
-        assert await store.begin([intent("a")]) == [None]
+        assert await begin(store, intent("a")) == [None]
 
         assert await store.find(["a"]) == [entry("a", state=EntryState.SUBMITTING)]
 
     async def test_a_known_key_keeps_its_entry(self, store: Store) -> None:
         """The entry that was there is returned in the place of its intent, and the others are inserted."""
-        await store.begin([intent("b")])
+        await begin(store, intent("b"))
 
-        assert await store.begin([intent("a"), intent("b", sent_at=EPOCH + 9), intent("c")]) == [None, entry("b"), None]
+        assert await begin(store, intent("a"), intent("b", sent_at=EPOCH + 9), intent("c")) == [None, entry("b"), None]
         assert [found and found.sent_at for found in await store.find(["b", "c"])] == [EPOCH, EPOCH]
 
     async def test_a_refused_key_is_used_again(self, store: Store) -> None:
         """The entry of a refused submission is replaced, with another payload if it has one."""
-        await store.begin([intent("a")])
-        await store.note([REFUSED])
+        await begin(store, intent("a"))
+        await note(store, REFUSED)
         again = intent("a", sent_at=EPOCH + 9, request=b'{"prompt":"a dog"}')
 
-        assert await store.begin([again]) == [None]
+        assert await begin(store, again) == [None]
         (found,) = await store.find(["a"])
         assert found == entry("a", sent_at=EPOCH + 9, request=again.request, fingerprint=again.fingerprint)
 
     async def test_nothing_begins_nothing(self, store: Store) -> None:
         """An empty list is no entry."""
-        assert await store.begin([]) == []
+        assert (
+            await begin(
+                store,
+            )
+            == []
+        )
         assert await all_of(store) == []
 
 
@@ -89,7 +94,7 @@ class TestRestamp:
 
     async def test_of_two_one_succeeds(self, store: Store) -> None:
         """The first of two concurrent calls that have seen the same stamp sets its own."""
-        await store.begin([intent("a")])
+        await begin(store, intent("a"))
 
         done = await asyncio.gather(*(store.restamp("a", EPOCH, EPOCH + second) for second in (1, 2)))
 
@@ -98,8 +103,8 @@ class TestRestamp:
 
     async def test_an_uncertain_submission_is_submitted_again(self, store: Store) -> None:
         """The state of an abandoned submission becomes `SUBMITTING`."""
-        await store.begin([intent("a")])
-        await store.note([Abandoned(key="a", sent_at=EPOCH)])
+        await begin(store, intent("a"))
+        await note(store, Abandoned(key="a", sent_at=EPOCH))
 
         assert await store.restamp("a", EPOCH, EPOCH + 1)
         assert await store.find(["a"]) == [entry("a", sent_at=EPOCH + 1, state=EntryState.SUBMITTING)]
@@ -107,15 +112,15 @@ class TestRestamp:
     @pytest.mark.parametrize("change", [accepted("a"), REFUSED], ids=["accepted", "refused"])
     async def test_what_is_settled_keeps_its_stamp(self, store: Store, change: Change) -> None:
         """An entry with an id or an end, and a key without an entry, have no stamp to set."""
-        await store.begin([intent("a")])
-        await store.note([change])
+        await begin(store, intent("a"))
+        await note(store, change)
 
         assert not await store.restamp("a", EPOCH, EPOCH + 1)
         assert not await store.restamp("b", EPOCH, EPOCH + 1)
 
 
-class TestNote:
-    """`note` applies each change where its conditions hold."""
+class TestChanges:
+    """`write` applies each change where its conditions hold."""
 
     @pytest.mark.parametrize(
         ("changes", "fields"),
@@ -149,36 +154,36 @@ class TestNote:
         ],
     )
     async def test_changes_of_an_entry(self, store: Store, changes: list[Change], fields: dict[str, object]) -> None:
-        """Changes apply in the order of their kinds, also to the entry of this key only."""
-        await store.begin([intent("a"), intent("b")])
+        """Changes apply in the order of their kinds, and to the entry of this key only."""
+        await begin(store, intent("a"), intent("b"))
 
-        assert await store.note(changes) == []
+        assert await note(store, *changes) == []
         assert await store.find(["a", "b"]) == [entry("a", **fields), entry("b")]
 
     async def test_an_uncertain_submission_is_accepted(self, store: Store) -> None:
         """A late response settles what was given up."""
-        await store.begin([intent("a")])
-        await store.note([Abandoned(key="a", sent_at=EPOCH)])
+        await begin(store, intent("a"))
+        await note(store, Abandoned(key="a", sent_at=EPOCH))
 
-        assert await store.note([accepted("a")]) == []
+        assert await note(store, accepted("a")) == []
         assert await store.find(["a"]) == [entry("a", **TASK)]
 
     async def test_a_second_id_is_reported(self, store: Store) -> None:
         """Keys that are unknown, refused or have another task are returned, and their entries stay as they are."""
-        await store.begin([intent("a"), intent("b"), intent("c"), intent("d")])
-        await store.note([accepted("a"), Refused(key="c", sent_at=EPOCH, ended_at=EPOCH + 1, reason="no")])
+        await begin(store, intent("a"), intent("b"), intent("c"), intent("d"))
+        await note(store, accepted("a"), Refused(key="c", sent_at=EPOCH, ended_at=EPOCH + 1, reason="no"))
         before = await all_of(store)
         no_id = Accepted(key="a", task_id=None, **END)
 
-        assert await store.note([accepted("a", "other"), accepted("c"), accepted("x")]) == ["a", "c", "x"]
-        assert await store.note([no_id, accepted("a")]) == ["a"]
+        assert await note(store, accepted("a", "other"), accepted("c"), accepted("x")) == ["a", "c", "x"]
+        assert await note(store, no_id, accepted("a")) == ["a"]
         assert await all_of(store) == before
 
     async def test_all_entries_of_a_task_end(self, store: Store) -> None:
         """Two keys may have one task, and both end with it."""
-        await store.begin([intent("a"), intent("b")])
-        await store.note([accepted("a", "t"), accepted("b", "t")])
-        await store.note([ended("t")])
+        await begin(store, intent("a"), intent("b"))
+        await note(store, accepted("a", "t"), accepted("b", "t"))
+        await note(store, ended("t"))
 
         assert await store.unfinished(None, 10) == []
         assert [found.key for found in await store.find_tasks("luma", ["t", "u", "t"])] == ["a", "b"]
@@ -192,10 +197,10 @@ class TestPages:
     async def keys(self, store: Store) -> list[str]:
         """Keys of nine entries, stamped in the opposite order; every third has ended, and the first was refused."""
         keys = [f"key-{index}" for index in range(9)]
-        await store.begin([intent(key, sent_at=EPOCH - index) for index, key in enumerate(keys)])
-        await store.note([accepted(key) for key in keys[1:]])
-        await store.note([ended(f"{key}-task") for key in keys[2::3]])
-        await store.note([Refused(key=keys[0], sent_at=EPOCH, ended_at=EPOCH, reason="no")])
+        await begin(store, *(intent(key, sent_at=EPOCH - index) for index, key in enumerate(keys)))
+        await note(store, *(accepted(key) for key in keys[1:]))
+        await note(store, *(ended(f"{key}-task") for key in keys[2::3]))
+        await note(store, Refused(key=keys[0], sent_at=EPOCH, ended_at=EPOCH, reason="no"))
         return keys
 
     @pytest.mark.parametrize("limit", [1, 2, 5, 6])
@@ -214,7 +219,7 @@ class TestPages:
 
     async def test_equal_stamps_keep_the_order_of_insertion(self, store: Store) -> None:
         """A page may end between entries with equal stamps."""
-        await store.begin([intent(key) for key in "cab"])
+        await begin(store, *(intent(key) for key in "cab"))
 
         assert [found.key for found in await pages(lambda after: store.select(Query(), after, 1))] == ["c", "a", "b"]
 
@@ -269,9 +274,11 @@ CHANGES = st.one_of(
     st.builds(Saved, key=KEYS, files=st.tuples(st.text(max_size=2))),
 )
 CALLS = st.one_of(
-    st.tuples(st.just("begin"), st.tuples(st.lists(INTENTS, unique_by=lambda intent: intent.key))),
+    st.tuples(
+        st.just("write"),
+        st.tuples(st.lists(CHANGES, max_size=5), st.lists(INTENTS, unique_by=lambda intent: intent.key)),
+    ),
     st.tuples(st.just("restamp"), st.tuples(KEYS, STAMPS, STAMPS)),
-    st.tuples(st.just("note"), st.tuples(st.lists(CHANGES, max_size=5))),
     st.tuples(st.just("find_tasks"), st.tuples(st.just("luma"), st.lists(IDS, unique=True))),
     st.tuples(st.just("unfinished"), st.tuples(st.none() | KEYS, st.integers(1, 3))),
 )
