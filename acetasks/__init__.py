@@ -20,6 +20,7 @@ from acetasks.errors import (
     AuthenticationError,
     BadRequestError,
     ClientClosedError,
+    DownloadError,
     LedgerError,
     PermissionDeniedError,
     ProtocolError,
@@ -34,6 +35,7 @@ from acetasks.errors import (
 )
 from acetasks.events import (
     BatchesIgnored,
+    DownloadProgress,
     Event,
     LoggingObserver,
     Observer,
@@ -51,7 +53,7 @@ from acetasks.events import (
 )
 from acetasks.handles import TaskHandle
 from acetasks.models import Artifact, ArtifactKind, Task, TaskError, TaskState
-from acetasks.policies import PollPolicy, RetryPolicy
+from acetasks.policies import DownloadPolicy, PollPolicy, RetryPolicy
 from acetasks.providers import (
     FluxResponse,
     LumaResponse,
@@ -71,6 +73,9 @@ __all__ = [
     "BatchesIgnored",
     "Client",
     "ClientClosedError",
+    "DownloadError",
+    "DownloadPolicy",
+    "DownloadProgress",
     "Durations",
     "Event",
     "FluxResponse",

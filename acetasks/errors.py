@@ -10,7 +10,7 @@ import copy
 from http import HTTPStatus
 
 from acetasks._records import ECHO_LIMIT
-from acetasks.models import AceTasksError, ProtocolError, Task
+from acetasks.models import AceTasksError, Artifact, ProtocolError, Task
 
 __all__ = [
     "APIError",
@@ -18,6 +18,7 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "ClientClosedError",
+    "DownloadError",
     "LedgerError",
     "PermissionDeniedError",
     "ProtocolError",
@@ -240,6 +241,27 @@ class LedgerError(AceTasksError):
         super().__init__(f"ledger {location}: {message}")
         self.location = location
         self.transient = transient
+
+
+class DownloadError(AceTasksError):
+    """Raised when a file of a task was not downloaded; no part of it is left under its name.
+
+    Attributes:
+        task: The task, which has ended and is not affected.
+        artifact: The file.
+        transient: Whether a retry may help.
+        expired: Whether the URL has expired, so that the task must be retrieved again for a new one; `Client.download`
+            has done that.
+    """
+
+    def __init__(
+        self, message: str, *, task: Task, artifact: Artifact, transient: bool = False, expired: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.task = task
+        self.artifact = artifact
+        self.transient = transient
+        self.expired = expired
 
 
 class ClientClosedError(AceTasksError):

@@ -197,6 +197,24 @@ class BatchesIgnored(Event, frozen=True, kw_only=True):
     until: float
 
 
+class DownloadProgress(Event, frozen=True, kw_only=True):
+    """A file is being downloaded: twice a second at most, and when it is complete.
+
+    Attributes:
+        task_id: Id of the task that made the file.
+        path: The file's path, without its extension until it is complete.
+        done: Bytes so far.
+        total: Bytes in total, or None if unknown.
+        is_complete: Whether the file is complete, under its name.
+    """
+
+    task_id: str
+    path: str
+    done: int
+    total: int | None
+    is_complete: bool = False
+
+
 class Observer(Protocol):
     """Receives client events, for example for metrics or a progress display."""
 

@@ -9,7 +9,7 @@ reference cycle, so `gc=False` keeps them out of garbage collections, which tens
 from __future__ import annotations
 
 import enum
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -24,6 +24,13 @@ from acetasks._records import (
     read_sections,
     shorten,
 )
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from acetasks.policies import DownloadPolicy
 
 T = TypeVar("T")
 
@@ -74,6 +81,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
         role: `main` for a requested result; `thumbnail`, `frame`, `cover`, `raw` and the like for an extra file.
         width: Width in pixels, or None if not reported.
         height: Height in pixels, or None if not reported.
+        path: Path of the downloaded file, or None if the wait was not asked to download it.
     """
 
     url: str
@@ -81,6 +89,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     role: str = "main"
     width: int | None = None
     height: int | None = None
+    path: str | None = None
 
 
 class TaskError(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -180,6 +189,34 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if response is None:
             raise ProtocolError(f"{self._name} has no response yet: it is {self.state.value}")
         return self._decode("response", response, response_type)
+
+    async def download(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        roles: Collection[str] | None = ("main",),
+        overwrite: bool = False,
+        policy: DownloadPolicy | None = None,
+    ) -> list[Path]:
+        """Download the task's files into a directory; `Client.download` also renews expired URLs.
+
+        The names are made of provider, task id, role and number. A file is complete, or not there.
+
+        Args:
+            directory: Created if it does not exist.
+            roles: Roles of the artifacts to download; None for all.
+            overwrite: Whether to replace files of an earlier download; else they are not downloaded again.
+            policy: Settings.
+
+        Returns:
+            The paths of the files, in the order of the artifacts.
+
+        Raises:
+            DownloadError: A file cannot be downloaded or written; the others are complete.
+        """
+        from acetasks._downloads import download_task  # noqa: PLC0415  # it is built on tasks
+
+        return await download_task(self, directory, roles=roles, overwrite=overwrite, policy=policy)
 
     @property
     def _name(self) -> str:

@@ -1,4 +1,4 @@
-"""Settings of a client: polling, and retries of failed requests."""
+"""Settings of a client: polling, retries of failed requests, and downloads."""
 
 from __future__ import annotations
 
@@ -117,6 +117,31 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         _check("RetryPolicy.timeout", self.timeout, above=0)
         _check("RetryPolicy.submit_timeout", self.submit_timeout, above=0)
         _check("RetryPolicy.max_retry_after", self.max_retry_after, least=0)
+
+
+class DownloadPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings for downloads of artifacts.
+
+    Attributes:
+        concurrency: Maximum number of files that are downloaded at once.
+        attempts: Number of failures in a row, without a new byte, after which a download fails.
+        timeout: Seconds without a connection or a new byte after which an attempt has failed.
+        max_bytes: Maximum size of a file.
+        allow_private: Whether files may be on hosts with private addresses, such as this machine. The host of the
+            client's base URL always may.
+    """
+
+    concurrency: int = 4
+    attempts: int = 5
+    timeout: float = 30.0
+    max_bytes: int = 4 * 1024**3
+    allow_private: bool = False
+
+    def __post_init__(self) -> None:
+        _check_count("DownloadPolicy.concurrency", self.concurrency)
+        _check_count("DownloadPolicy.attempts", self.attempts)
+        _check("DownloadPolicy.timeout", self.timeout, above=0)
+        _check_count("DownloadPolicy.max_bytes", self.max_bytes)
 
 
 def _check(name: str, value: float, *, least: float | None = None, above: float | None = None) -> None:

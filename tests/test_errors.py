@@ -12,9 +12,11 @@ import acetasks
 from acetasks import (
     AceTasksError,
     APIError,
+    Artifact,
     AuthenticationError,
     BadRequestError,
     ClientClosedError,
+    DownloadError,
     LedgerError,
     PermissionDeniedError,
     ProtocolError,
@@ -58,6 +60,7 @@ ERRORS: dict[type[AceTasksError], AceTasksError] = {
         "reset", provider="suno", path="/suno/audios", payload=b'{"prompt":"x"}', sent_at=12.5
     ),
     ClientClosedError: ClientClosedError("the client is closed"),
+    DownloadError: DownloadError("no file", task=FAILED, artifact=Artifact(url="u"), expired=True),
     LedgerError: LedgerError("the disk is full", location="tasks.db"),
     UnknownProviderError: UnknownProviderError("lumma", suggestion="luma"),
     **{

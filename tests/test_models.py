@@ -127,7 +127,7 @@ def test_task_converts_to_plain_values() -> None:
         "provider": "luma",
         "id": "a",
         "state": "partial",
-        "artifacts": [{"url": "u", "kind": "video", "role": "main", "width": None, "height": None}],
+        "artifacts": [{"url": "u", "kind": "video", "role": "main", "width": None, "height": None, "path": None}],
         "error": {"message": "m", "code": "c"},
         "progress": None,
         "created_at": 1.0,

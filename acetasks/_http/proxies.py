@@ -31,6 +31,11 @@ class Proxy:
     def __repr__(self) -> str:
         return f"<Proxy {self.url}>"
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The header with the credentials, if there are any."""
+        return {} if self.credentials is None else {"proxy-authorization": self.credentials.reveal()}
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Proxy cannot be pickled or copied")
 
