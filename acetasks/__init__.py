@@ -11,6 +11,7 @@ Times, timeouts and intervals are in seconds. A point in time is a reading of th
 """
 
 from acetasks import providers
+from acetasks._ledger import Entry, EntryState, Ledger, MemoryStore, SQLiteStore, Store
 from acetasks._scheduling import Durations
 from acetasks._version import __version__
 from acetasks.client import Client
@@ -77,11 +78,15 @@ __all__ = [
     "DownloadPolicy",
     "DownloadProgress",
     "Durations",
+    "Entry",
+    "EntryState",
     "Event",
     "FluxResponse",
+    "Ledger",
     "LedgerError",
     "LoggingObserver",
     "LumaResponse",
+    "MemoryStore",
     "Observer",
     "OutageBegan",
     "OutageEnded",
@@ -96,7 +101,9 @@ __all__ = [
     "RequestFailed",
     "RequestSent",
     "RetryPolicy",
+    "SQLiteStore",
     "ServiceError",
+    "Store",
     "SubmissionUncertain",
     "SubmissionUncertainError",
     "Task",

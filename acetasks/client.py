@@ -23,6 +23,7 @@ from acetasks._http import (
     describe_submitted,
     find_proxy,
 )
+from acetasks._ledger import Ledger, build_store
 from acetasks._polling import CLOSE_TIMEOUT, Poller, waiting
 from acetasks._runtime import Runtime
 from acetasks._scheduling import Durations
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from acetasks._http import Request
+    from acetasks._http import Proxy, Request
+    from acetasks._ledger import Store
     from acetasks._scheduling import Key
     from acetasks.providers import ProviderSpec
 
@@ -67,6 +69,7 @@ class _Running(NamedTuple):
     transport: HTTPTransport
     poller: Poller
     submitter: Submitter
+    ledger: Ledger | None
     loop: asyncio.AbstractEventLoop
     pid: int
 
@@ -90,6 +93,8 @@ class Client:
             the environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY).
         durations: Statistics of task durations from another client or an earlier run; see `durations`.
         observers: Receivers of the client's events.
+        journal: Where submissions are written down, so that none that is paid for is lost: the path of a file
+            (with the extra `durable`), or a `Store`. None writes down nothing.
         rng: Source of randomness for jitter and backoff, for repeatable tests; None creates one.
         allow_insecure: Whether to allow sending tokens to other machines without TLS (a base URL of `http://`) or
             without certificate verification (in `http`), or to this machine through a proxy (of `http`).
@@ -111,6 +116,7 @@ class Client:
         http: aiohttp.ClientSession | None = None,
         durations: Durations | None = None,
         observers: Iterable[Observer] = (),
+        journal: str | os.PathLike[str] | Store | None = None,
         rng: random.Random | None = None,
         allow_insecure: bool = False,
     ) -> None:
@@ -132,11 +138,9 @@ class Client:
             timeout=self._retry.timeout,
             allow_insecure=allow_insecure,
         )
-        urls = {service: endpoint.base_url for service, endpoint in self._endpoints.items()}
-        if http is not None:
-            check_session(http, base_urls=urls.values(), allow_insecure=allow_insecure)
         self._http = http
-        self._proxies = {service: find_proxy(url) for service, url in urls.items()} if http is None else {}
+        self._proxies = _find_proxies(http, self._endpoints, allow_insecure=allow_insecure)
+        self._store = None if journal is None else build_store(journal)
         self._observers = Observers(observers)
         self._durations, self._rng = durations or Durations(), rng or random.Random()
 
@@ -155,20 +159,26 @@ class Client:
         return self._durations
 
     async def __aenter__(self) -> Self:
-        """Open the client.
+        """Open the client, and its journal if it has one.
 
         Raises:
             ClientClosedError: The client was opened before. Create a new one.
+            LedgerError: The journal cannot be opened.
         """
         if self._was_opened:
             raise ClientClosedError("this client was already opened, and can be opened only once: create a new one")
         self._was_opened = True
         loop = asyncio.get_running_loop()
         runtime = Runtime(self._policy, self._retry, self._observers, self._rng, loop.time)
+        ledger: Ledger | None = None
+        if self._store is not None:
+            ledger = Ledger(self._store, clock=runtime.wall_clock, longest_post=self._retry.submit_timeout)
+            await ledger.open()
         transport = HTTPTransport(self._endpoints, http=self._http, runtime=runtime, proxies=self._proxies)
-        poller = Poller(transport, runtime=runtime, durations=self._durations)
-        submitter = Submitter(transport, throttle=poller.throttle, runtime=runtime)
-        self._running = _Running(transport, poller, submitter, loop, os.getpid())
+        on_end = None if ledger is None else ledger.finish
+        poller = Poller(transport, runtime=runtime, durations=self._durations, on_end=on_end)
+        submitter = Submitter(transport, throttle=poller.throttle, runtime=runtime, ledger=ledger)
+        self._running = _Running(transport, poller, submitter, ledger, loop, os.getpid())
         return self
 
     async def __aexit__(self, *_exc_info: object) -> None:
@@ -291,33 +301,39 @@ class Client:
         *,
         path: str | None = None,
         headers: Mapping[str, str] | None = None,
+        key: str | None = None,
     ) -> TaskHandle:
         """Submit a task. The request is retried only if it certainly did not reach the service, or after HTTP 429.
 
         If the call is cancelled after the request was sent, the exception has a note of it, and the response is awaited
-        for ten seconds more in the background; the log and the event `TaskSubmitted` then have the task's id.
+        for ten seconds more; the log and the event `TaskSubmitted` then have the task's id.
 
         Args:
             provider: The provider's slug.
             payload: The provider's parameters. `async: true` is added, unless the payload has `async` or a
                 `callback_url`; with `async: false` the service responds when the task is done.
             path: Path of the request, such as `/suno/lyrics`; None uses the provider's default.
-            headers: Headers of the request for the service, such as `{"model": "s2-pro"}` for fish, or an
-                `Idempotency-Key` on paths that take one.
+            headers: Headers for the service, such as `{"model": "s2-pro"}` for fish, or an `Idempotency-Key`.
+            key: Your name for this submission, such as `order-4711`. The same key is submitted and paid for once, by
+                any number of processes with the same journal: another call waits for the first one's response and
+                returns the handle of its task. None makes each call a submission of its own.
 
         Returns:
-            The handle of the task; already finished if the response was the result itself.
+            The handle of the task; already finished if the response was the result itself, or if the task of an earlier
+            call with the key has ended.
 
         Raises:
-            SubmissionUncertainError: No response confirms or rejects the submission.
+            SubmissionUncertainError: No response confirms or rejects the submission, or the earlier one of the key.
+            LedgerError: The submission cannot be written to the journal, and was not sent.
             TransportError: The submission did not reach the service.
             APIError: The service rejected the submission.
             ValueError: The provider has no default path, `path` is malformed, or a header is malformed or one that
-                the client sets, such as `Authorization`.
+                the client sets, such as `Authorization`; or the key was used for another payload, is malformed, or
+                the client has no journal.
             TypeError: The payload cannot be encoded as JSON, or a header is no string.
         """
         spec = lookup(provider)
-        return await self._submit(spec, build_submission(spec, payload, path, headers))
+        return await self._submit(spec, build_submission(spec, payload, path, headers), key=key)
 
     async def run(
         self,
@@ -326,6 +342,7 @@ class Client:
         *,
         path: str | None = None,
         headers: Mapping[str, str] | None = None,
+        key: str | None = None,
         timeout: float | None = None,
     ) -> Task:
         """Submit a task and wait until it ends: `submit` and `wait` in one call, with the arguments and errors of both.
@@ -336,7 +353,7 @@ class Client:
         seconds = check_timeout(timeout)
         spec, started_at = lookup(provider), asyncio.get_running_loop().time()
         request = build_submission(spec, payload, path, headers)
-        handle = await self._submit(spec, request, timeout=seconds)
+        handle = await self._submit(spec, request, key=key, timeout=seconds)
         try:
             if handle.finished is not None:
                 return waiting.succeeded_or_raise(handle.finished)
@@ -350,8 +367,13 @@ class Client:
             _logger.warning("a run was ended by %s: %s", type(error).__name__, note)
             raise
 
-    async def _submit(self, spec: ProviderSpec, request: Request, *, timeout: float | None = None) -> TaskHandle:
-        task = await self._require_open().submitter.submit(spec, request, timeout=timeout)
+    async def _submit(
+        self, spec: ProviderSpec, request: Request, *, key: str | None = None, timeout: float | None = None
+    ) -> TaskHandle:
+        running = self._require_open()
+        if key is not None and running.ledger is None:
+            raise ValueError("a key is kept in the journal: create the client with Client(journal='tasks.db')")
+        task = await running.submitter.submit(spec, request, key=key, timeout=timeout)
         finished = task if task.state.is_terminal else None
         return TaskHandle(spec.slug, task.id, finished, poller_for=self._poller_for)
 
@@ -364,6 +386,49 @@ class Client:
             UnknownProviderError: The provider name is invalid.
         """
         return TaskHandle(lookup(provider).slug, check_id(task_id), poller_for=self._poller_for)
+
+    # The journal.
+
+    @property
+    def journal(self) -> Ledger:
+        """The journal of submissions, to look at: `client.journal.tasks(state="failed")`.
+
+        Raises:
+            ClientClosedError: The client is not open.
+            ValueError: The client has no journal.
+        """
+        ledger = self._require_open().ledger
+        if ledger is None:
+            raise ValueError("this client has no journal: create it with Client(journal='tasks.db')")
+        return ledger
+
+    async def pending(self) -> AsyncGenerator[TaskHandle, None]:
+        """Yield a handle of every task in the journal that has not been seen to end, in the order of submission.
+
+        Uncertain submissions have no id, so they are not among them: see `journal.tasks(state="uncertain")`.
+
+        Raises:
+            LedgerError: The journal cannot be read.
+            ValueError: The client has no journal.
+        """
+        async for entry in self.journal.unfinished():
+            if entry.task_id is not None:
+                yield self.handle(entry.provider, entry.task_id)
+
+    async def resume(self, *, timeout: float | None = None) -> list[Task]:
+        """Wait for every task in the journal that has not been seen to end, as after a restart, and return them.
+
+        Failed and not found tasks are returned too; a task that is not found stays unfinished in the journal.
+
+        Args:
+            timeout: Seconds to wait for all tasks; None for no timeout.
+
+        Raises:
+            AceTasksError: As for `wait_all`; and `LedgerError` if the journal cannot be read.
+            ValueError: The client has no journal, or the timeout is negative.
+        """
+        handles = [handle async for handle in self.pending()]
+        return await self.wait_all(handles, timeout=timeout, return_failed=True) if handles else []
 
     # Retrieving.
 
@@ -413,6 +478,9 @@ class Client:
         if lost := [task_id for task_id in distinct if task_id not in tasks]:
             # A task group ends without an error if something else cancels a poll.
             raise AceTasksError(f"{spec.slug}: the poll of task {lost[0]!r} ended without a result: try again")
+        if (ledger := self._require_open().ledger) is not None:
+            for task in tasks.values():
+                ledger.finish(task)
         return [_as_polled_once(spec, tasks[task_id]) for _, task_id in targets.keys]
 
     # Access to the open client.
@@ -455,6 +523,8 @@ async def _shut_down(running: _Running) -> None:
     with anyio.move_on_after(CLOSE_TIMEOUT):
         await running.transport.close()
         await running.submitter.join()
+    if running.ledger is not None:
+        await running.ledger.close()  # without a time limit: it writes what was paid for
 
 
 async def _tasks_of(stream: AsyncGenerator[tuple[Key, Task], None]) -> AsyncGenerator[Task, None]:
@@ -469,6 +539,17 @@ def _as_polled_once(spec: ProviderSpec, task: Task) -> Task:
     if task.state is TaskState.NOT_FOUND and spec.missing_grace > 0:
         return msgspec.structs.replace(task, state=TaskState.PENDING)
     return task
+
+
+def _find_proxies(
+    http: aiohttp.ClientSession | None, endpoints: Mapping[Service, Endpoint], *, allow_insecure: bool
+) -> dict[Service, Proxy | None]:
+    """Return the proxies of the environment, which are not used in a session of the user's; check that instead."""
+    urls = {service: endpoint.base_url for service, endpoint in endpoints.items()}
+    if http is None:
+        return {service: find_proxy(url) for service, url in urls.items()}
+    check_session(http, base_urls=urls.values(), allow_insecure=allow_insecure)
+    return {}
 
 
 def _build_endpoints(

@@ -213,6 +213,7 @@ class SubmissionUncertainError(AceTasksError):
         provider: The provider's slug.
         path: The path of the request.
         payload: The request body, as JSON.
+        key: Its key in the client's journal, or None without one.
         sent_at: When the request was sent, in seconds since the epoch, as `Task.created_at` is.
     """
 
@@ -221,6 +222,7 @@ class SubmissionUncertainError(AceTasksError):
             f"{provider}: the submission to {path} may or may not have been accepted ({message}); it was not retried,"
             " because it could be paid for twice: check the provider's task history before submitting again"
         )
+        self.key: str | None = None
         self.provider = provider
         self.path = path
         self.payload = payload

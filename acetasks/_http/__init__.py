@@ -3,7 +3,7 @@
 from acetasks._http.aiohttp_backend import check_session
 from acetasks._http.auth import Endpoint, Secret, TokenProvider
 from acetasks._http.batch_poll import PollResult, poll_batch
-from acetasks._http.proxies import find_proxy
+from acetasks._http.proxies import Proxy, find_proxy
 from acetasks._http.requests import Request, Response, build_submission
 from acetasks._http.session import HTTPTransport
 from acetasks._http.submissions import Submitter, describe_submitted
@@ -13,6 +13,7 @@ __all__ = [
     "Endpoint",
     "HTTPTransport",
     "PollResult",
+    "Proxy",
     "Request",
     "Response",
     "Secret",

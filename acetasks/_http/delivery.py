@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
     from acetasks.errors import AceTasksError
+    from acetasks.models import Task
 
 
 class _Stage(enum.Enum):
@@ -31,6 +32,7 @@ class Delivery:
     """Progress of one submission, shared by the transport and its backend.
 
     Attributes:
+        accepted: The task that the service has accepted, or None.
         sent_at: When the current attempt began, in seconds since the epoch. None before, between and after attempts
             that certainly were not accepted.
         failure: The error of the last attempt, which certainly was not accepted; None if there was none.
@@ -38,6 +40,7 @@ class Delivery:
     """
 
     def __init__(self) -> None:
+        self.accepted: Task | None = None
         self.sent_at: float | None = None
         self.failure: AceTasksError | None = None
         self.is_abandoned = False

@@ -55,6 +55,7 @@ class _Call(Generic[T]):
     acquire_slot: Callable[[], Awaitable[None]] | None
     record: Callable[[AceTasksError | None, float], None] | None
     delivery: Delivery
+    prepare: Callable[[], Awaitable[None]] | None
 
     def is_final(self, error: BaseException) -> bool:
         """Return whether not to retry a failed submission."""
@@ -101,13 +102,14 @@ class HTTPTransport:
         attempts: int = 1,
         record: Callable[[AceTasksError | None, float], None] | None = None,
         delivery: Delivery | None = None,
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> T:
         """Send a request and read its response; see `Transport.send`.
 
         `record` is called after each attempt with its error, None if it has none, and the loop time at which it began.
-        The caller sees in `delivery` how far a submission has come.
+        The caller sees in `delivery` how far a submission has come. `prepare` is awaited right before each attempt.
         """
-        call = _Call(request, read, acquire_slot, record, delivery or Delivery())
+        call = _Call(request, read, acquire_slot, record, delivery or Delivery(), prepare)
         self._in_flight += 1
         try:
             if attempts == 1 and not request.is_submission:
@@ -167,17 +169,22 @@ class HTTPTransport:
         The service accepted nothing with the refused token, so a submission may be repeated too.
         """
         endpoint = self._endpoints[call.request.service]
-        if call.acquire_slot is not None:
-            await call.acquire_slot()
-        token = await endpoint.authorize()
+        token = await self._prepare(call, endpoint)
         try:
             return await self._send_once(call, endpoint.base_url, token)
         except AuthenticationError:
             if call.delivery.is_abandoned or not await endpoint.renew(token):
                 raise
+        return await self._send_once(call, endpoint.base_url, await self._prepare(call, endpoint))
+
+    async def _prepare(self, call: _Call[T], endpoint: Endpoint) -> Secret:
+        """Wait until a request may be sent, and return the token for it."""
         if call.acquire_slot is not None:
             await call.acquire_slot()
-        return await self._send_once(call, endpoint.base_url, await endpoint.authorize())
+        token = await endpoint.authorize()
+        if call.prepare is not None:
+            await call.prepare()
+        return token
 
     async def _send_once(self, call: _Call[T], base_url: str, token: Secret) -> T:
         """Send a request, read its response and emit events."""

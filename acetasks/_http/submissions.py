@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from acetasks._http.delivery import Delivery
+from acetasks._http.recording import AlreadySubmittedError, Recording, read_entry
 from acetasks._http.responses import read_submission
 from acetasks._http.session import build_uncertain_error
 from acetasks._records import ECHO_LIMIT
@@ -25,6 +26,7 @@ from acetasks.events import SubmissionUncertain, TaskSubmitted
 if TYPE_CHECKING:
     from acetasks._http.requests import Request
     from acetasks._http.session import HTTPTransport
+    from acetasks._ledger import Ledger
     from acetasks._limits import Throttle
     from acetasks._runtime import Runtime
     from acetasks.models import Task
@@ -41,8 +43,11 @@ CLOSE_GRACE = 0.5
 class Submitter:
     """Sends the submissions of one client."""
 
-    def __init__(self, transport: HTTPTransport, *, throttle: Throttle, runtime: Runtime) -> None:
+    def __init__(
+        self, transport: HTTPTransport, *, throttle: Throttle, runtime: Runtime, ledger: Ledger | None = None
+    ) -> None:
         self._transport = transport
+        self._ledger = ledger
         self._throttle = throttle
         self._runtime = runtime
         self._sending: set[asyncio.Task[Task]] = set()
@@ -51,17 +56,20 @@ class Submitter:
     def __repr__(self) -> str:
         return f"<Submitter {len(self._sending)} under way, {len(self._abandoned)} of them abandoned>"
 
-    async def submit(self, spec: ProviderSpec, request: Request, *, timeout: float | None = None) -> Task:
+    async def submit(
+        self, spec: ProviderSpec, request: Request, *, key: str | None = None, timeout: float | None = None
+    ) -> Task:
         """Send a submission, and return the task that the service accepted, within a timeout if there is one.
 
-        If the caller is cancelled after the body was sent, the exception has a note of it.
+        A key that was submitted before is not sent again: its task is returned. If the caller is cancelled after the
+        body was sent, the exception has a note of it.
 
         Raises:
             AceTasksError: As `Transport.send` does. When the timeout expires, it is `SubmissionUncertainError` if the
                 body was sent, otherwise the error of the last attempt, or `TransportError` if there was none.
         """
-        delivery = Delivery()
-        sending = asyncio.create_task(self._send(spec, request, delivery), name="acetasks submission")
+        delivery, recording = Delivery(), Recording(self._ledger, key, request)
+        sending = asyncio.create_task(self._send(spec, request, delivery, recording), name="acetasks submission")
         self._sending.add(sending)
         sending.add_done_callback(self._discard)
         try:
@@ -75,6 +83,8 @@ class Submitter:
             raise
         if sending.done():
             return sending.result()
+        if delivery.accepted is not None:
+            return delivery.accepted  # it is being recorded
         reason = f"no response within {timeout:g} s"
         self._abandon(sending, delivery)
         if (note := _describe_paid(request, sending, delivery)) is not None:
@@ -99,18 +109,37 @@ class Submitter:
 
     # One submission.
 
-    async def _send(self, spec: ProviderSpec, request: Request, delivery: Delivery) -> Task:
-        """Send a submission and tell its end, which nothing else does if the caller has gone."""
+    async def _send(self, spec: ProviderSpec, request: Request, delivery: Delivery, recording: Recording) -> Task:
+        """Send a submission, and record and tell its end, which nothing else does if the caller has gone."""
         try:
-            task = await self._transport.send(
+            task = await self._exchange(spec, request, delivery, recording)
+        except AlreadySubmittedError as found:
+            return read_entry(found.entry)
+        except (Exception, asyncio.CancelledError) as error:
+            await recording.fail(error)
+            raise
+        delivery.accepted = task
+        now, is_abandoned = self._runtime.clock(), delivery.is_abandoned
+        self._runtime.observers(
+            TaskSubmitted(time=now, provider=spec.slug, path=request.path, task=task, abandoned=is_abandoned)
+        )
+        await recording.accept(task)
+        return task
+
+    async def _exchange(self, spec: ProviderSpec, request: Request, delivery: Delivery, recording: Recording) -> Task:
+        """Send a submission, and return the task of the response."""
+        try:
+            return await self._transport.send(
                 request,
                 functools.partial(read_submission, spec, request),
                 acquire_slot=functools.partial(self._acquire_rate_slot, spec),
                 record=functools.partial(self._record, spec),
                 delivery=delivery,
+                prepare=recording.prepare,
             )
         except SubmissionUncertainError as error:
-            self._tell_uncertain(error)
+            if delivery.may_have_arrived:  # else an earlier submission of the key is meant
+                self._tell_uncertain(error)
             raise
         except AceTasksError as error:
             if delivery.is_abandoned:
@@ -124,11 +153,6 @@ class Submitter:
                 raise
             # aiohttp's frames below a cancellation hold the request headers.
             raise converted from error if isinstance(error, Exception) else None
-        now, is_abandoned = self._runtime.clock(), delivery.is_abandoned
-        self._runtime.observers(
-            TaskSubmitted(time=now, provider=spec.slug, path=request.path, task=task, abandoned=is_abandoned)
-        )
-        return task
 
     def _convert(self, error: BaseException, request: Request, delivery: Delivery) -> BaseException:
         """Return what a submission ends with after a cancellation or an unexpected exception."""
@@ -148,7 +172,7 @@ class Submitter:
 
     def _abandon(self, sending: asyncio.Task[Task], delivery: Delivery) -> None:
         """Leave a submission without its caller: it goes on for a while if it was sent, otherwise it ends."""
-        if sending.done():
+        if sending.done() or delivery.accepted is not None:
             return
         delivery.is_abandoned = True
         self._abandoned.add(sending)
@@ -211,7 +235,9 @@ def _describe_paid(request: Request, sending: asyncio.Task[Task], delivery: Deli
             task = sending.result()
             return describe_submitted(task.provider, task.id, request.path)
         return str(sending.exception()) if isinstance(sending.exception(), SubmissionUncertainError) else None
-    # 2. No response yet.
+    # 2. It came just before.   3. No response yet.
+    if delivery.accepted is not None:
+        return describe_submitted(delivery.accepted.provider, delivery.accepted.id, request.path)
     if not delivery.may_have_arrived:
         return None
     return (

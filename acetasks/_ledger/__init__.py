@@ -22,6 +22,7 @@ from acetasks._ledger.ledger import Ledger
 from acetasks._ledger.memory import MemoryStore
 from acetasks._ledger.sqlite import SQLiteStore
 from acetasks._ledger.store import Store, Written
+from acetasks._ledger.stores import build_store
 
 __all__ = [
     "Abandoned",
@@ -40,4 +41,5 @@ __all__ = [
     "Store",
     "Written",
     "build_fingerprint",
+    "build_store",
 ]

@@ -380,13 +380,15 @@ class Ledger:
 
     def _build_uncertain(self, entry: Entry) -> SubmissionUncertainError:
         age = self._clock() - entry.sent_at
-        return SubmissionUncertainError(
+        error = SubmissionUncertainError(
             f"key {entry.key!r} was submitted {age:.0f} s ago, and no response was noted",
             provider=entry.provider,
             path=entry.path,
             payload=entry.request,
-            sent_at=asyncio.get_running_loop().time() - age,
+            sent_at=entry.sent_at,
         )
+        error.key = entry.key
+        return error
 
 
 async def _read_pages(

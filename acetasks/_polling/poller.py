@@ -29,7 +29,7 @@ from acetasks.errors import AceTasksError, ClientClosedError
 from acetasks.providers import lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from acetasks._http import Transport
     from acetasks._polling.awaited import Waiter
@@ -53,7 +53,14 @@ class Poller:
         throttle: The limits of requests, which the client's submissions share.
     """
 
-    def __init__(self, transport: Transport, *, runtime: Runtime, durations: Durations) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        runtime: Runtime,
+        durations: Durations,
+        on_end: Callable[[Task], object] | None = None,
+    ) -> None:
         policy, retry = runtime.policy, runtime.retry
         self.context = contextvars.copy_context()
         self._transport = transport
@@ -66,7 +73,7 @@ class Poller:
         planner = build_planner(policy, durations, self._clock() + self._rng.random())
         self._scheduler = Scheduler(policy, throttle=self.throttle, planner=planner, rng=self._rng)
         rules = OutcomeRules(policy, throttle=self.throttle, registry=self._registry)
-        self._results = ResultHandler(self._registry, rules=rules, observers=self._observers)
+        self._results = ResultHandler(self._registry, rules=rules, observers=self._observers, on_end=on_end)
         self._unexpected = UnexpectedErrors()
         self._slots = anyio.Semaphore(policy.max_in_flight)
         self._in_flight: set[InFlightPoll] = set()

@@ -11,7 +11,7 @@ from acetasks.models import Task, TaskState
 from acetasks.providers import lookup, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from acetasks._http import PollResult
     from acetasks._polling.awaited import AwaitedTask, Outcome
@@ -30,8 +30,16 @@ _LASTING = 10.0
 class ResultHandler:
     """Applies the results of polls: updates and resolves tasks, and emits events."""
 
-    def __init__(self, registry: TaskRegistry, *, rules: OutcomeRules, observers: Observers) -> None:
+    def __init__(
+        self,
+        registry: TaskRegistry,
+        *,
+        rules: OutcomeRules,
+        observers: Observers,
+        on_end: Callable[[Task], object] | None = None,
+    ) -> None:
         self._registry = registry
+        self._on_end = on_end
         self._rules = rules
         self._observers = observers
 
@@ -55,7 +63,11 @@ class ResultHandler:
     def resolve(self, task: AwaitedTask, outcome: Outcome, now: float) -> None:
         """Pass an outcome to every waiter of a task."""
         waiters = self._registry.resolve(task, outcome)
-        if isinstance(outcome, Task) and self._observers.wants(TaskSettled):
+        if not isinstance(outcome, Task):
+            return
+        if self._on_end is not None:
+            self._on_end(outcome)
+        if self._observers.wants(TaskSettled):
             self._observers(TaskSettled(time=now, provider=task.key[0], task=outcome, waiters=waiters))
 
     def _affected(self, spec: ProviderSpec, result: PollResult) -> Iterator[AwaitedTask]:
