@@ -203,6 +203,13 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def kills(session: nox.Session) -> None:
+    """Kill a job 200 times at random moments, and count what was lost or submitted twice."""
+    _install_wheel(session, "cli,test")
+    session.run("python", "tests/kills/kill_runs.py", *session.posargs, env=NO_TOKEN)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Run the demo of the command line against the simulated service."""
     _install_wheel(session, "cli")

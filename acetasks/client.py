@@ -63,6 +63,11 @@ _SERVICES = {
 }
 
 
+#: Seconds after which the submission of another process, without a response in the journal, counts as uncertain. An
+#: acknowledgement takes a few; a blocking one may come later, and is then noted all the same.
+_ACKNOWLEDGED_AFTER = 60.0
+
+
 class _Running(NamedTuple):
     """Parts of an open client, with the event loop and process that it was opened in."""
 
@@ -172,7 +177,8 @@ class Client:
         runtime = Runtime(self._policy, self._retry, self._observers, self._rng, loop.time)
         ledger: Ledger | None = None
         if self._store is not None:
-            ledger = Ledger(self._store, clock=runtime.wall_clock, longest_post=self._retry.submit_timeout)
+            longest_post = min(self._retry.submit_timeout, _ACKNOWLEDGED_AFTER)
+            ledger = Ledger(self._store, clock=runtime.wall_clock, longest_post=longest_post)
             await ledger.open()
         transport = HTTPTransport(self._endpoints, http=self._http, runtime=runtime, proxies=self._proxies)
         on_end = None if ledger is None else ledger.finish

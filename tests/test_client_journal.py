@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 from support import now
 
@@ -153,6 +154,28 @@ class TestKeys:
         with pytest.raises(ValueError, match=r"Client\(journal='tasks\.db'\)"):
             await client.submit("luma", PAYLOAD, key="order-1")
         assert not server.requests
+
+
+class TestFrozenProcess:
+    """A process that is stopped between the intent and the request."""
+
+    async def test_late_submission_is_not_sent(self, server: AceServer, new_client, journal, monkeypatch) -> None:
+        """Another process may call it uncertain by then: it is stamped anew before it is sent."""
+        resolve, delays = aiohttp.ThreadedResolver.resolve, [40.0]
+
+        async def resolve_late(*args: object, **options: object) -> object:
+            if delays:
+                await asyncio.sleep(delays.pop())
+            return await resolve(*args, **options)
+
+        monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", resolve_late)
+        url = server.url.replace("127.0.0.1", "localhost")
+        retry = acetasks.RetryPolicy(timeout=100, base=0)
+        async with new_client(journal=journal(), base_url=url, retry=retry) as client:
+            await client.submit("luma", PAYLOAD, key="order-1")
+            (entry,) = await entries(client)
+        assert entry.sent_at == EPOCH + 40
+        assert server.submissions == 1
 
 
 class TestRestart:

@@ -14,6 +14,8 @@ import aiohttp
 from acetasks.errors import TransportError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp.abc import AbstractStreamWriter
 
     from acetasks.errors import AceTasksError
@@ -36,6 +38,7 @@ class Delivery:
         sent_at: When the current attempt began, in seconds since the epoch. None before, between and after attempts
             that certainly were not accepted.
         failure: The error of the last attempt, which certainly was not accepted; None if there was none.
+        may_send: Returns whether the body may still be written, or None if it always may.
         is_abandoned: Whether the caller has gone, so that it must not be sent any more, by another attempt or at all.
     """
 
@@ -43,6 +46,7 @@ class Delivery:
         self.accepted: Task | None = None
         self.sent_at: float | None = None
         self.failure: AceTasksError | None = None
+        self.may_send: Callable[[], bool] | None = None
         self.is_abandoned = False
         self._stage = _Stage.UNKNOWN
 
@@ -86,6 +90,8 @@ class Delivery:
     def _check(self) -> None:
         if self.is_abandoned:
             raise TransportError("the submission was not sent, because its caller has gone", reached=False)
+        if self.may_send is not None and not self.may_send():
+            raise TransportError("the submission was not sent, because it came too late to do so", reached=False)
 
 
 class TrackedBody(aiohttp.BytesPayload):

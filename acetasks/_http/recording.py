@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,6 +14,7 @@ from acetasks.models import Task, TaskState
 from acetasks.providers import lookup, read_record
 
 if TYPE_CHECKING:
+    from acetasks._http.delivery import Delivery
     from acetasks._http.requests import Request
     from acetasks._ledger import Entry, Ledger
 
@@ -32,10 +34,12 @@ class Recording:
         ledger: The ledger, or None.
         key: The caller's key, or None for a new one.
         request: The submission.
+        delivery: Its progress; the body must not be written long after the intent.
     """
 
-    def __init__(self, ledger: Ledger | None, key: str | None, request: Request) -> None:
+    def __init__(self, ledger: Ledger | None, key: str | None, request: Request, delivery: Delivery) -> None:
         self._ledger = ledger
+        self._delivery = delivery
         self._key = key
         self._request = request
         self._entry: Entry | None = None
@@ -52,16 +56,15 @@ class Recording:
         ledger, request = self._ledger, self._request
         if ledger is None:
             return
-        if self._entry is not None:
-            self._entry = await ledger.restamp(self._entry)
-            if self._entry is not None:
-                return
-        entry = await ledger.begin(
-            self._key, provider=request.provider, path=request.path, request=request.body, headers=request.headers
-        )
+        entry = None if self._entry is None else await ledger.restamp(self._entry)
+        if entry is None:
+            entry = await ledger.begin(
+                self._key, provider=request.provider, path=request.path, request=request.body, headers=request.headers
+            )
         if entry.state is not EntryState.SUBMITTING:
             raise AlreadySubmittedError(entry)
         self._entry = entry
+        self._delivery.may_send = functools.partial(ledger.may_send, entry)
 
     async def accept(self, task: Task) -> None:
         """Write down the task. If that fails, it is tried again with the next write, and the log says so."""

@@ -68,7 +68,8 @@ class Submitter:
             AceTasksError: As `Transport.send` does. When the timeout expires, it is `SubmissionUncertainError` if the
                 body was sent, otherwise the error of the last attempt, or `TransportError` if there was none.
         """
-        delivery, recording = Delivery(), Recording(self._ledger, key, request)
+        delivery = Delivery()
+        recording = Recording(self._ledger, key, request, delivery)
         sending = asyncio.create_task(self._send(spec, request, delivery, recording), name="acetasks submission")
         self._sending.add(sending)
         sending.add_done_callback(self._discard)
