@@ -258,7 +258,7 @@ class Client:
         Raises:
             AceTasksError: As for `wait`, except that failed and not found tasks do not raise; `tasks` has a snapshot
                 of every task. An error that concerns a single task is raised after all others have ended.
-            ValueError: There are no ids, an id is malformed, or the timeout is negative.
+            ValueError: An id is malformed, or the timeout is negative.
         """
         targets = parse_targets(first, ids)
         poller = self._poller_for(targets.unfinished)
@@ -292,7 +292,7 @@ class Client:
 
         Raises:
             AceTasksError: As for `wait`; `tasks` has a snapshot of every task.
-            ValueError: There are no ids, an id is malformed, or the timeout is negative.
+            ValueError: An id is malformed, or the timeout is negative.
         """
         targets = parse_targets(first, ids)
         poller = self._poller_for(targets.unfinished)
@@ -459,7 +459,7 @@ class Client:
 
         Raises:
             AceTasksError: As for `retrieve`.
-            ValueError: There are no ids, or an id is malformed.
+            ValueError: An id is malformed.
         """
         targets = parse_targets(provider, ids)
         poller, spec = self._poller_for(targets.keys), lookup(provider)

@@ -107,26 +107,22 @@ def parse_targets(first: str | Iterable[Target], ids: Iterable[str] | None) -> W
 
     Raises:
         TypeError: The arguments have neither form.
-        ValueError: There are no tasks, or an id is malformed.
+        ValueError: An id is malformed.
         UnknownProviderError: A provider name is invalid.
     """
     if isinstance(first, str):
         if ids is None or isinstance(ids, str):
             raise TypeError(f"expected a provider's slug and a list of task ids, got {first!r} and {ids!r}")
         slug = lookup(first).slug
-        targets = WaitTargets([(slug, task_id) for task_id in check_ids(list(ids))], {})
-    elif ids is not None:
+        return WaitTargets([(slug, task_id) for task_id in check_ids(list(ids))], {})
+    if ids is not None:
         raise TypeError(f"task ids need a provider's slug before them, got {first!r}")
-    elif not isinstance(first, Iterable):
+    if not isinstance(first, Iterable):
         raise TypeError(f"expected a list of task handles or (provider, id) pairs, got {first!r}")
-    else:
-        given = list(first)
-        handles = [target for target in given if isinstance(target, TaskHandle)]
-        finished = {handle.key: handle.finished for handle in handles if handle.finished is not None}
-        targets = WaitTargets(list(map(_key_of, given)), finished)
-    if not targets.keys:
-        raise ValueError("no task ids given: pass at least one")
-    return targets
+    given = list(first)
+    handles = [target for target in given if isinstance(target, TaskHandle)]
+    finished = {handle.key: handle.finished for handle in handles if handle.finished is not None}
+    return WaitTargets(list(map(_key_of, given)), finished)
 
 
 def _key_of(target: Target) -> Key:

@@ -243,10 +243,9 @@ class TestParseTargets:
         assert caught.value.provider == provider
 
     @pytest.mark.parametrize(("first", "ids"), [("luma", []), ([], None), (iter(()), None)])
-    def test_empty_list_raises(self, first: str, ids: list[str] | None) -> None:
-        """A wait for no tasks is an error."""
-        with pytest.raises(ValueError, match="no task ids given: pass at least one"):
-            parse_targets(first, ids)
+    def test_empty_list(self, first: str, ids: list[str] | None) -> None:
+        """A list of no tasks is none."""
+        assert parse_targets(first, ids) == WaitTargets([], {})
 
     @pytest.mark.parametrize(("first", "ids"), [("luma", None), ("luma", "t-1")])
     def test_provider_without_a_list_of_ids_raises(self, first: str, ids: str | None) -> None:
