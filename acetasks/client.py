@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import random
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self, overload
 import anyio
 import msgspec
 
+from acetasks._downloads import Downloader, download_each, with_paths
 from acetasks._http import (
     Endpoint,
     HTTPTransport,
@@ -31,6 +33,7 @@ from acetasks._validation import check_id, check_setting, check_timeout
 from acetasks.errors import (
     AceTasksError,
     ClientClosedError,
+    DownloadError,
     TaskFailedError,
     TaskNotFoundError,
     TaskTimeoutError,
@@ -38,18 +41,23 @@ from acetasks.errors import (
 from acetasks.events import Observer, Observers
 from acetasks.handles import Target, TaskHandle, parse_targets
 from acetasks.models import Task, TaskState
-from acetasks.policies import PollPolicy, RetryPolicy
+from acetasks.policies import DownloadPolicy, PollPolicy, RetryPolicy
 from acetasks.providers import ProviderSpec, Service, lookup
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     import aiohttp
 
     from acetasks._http import Proxy, Request
     from acetasks._ledger import Store
+    from acetasks._polling import WaitTargets
     from acetasks._scheduling import Key
     from acetasks.providers import ProviderSpec
+
+    #: A path in the file system.
+    StrPath = str | os.PathLike[str]
 
 _logger = logging.getLogger("acetasks")
 
@@ -75,6 +83,7 @@ class _Running(NamedTuple):
     poller: Poller
     submitter: Submitter
     ledger: Ledger | None
+    downloader: Downloader
     loop: asyncio.AbstractEventLoop
     pid: int
 
@@ -94,6 +103,7 @@ class Client:
         useapi_base_url: URL of useapi.net; None uses USEAPI_API_BASE_URL or https://api.useapi.net.
         policy: Settings for polling.
         retry: Settings for retries and request timeouts.
+        downloads: Settings for downloads.
         http: An aiohttp session to use; it is not closed with the client. None opens one, which uses the proxies of
             the environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY).
         durations: Statistics of task durations from another client or an earlier run; see `durations`.
@@ -118,6 +128,7 @@ class Client:
         useapi_base_url: str | None = None,
         policy: PollPolicy | None = None,
         retry: RetryPolicy | None = None,
+        downloads: DownloadPolicy | None = None,
         http: aiohttp.ClientSession | None = None,
         durations: Durations | None = None,
         observers: Iterable[Observer] = (),
@@ -137,6 +148,7 @@ class Client:
             del token, useapi_token
         self._policy = check_setting("policy", policy, PollPolicy)
         self._retry = check_setting("retry", retry, RetryPolicy)
+        self._downloads = check_setting("downloads", downloads, DownloadPolicy)
         self._endpoints = _build_endpoints(
             {Service.ACEDATA: secret, Service.USEAPI: useapi_secret},
             {Service.ACEDATA: base_url, Service.USEAPI: useapi_base_url},
@@ -184,7 +196,9 @@ class Client:
         on_end = None if ledger is None else ledger.finish
         poller = Poller(transport, runtime=runtime, durations=self._durations, on_end=on_end)
         submitter = Submitter(transport, throttle=poller.throttle, runtime=runtime, ledger=ledger)
-        self._running = _Running(transport, poller, submitter, ledger, loop, os.getpid())
+        urls = [endpoint.base_url for endpoint in self._endpoints.values()]
+        downloader = Downloader(self._downloads, observers=self._observers, rng=self._rng, trusted_urls=urls)
+        self._running = _Running(transport, poller, submitter, ledger, downloader, loop, os.getpid())
         return self
 
     async def __aexit__(self, *_exc_info: object) -> None:
@@ -213,13 +227,16 @@ class Client:
 
     # Waiting.
 
-    async def wait(self, provider: str, task_id: str, *, timeout: float | None = None) -> Task:
+    async def wait(
+        self, provider: str, task_id: str, *, timeout: float | None = None, download_to: StrPath | None = None
+    ) -> Task:
         """Wait until a task ends.
 
         Args:
             provider: The provider's slug, such as `luma`.
             task_id: The task's id.
-            timeout: Seconds to wait; None for no timeout. It ends the wait, not the remote task.
+            timeout: Seconds to wait; None for no timeout. It ends the wait, not the remote task, and not a download.
+            download_to: Directory for the task's files, as for `download`; None for no download.
 
         Returns:
             The task, succeeded or partial.
@@ -230,18 +247,27 @@ class Client:
             TaskTimeoutError: The timeout expired.
             AuthenticationError: The token is missing, wrong or expired.
             PermissionDeniedError: The token may not use this provider, or its balance is used up.
+            DownloadError: A file was not downloaded; it has the task.
             ValueError: The id is malformed or the timeout negative.
         """
-        return await self.handle(provider, task_id).wait(timeout=timeout)
+        return await self._save(await self.handle(provider, task_id).wait(timeout=timeout), download_to)
 
     @overload
-    def as_completed(self, targets: Iterable[Target], /, *, timeout: float | None = None) -> AsyncIterator[Task]: ...
+    def as_completed(
+        self, targets: Iterable[Target], /, *, timeout: float | None = None, download_to: StrPath | None = None
+    ) -> AsyncIterator[Task]: ...
     @overload
     def as_completed(
-        self, provider: str, ids: Iterable[str], /, *, timeout: float | None = None
+        self, provider: str, ids: Iterable[str], /, *, timeout: float | None = None, download_to: StrPath | None = None
     ) -> AsyncIterator[Task]: ...
     def as_completed(
-        self, first: str | Iterable[Target], ids: Iterable[str] | None = None, /, *, timeout: float | None = None
+        self,
+        first: str | Iterable[Target],
+        ids: Iterable[str] | None = None,
+        /,
+        *,
+        timeout: float | None = None,
+        download_to: StrPath | None = None,
     ) -> AsyncIterator[Task]:
         """Wait for several tasks and yield each when it ends, including failed and not found tasks.
 
@@ -250,27 +276,46 @@ class Client:
         Args:
             first: The provider's slug; or pairs and handles.
             ids: Task ids, if `first` is a slug. Duplicates are yielded once.
-            timeout: Seconds to wait for all tasks; None for no timeout.
+            timeout: Seconds to wait for all tasks; None for no timeout. Downloads that have begun by then go on.
+            download_to: Directory for the files, as for `download`; None for no downloads. Each task is yielded when
+                its files are complete, and its artifacts have their `path`; failed tasks at once. A task whose
+                download fails is yielded without; its `DownloadError` is raised at the end.
 
         Returns:
-            An iterator over the ended tasks. Closing it stops waiting for the others.
+            An iterator over the ended tasks. Closing it stops waiting for the others, and ends the downloads.
 
         Raises:
+            DownloadError: Some files were not downloaded; as for every other error, `tasks` has all tasks.
             AceTasksError: As for `wait`, except that failed and not found tasks do not raise; `tasks` has a snapshot
                 of every task. An error that concerns a single task is raised after all others have ended.
             ValueError: An id is malformed, or the timeout is negative.
         """
         targets = parse_targets(first, ids)
         poller = self._poller_for(targets.unfinished)
-        return _tasks_of(waiting.as_completed(poller, targets, check_timeout(timeout)))
+        return _tasks_of(
+            self._with_files(waiting.as_completed(poller, targets, check_timeout(timeout)), targets, download_to)
+        )
 
     @overload
     async def wait_all(
-        self, targets: Iterable[Target], /, *, timeout: float | None = None, return_failed: bool = False
+        self,
+        targets: Iterable[Target],
+        /,
+        *,
+        timeout: float | None = None,
+        return_failed: bool = False,
+        download_to: StrPath | None = None,
     ) -> list[Task]: ...
     @overload
     async def wait_all(
-        self, provider: str, ids: Iterable[str], /, *, timeout: float | None = None, return_failed: bool = False
+        self,
+        provider: str,
+        ids: Iterable[str],
+        /,
+        *,
+        timeout: float | None = None,
+        return_failed: bool = False,
+        download_to: StrPath | None = None,
     ) -> list[Task]: ...
     async def wait_all(
         self,
@@ -280,6 +325,7 @@ class Client:
         *,
         timeout: float | None = None,
         return_failed: bool = False,
+        download_to: StrPath | None = None,
     ) -> list[Task]:
         """Wait until several tasks end, and return them in the order given.
 
@@ -289,14 +335,18 @@ class Client:
             timeout: As for `as_completed`.
             return_failed: Whether to return failed and not found tasks. Otherwise the first one is raised, which ends
                 the wait for the others.
+            download_to: Directory for the files, as for `as_completed`. All downloads end before an error is raised.
 
         Raises:
-            AceTasksError: As for `wait`; `tasks` has a snapshot of every task.
+            AceTasksError: As for `wait`; `tasks` has a snapshot of every task, with the paths of its files.
             ValueError: An id is malformed, or the timeout is negative.
         """
         targets = parse_targets(first, ids)
         poller = self._poller_for(targets.unfinished)
-        return await waiting.wait_all(poller, targets, check_timeout(timeout), return_failed=return_failed)
+        through = functools.partial(self._with_files, targets=targets, directory=download_to)
+        return await waiting.wait_all(
+            poller, targets, check_timeout(timeout), return_failed=return_failed, through=through
+        )
 
     # Submitting.
 
@@ -350,28 +400,27 @@ class Client:
         headers: Mapping[str, str] | None = None,
         key: str | None = None,
         timeout: float | None = None,
+        download_to: StrPath | None = None,
     ) -> Task:
         """Submit a task and wait until it ends: `submit` and `wait` in one call, with the arguments and errors of both.
 
-        The timeout is for both. `TaskTimeoutError` has the task, whose id can be awaited again. If it expires before
-        there is an id, the error is as by `submit`: `SubmissionUncertainError` if the request was sent.
+        The timeout is for both, not for a download. `TaskTimeoutError` has the task, whose id can be awaited again. If
+        it expires before there is an id, the error is as by `submit`: `SubmissionUncertainError` if the request was
+        sent.
         """
         seconds = check_timeout(timeout)
         spec, started_at = lookup(provider), asyncio.get_running_loop().time()
         request = build_submission(spec, payload, path, headers)
         handle = await self._submit(spec, request, key=key, timeout=seconds)
-        try:
-            if handle.finished is not None:
-                return waiting.succeeded_or_raise(handle.finished)
-            elapsed = asyncio.get_running_loop().time() - started_at
-            return await waiting.wait_one(self._poller_for([handle.key]), handle.key, seconds, elapsed=elapsed)
-        except (TaskFailedError, TaskNotFoundError, TaskTimeoutError):
-            raise  # they have the task
-        except BaseException as error:
-            note = describe_submitted(handle.provider, handle.id, request.path)
-            error.add_note(note)
-            _logger.warning("a run was ended by %s: %s", type(error).__name__, note)
-            raise
+        with _leaving_trace(handle, request.path):
+            return await self._save(await self._wait_for_submitted(handle, seconds, started_at), download_to)
+
+    async def _wait_for_submitted(self, handle: TaskHandle, timeout: float | None, started_at: float) -> Task:
+        """Wait for a submitted task, with a timeout that began before its submission."""
+        if handle.finished is not None:
+            return waiting.succeeded_or_raise(handle.finished)
+        elapsed = asyncio.get_running_loop().time() - started_at
+        return await waiting.wait_one(self._poller_for([handle.key]), handle.key, timeout, elapsed=elapsed)
 
     async def _submit(
         self, spec: ProviderSpec, request: Request, *, key: str | None = None, timeout: float | None = None
@@ -421,20 +470,21 @@ class Client:
             if entry.task_id is not None:
                 yield self.handle(entry.provider, entry.task_id)
 
-    async def resume(self, *, timeout: float | None = None) -> list[Task]:
+    async def resume(self, *, timeout: float | None = None, download_to: StrPath | None = None) -> list[Task]:
         """Wait for every task in the journal that has not been seen to end, as after a restart, and return them.
 
         Failed and not found tasks are returned too; a task that is not found stays unfinished in the journal.
 
         Args:
             timeout: Seconds to wait for all tasks; None for no timeout.
+            download_to: Directory for the files, as for `as_completed`.
 
         Raises:
             AceTasksError: As for `wait_all`; and `LedgerError` if the journal cannot be read.
             ValueError: The client has no journal, or the timeout is negative.
         """
         handles = [handle async for handle in self.pending()]
-        return await self.wait_all(handles, timeout=timeout, return_failed=True) if handles else []
+        return await self.wait_all(handles, timeout=timeout, return_failed=True, download_to=download_to)
 
     # Retrieving.
 
@@ -489,6 +539,58 @@ class Client:
                 ledger.finish(task)
         return [_as_polled_once(spec, tasks[task_id]) for _, task_id in targets.keys]
 
+    # Downloading.
+
+    async def download(
+        self,
+        task: Task,
+        directory: StrPath,
+        *,
+        roles: Collection[str] | None = ("main",),
+        overwrite: bool = False,
+    ) -> list[Path]:
+        """Download a task's files into a directory, `DownloadPolicy.concurrency` files of all calls at once.
+
+        As `Task.download`, with the client's settings and events (`DownloadProgress`). If a URL has expired, the task
+        is retrieved again for a new one.
+
+        Args:
+            task: A task with artifacts.
+            directory: Created if it does not exist.
+            roles: Roles of the artifacts to download; None for all.
+            overwrite: Whether to replace files of an earlier download; else they are not downloaded again.
+
+        Returns:
+            The paths of the files, in the order of the artifacts.
+
+        Raises:
+            DownloadError: A file cannot be downloaded or written; the others are complete.
+            ClientClosedError: The client was closed meanwhile.
+        """
+        return list((await self._download(task, directory, roles=roles, overwrite=overwrite)).values())
+
+    async def _download(
+        self, task: Task, directory: StrPath, *, roles: Collection[str] | None = ("main",), overwrite: bool = False
+    ) -> dict[int, Path]:
+        """Return the path of each file, by the position of its artifact."""
+        renew = functools.partial(self.retrieve, task.provider, task.id) if task.id else None
+        downloader = self._require_open().downloader
+        return await downloader.download(task, directory, roles=roles, overwrite=overwrite, renew=renew)
+
+    async def _save(self, task: Task, directory: StrPath | None) -> Task:
+        """Download the files of a task that has not failed, if there is a directory; its artifacts have the paths."""
+        if directory is None or task.state not in {TaskState.SUCCEEDED, TaskState.PARTIAL}:
+            return task
+        return with_paths(task, await self._download(task, directory))
+
+    def _with_files(
+        self, stream: AsyncGenerator[tuple[Key, Task], None], targets: WaitTargets, directory: StrPath | None
+    ) -> AsyncGenerator[tuple[Key, Task], None]:
+        """Return a stream of ended tasks that come with their files, if there is a directory."""
+        if directory is None:
+            return stream
+        return download_each(stream, targets.keys, functools.partial(self._save, directory=directory))
+
     # Access to the open client.
 
     def _require_open(self) -> _Running:
@@ -525,12 +627,26 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 async def _shut_down(running: _Running) -> None:
-    await asyncio.gather(running.poller.close(), running.submitter.drain())
+    await asyncio.gather(running.poller.close(), running.submitter.drain(), running.downloader.close())
     with anyio.move_on_after(CLOSE_TIMEOUT):
         await running.transport.close()
         await running.submitter.join()
     if running.ledger is not None:
         await running.ledger.close()  # without a time limit: it writes what was paid for
+
+
+@contextlib.contextmanager
+def _leaving_trace(handle: TaskHandle, path: str) -> Iterator[None]:
+    """Note and log the id of a submitted task if an exception ends the block that does not have the task."""
+    try:
+        yield
+    except (TaskFailedError, TaskNotFoundError, TaskTimeoutError, DownloadError):
+        raise
+    except BaseException as error:
+        note = describe_submitted(handle.provider, handle.id, path)
+        error.add_note(note)
+        _logger.warning("a run was ended by %s: %s", type(error).__name__, note)
+        raise
 
 
 async def _tasks_of(stream: AsyncGenerator[tuple[Key, Task], None]) -> AsyncGenerator[Task, None]:

@@ -28,8 +28,15 @@ def find_programs(text: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
+def find_sample(page: str, word: str) -> str:
+    """Return the one code sample of a page in `docs` that has a word."""
+    (program,) = [program for program in find_programs(PAGES[ROOT / "docs" / page]) if word in program]
+    return program
+
+
 FIRST_PROGRAM, TOUR = find_programs(README)
-(DURATIONS,) = find_programs(PAGES[ROOT / "docs" / "usage.md"])
+DURATIONS = find_sample("usage.md", "Durations.from_json")
+DOWNLOADS = find_sample("usage.md", "as_completed(")
 FAILED_VIDEO, UNRELIABLE_SERVICE = find_programs(PAGES[ROOT / "docs" / "testing.md"])
 
 
@@ -48,8 +55,9 @@ async def test_first_program_runs(tmp_path):
     assert re.fullmatch(rb"succeeded \['http://127.*'\]\s*", output)
 
 
-async def test_client_methods_run(server, client):
+async def test_client_methods_run(server, client, tmp_path, monkeypatch):
     """Every line of the sample of client methods works."""
+    monkeypatch.chdir(tmp_path)
     values = {
         "acetasks": acetasks,
         "client": client,
@@ -76,6 +84,17 @@ async def test_durations_sample_runs(server, tmp_path, monkeypatch):
         await values["keep"]()
         durations = acetasks.Durations.from_json((tmp_path / "durations.json").read_bytes())
         assert durations.hazard("luma").evidence == runs
+
+
+async def test_downloads_sample_runs(server, client, tmp_path, monkeypatch, capsys):
+    """The sample of downloads prints the path of each file."""
+    monkeypatch.chdir(tmp_path)
+    code = "async def download():\n" + textwrap.indent(DOWNLOADS, "    ")
+    values = {"client": client, "ids": [server.add("flux", id=name) for name in "ab"]}
+    exec(compile(code, "download", "exec"), values)  # noqa: S102  # the project's own sample
+    await values["download"]()
+    printed = capsys.readouterr().out
+    assert [f"pictures/flux-{name}" in printed for name in "ab"] == [True, True]
 
 
 async def test_failed_video_sample_runs():

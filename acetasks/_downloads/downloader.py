@@ -14,13 +14,13 @@ from acetasks._downloads.addresses import AddressGuard, RefusedAddressError, rea
 from acetasks._downloads.fetcher import Fetcher, FetchError
 from acetasks._downloads.names import choose_extension, find_existing, plan_files
 from acetasks._downloads.partial_file import PartialFile
-from acetasks.errors import DownloadError
+from acetasks.errors import AceTasksError, ClientClosedError, DownloadError
 from acetasks.events import DownloadProgress, Observers
 from acetasks.policies import DownloadPolicy
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Awaitable, Callable, Collection, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 
     from acetasks._downloads.names import PlannedFile
     from acetasks.models import Artifact, Task
@@ -47,9 +47,17 @@ class Downloader:
         self._fetcher = Fetcher(policy, guard=guard, rng=rng)
         self._observers = observers
         self._slots = anyio.Semaphore(policy.concurrency)
+        self._running: set[anyio.CancelScope] = set()
+        self._is_closed = False
+
+    def __repr__(self) -> str:
+        return f"<Downloader of {len(self._running)} tasks{', closed' if self._is_closed else ''}>"
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; running downloads raise `ClientClosedError`."""
+        self._is_closed = True
+        for scope in self._running:
+            scope.cancel()
         await self._fetcher.close()
 
     async def download(
@@ -68,29 +76,44 @@ class Downloader:
             directory: Created if it does not exist.
             roles: Roles of the artifacts to download.
             overwrite: Whether to replace files of an earlier download.
-            renew: Returns the task with new URLs, for an expired one.
+            renew: Returns the task with new URLs, for expired ones; called once at most.
 
         Returns:
             The path of each file, by the position of its artifact.
         """
-        files = plan_files(task, roles)
+        renewal = _Renewal(renew) if renew is not None else None
         paths: dict[int, Path] = {}
         errors: list[DownloadError] = []
 
         async def save(file: PlannedFile) -> None:
             try:
-                paths[file.position] = await self._save(task, file, Path(directory), overwrite=overwrite, renew=renew)
+                paths[file.position] = await self._save(task, file, Path(directory), overwrite=overwrite, renew=renewal)
             except DownloadError as error:
                 errors.append(error)
 
-        async with anyio.create_task_group() as group:
-            for file in files:
-                group.start_soon(save, file)
+        await self._run_each(save, plan_files(task, roles))
         if errors:
             for other in errors[1:]:
                 errors[0].add_note(f"DownloadError: {other}")
             raise errors[0]
         return dict(sorted(paths.items()))
+
+    async def _run_each(
+        self, save: Callable[[PlannedFile], Coroutine[object, object, None]], files: list[PlannedFile]
+    ) -> None:
+        """Call a function for all files at once; raises `ClientClosedError` if the downloader is closed meanwhile."""
+        with anyio.CancelScope() as scope:
+            self._running.add(scope)
+            if self._is_closed:
+                scope.cancel()
+            try:
+                async with anyio.create_task_group() as group:
+                    for file in files:
+                        group.start_soon(save, file)
+            finally:
+                self._running.discard(scope)
+        if scope.cancelled_caught:
+            raise ClientClosedError("the client was closed during a download: create a new one")
 
     async def _save(
         self,
@@ -110,7 +133,12 @@ class Downloader:
                 if not error.expired or renew is None:
                     raise _build_error(task, file.artifact, error) from error
                 failure = error
-            artifacts = (await renew()).artifacts
+            try:
+                artifacts = (await renew()).artifacts
+            except AceTasksError as error:
+                reason = f"{failure}, and there is no new one ({error})"
+                failure = FetchError(reason, transient=error.transient, expired=True)
+                raise _build_error(task, file.artifact, failure) from error
             if file.position >= len(artifacts) or artifacts[file.position].url == file.artifact.url:
                 raise _build_error(task, file.artifact, failure) from failure
             try:
@@ -146,6 +174,21 @@ async def download_task(
         return list((await downloader.download(task, directory, roles=roles, overwrite=overwrite)).values())
     finally:
         await downloader.close()
+
+
+class _Renewal:
+    """Retrieves a task anew, once for all its files."""
+
+    def __init__(self, renew: Callable[[], Awaitable[Task]]) -> None:
+        self._renew = renew
+        self._lock = anyio.Lock()
+        self._renewed: Task | None = None
+
+    async def __call__(self) -> Task:
+        async with self._lock:
+            if self._renewed is None:
+                self._renewed = await self._renew()
+            return self._renewed
 
 
 class _Progress:

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from acetasks.errors import AceTasksError, DownloadError
+from acetasks.errors import AceTasksError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from acetasks.models import Task
+
+    #: Provider and id, or what stands for an id.
+    Key = tuple[str, str]
 
 
 def with_paths(task: Task, paths: Mapping[int, Path]) -> Task:
@@ -27,47 +30,68 @@ def with_paths(task: Task, paths: Mapping[int, Path]) -> Task:
 
 
 async def download_each(
-    stream: AsyncGenerator[Task, None], download: Callable[[Task], Awaitable[Mapping[int, Path]]]
-) -> AsyncGenerator[Task, None]:
-    """Yield the tasks of a stream, each when its files are complete; their artifacts have the paths.
+    stream: AsyncGenerator[tuple[Key, Task], None],
+    keys: Sequence[Key],
+    save: Callable[[Task], Awaitable[Task]],
+) -> AsyncGenerator[tuple[Key, Task], None]:
+    """Yield the tasks of a stream with their keys, each when its files are complete; its artifacts have the paths.
 
     A task whose download fails is yielded without paths. The first of these errors is raised at the end, as is an
     error of the stream; until then the other downloads go on. Closing the iterator cancels them.
+
+    Args:
+        stream: Keys and ended tasks.
+        keys: All keys of the stream, in the order for the `tasks` of errors.
+        save: Downloads the files of a task, and returns it with their paths.
     """
-    ended: asyncio.Queue[Task | None] = asyncio.Queue()
-    downloads = _Downloads(stream, download, ended)
+    downloads = _Downloads(stream, save)
     reader = asyncio.create_task(downloads.read(), name="acetasks downloads")
     try:
-        while (task := await ended.get()) is not None:
-            yield task
+        while (item := await downloads.ended.get()) is not None:
+            yield item
         await reader
+    except AceTasksError as error:
+        # The error of the wait has the tasks without their paths.
+        error.tasks = tuple(downloads.seen.get(key, task) for key, task in zip(keys, error.tasks, strict=False))
+        _add_notes(error, downloads.errors)
+        raise
+    else:
         if downloads.errors:
-            for other in downloads.errors[1:]:
-                downloads.errors[0].add_note(f"DownloadError: {other}")
-            raise downloads.errors[0]
+            first = downloads.errors[0]
+            first.tasks = tuple(downloads.seen[key] for key in keys)
+            _add_notes(first, downloads.errors[1:])
+            raise first
     finally:
         reader.cancel()
-        with contextlib.suppress(asyncio.CancelledError, AceTasksError):
-            await reader
+        await asyncio.wait([reader])
+        if not reader.cancelled():
+            reader.exception()  # asyncio logs one that was never retrieved
+
+
+def _add_notes(error: AceTasksError, others: Iterable[AceTasksError]) -> None:
+    for other in others:
+        error.add_note(f"{type(other).__name__}: {other}")
 
 
 class _Downloads:
     """The downloads of one stream.
 
     Attributes:
+        ended: The tasks whose downloads have ended, with their keys; None at the end.
+        seen: All of them so far, by key.
         errors: Errors of downloads so far.
     """
 
     def __init__(
         self,
-        stream: AsyncGenerator[Task, None],
-        download: Callable[[Task], Awaitable[Mapping[int, Path]]],
-        ended: asyncio.Queue[Task | None],
+        stream: AsyncGenerator[tuple[Key, Task], None],
+        save: Callable[[Task], Awaitable[Task]],
     ) -> None:
         self._stream = stream
-        self._download = download
-        self._ended = ended
-        self.errors: list[DownloadError] = []
+        self._save = save
+        self.ended: asyncio.Queue[tuple[Key, Task] | None] = asyncio.Queue()
+        self.seen: dict[Key, Task] = {}
+        self.errors: list[AceTasksError] = []
 
     async def read(self) -> None:
         """Start a download for each task of the stream, and queue the task when it has ended; None at the end."""
@@ -75,18 +99,19 @@ class _Downloads:
         try:
             async with asyncio.TaskGroup() as group, contextlib.aclosing(self._stream):
                 try:
-                    async for task in self._stream:
-                        group.create_task(self._save(task))
+                    async for key, task in self._stream:
+                        group.create_task(self._handle(key, task))
                 except AceTasksError as error:
                     failure = error  # raised when the running downloads have ended
         finally:
-            self._ended.put_nowait(None)
+            self.ended.put_nowait(None)
         if failure is not None:
             raise failure
 
-    async def _save(self, task: Task) -> None:
+    async def _handle(self, key: Key, task: Task) -> None:
         try:
-            task = with_paths(task, await self._download(task))
-        except DownloadError as error:
+            task = await self._save(task)
+        except AceTasksError as error:  # of the download, or the client was closed
             self.errors.append(error)
-        self._ended.put_nowait(task)
+        self.seen[key] = task
+        self.ended.put_nowait((key, task))

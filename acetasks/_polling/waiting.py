@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from acetasks._polling.poller import Poller
     from acetasks._scheduling import Key
 
+    #: Ended tasks with their keys.
+    Stream = AsyncGenerator[tuple[Key, Task], None]
+
 T = TypeVar("T")
 
 #: Number of tasks handled in one step of the event loop: a few milliseconds of work.
@@ -121,13 +124,22 @@ async def as_completed(
         await wait.end()
 
 
-async def wait_all(poller: Poller, targets: WaitTargets, timeout: float | None, *, return_failed: bool) -> list[Task]:
+async def wait_all(
+    poller: Poller,
+    targets: WaitTargets,
+    timeout: float | None,
+    *,
+    return_failed: bool,
+    through: Callable[[Stream], Stream] | None = None,
+) -> list[Task]:
     """Wait for several tasks to end, and return them in the order given.
 
-    A task that failed or was not found is returned if `return_failed`, else raised. Errors are as by `as_completed`.
+    A task that failed or was not found is returned if `return_failed`, else raised. `through` may change the ended
+    tasks on their way. Errors are as by `as_completed`.
     """
-    async with contextlib.aclosing(as_completed(poller, targets, timeout, defer_errors=return_failed)) as stream:
-        ended = {key: task async for key, task in stream}
+    stream = as_completed(poller, targets, timeout, defer_errors=return_failed)
+    async with contextlib.aclosing(stream if through is None else through(stream)) as ending:
+        ended = {key: task async for key, task in ending}
     return [ended[key] for key in targets.keys]
 
 

@@ -258,6 +258,54 @@ async def test_expired_url_is_renewed(
     assert paths[0].read_bytes() == CONTENT
 
 
+async def test_all_urls_of_a_task_are_renewed_at_once(
+    files: FileServer, new_downloader: Callable[..., Downloader], tmp_path: Path
+) -> None:
+    """A task with several expired URLs is retrieved once."""
+    files.answer = lambda request: web.Response(status=410) if request.path.startswith("/old") else None
+    calls = []
+
+    async def renew() -> acetasks.Task:
+        calls.append(now())
+        return await renewing(*(f"{files.url}/new{number}" for number in range(3)))()
+
+    task = new_task(*(f"{files.url}/old{number}" for number in range(3)))
+    paths = await new_downloader().download(task, tmp_path, renew=renew)
+    assert [path.read_bytes() == CONTENT for path in paths.values()] == [True] * 3
+    assert len(calls) == 1
+
+
+async def test_url_that_cannot_be_renewed(
+    files: FileServer, new_downloader: Callable[..., Downloader], tmp_path: Path
+) -> None:
+    """If the task cannot be retrieved again, the error says why, and whether that may pass."""
+    files.answer = lambda _: web.Response(status=403)
+
+    async def renew() -> acetasks.Task:
+        raise acetasks.ServiceError("down", status=503, provider="luma")
+
+    reason = r"expired, and there is no new one \(luma: HTTP 503: down\)"
+    with pytest.raises(acetasks.DownloadError, match=reason) as caught:
+        await new_downloader().download(new_task(f"{files.url}/a"), tmp_path, renew=renew)
+    assert (caught.value.transient, caught.value.expired) == (True, True)
+    assert isinstance(caught.value.__cause__, acetasks.ServiceError)
+
+
+async def test_closed_meanwhile(files: FileServer, new_downloader: Callable[..., Downloader], tmp_path: Path) -> None:
+    """Closing the downloader ends running downloads at once, and later ones; no part of a file is left."""
+    files.answer = lambda _: web.Response(status=503)
+    downloader = new_downloader(attempts=100)
+    running = asyncio.create_task(downloader.download(new_task(f"{files.url}/a"), tmp_path))
+    await asyncio.sleep(1)
+    assert names(tmp_path) != []
+    await downloader.close()
+    with pytest.raises(acetasks.ClientClosedError):
+        await running
+    assert (now(), names(tmp_path)) == (1, [])
+    with pytest.raises(acetasks.ClientClosedError):
+        await downloader.download(new_task(f"{files.url}/a"), tmp_path)
+
+
 async def test_earlier_download(files: FileServer, new_downloader: Callable[..., Downloader], tmp_path: Path) -> None:
     """A file of an earlier download is not fetched again, unless it is to be replaced."""
     downloader = new_downloader()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING, assert_type
 
 import acetasks
@@ -26,6 +27,8 @@ class Progress:
                 assert_type(error, acetasks.AceTasksError)
             case acetasks.RateCut(rate=rate):
                 assert_type(rate, float)
+            case acetasks.DownloadProgress(total=total):
+                assert_type(total, int | None)
             case acetasks.TaskSettled(task=task):
                 assert_type(task, acetasks.Task)
             case _:
@@ -40,6 +43,7 @@ async def use_the_client(http: aiohttp.ClientSession) -> None:
         useapi_token="token",
         policy=acetasks.PollPolicy(interval=5, jitter=0.1, schedule="learned"),
         retry=acetasks.RetryPolicy(attempts=2),
+        downloads=acetasks.DownloadPolicy(concurrency=8, allow_private=True),
         http=http,
         durations=acetasks.Durations.from_json(b""),
         observers=[Progress()],
@@ -67,6 +71,13 @@ async def use_the_client(http: aiohttp.ClientSession) -> None:
             assert_type(finished, acetasks.Task)
         assert_type(await client.wait_all([("luma", "a"), handle]), list[acetasks.Task])
         assert_type(await client.wait_all("luma", ["a"], return_failed=True), list[acetasks.Task])
+        assert_type(await client.wait_all("luma", ["a"], download_to="videos"), list[acetasks.Task])
+        assert_type(await client.wait("luma", "a", download_to=Path("videos")), acetasks.Task)
+        assert_type(await client.run("veo", {"prompt": "a cat"}, download_to="videos"), acetasks.Task)
+        async for finished in client.as_completed("luma", ["a"], download_to="videos"):
+            assert_type(finished.artifacts[0].path, str | None)
+        assert_type(await client.download(task, "videos", roles=None, overwrite=True), list[Path])
+        assert_type(await task.download(Path("videos"), policy=acetasks.DownloadPolicy(attempts=9)), list[Path])
         assert_type(await client.retrieve("luma", "id"), acetasks.Task)
         assert_type(await client.retrieve_batch("luma", ["id"]), list[acetasks.Task])
         await client.wait_all("luma")  # type: ignore[arg-type]  # a slug needs ids
@@ -96,6 +107,8 @@ def read_errors(error: acetasks.AceTasksError) -> None:
     if isinstance(error, acetasks.APIError):
         assert_type(error.status, int | None)
         assert_type(error.retry_after, float | None)
+    if isinstance(error, acetasks.DownloadError):
+        assert_type(error.artifact, acetasks.Artifact)
     if isinstance(error, acetasks.SubmissionUncertainError):
         assert_type(error.payload, bytes)
 
