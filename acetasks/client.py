@@ -8,7 +8,7 @@ import functools
 import logging
 import os
 import random
-from typing import TYPE_CHECKING, NamedTuple, Self, overload
+from typing import TYPE_CHECKING, NamedTuple, Self, TypedDict, Unpack, overload
 
 import anyio
 import msgspec
@@ -75,6 +75,27 @@ _SERVICES = {
 #: acknowledgement takes a few; a blocking one may come later, and is then noted all the same.
 _ACKNOWLEDGED_AFTER = 60.0
 
+#: What to do when a client cannot be used any more.
+_NEW_CLIENT = (
+    "create a new one, with 'async with acetasks.Client(...) as client:' or 'client = await acetasks.Client.open(...)'"
+)
+
+
+class ClientOptions(TypedDict, total=False):
+    """Keyword arguments of `Client` that `Client.open` and `acetasks.sync.Client` pass on; all but `http`."""
+
+    base_url: str | None
+    useapi_token: str | TokenProvider | None
+    useapi_base_url: str | None
+    policy: PollPolicy | None
+    retry: RetryPolicy | None
+    durations: Durations | None
+    downloads: DownloadPolicy | None
+    observers: Iterable[Observer]
+    journal: str | os.PathLike[str] | Store | None
+    rng: random.Random | None
+    allow_insecure: bool
+
 
 class _Running(NamedTuple):
     """Parts of an open client, with the event loop and process that it was opened in."""
@@ -91,8 +112,8 @@ class _Running(NamedTuple):
 class Client:
     """Client for generation tasks on Ace Data Cloud and useapi.net.
 
-    Use it as `async with Client() as client:`. One client serves any number of concurrent waits in one event loop, and
-    polls their tasks in shared requests. It polls only during a wait.
+    Use it as `async with Client() as client:`, or open it with `await Client.open()` and close it. One client serves
+    any number of concurrent waits in one event loop, and polls their tasks in shared requests, only during a wait.
 
     Args:
         token: Token for Ace Data Cloud; None uses the environment variable ACEDATACLOUD_API_TOKEN. A callable
@@ -175,6 +196,25 @@ class Client:
         """
         return self._durations
 
+    @classmethod
+    async def open(
+        cls,
+        token: str | TokenProvider | None = None,
+        *,
+        http: aiohttp.ClientSession | None = None,
+        **options: Unpack[ClientOptions],
+    ) -> Self:
+        """Create and open a client, with the arguments and errors of the class; `close` it after use.
+
+        For applications that open and close it in different places, where `async with` cannot be used.
+        """
+        try:
+            client = cls(token, http=http, **options)
+        finally:
+            # Keep tokens out of tracebacks that show local variables.
+            del token, options
+        return await client.__aenter__()
+
     async def __aenter__(self) -> Self:
         """Open the client, and its journal if it has one.
 
@@ -183,7 +223,7 @@ class Client:
             LedgerError: The journal cannot be opened.
         """
         if self._was_opened:
-            raise ClientClosedError("this client was already opened, and can be opened only once: create a new one")
+            raise ClientClosedError(f"this client was already opened, and can be opened only once: {_NEW_CLIENT}")
         self._was_opened = True
         loop = asyncio.get_running_loop()
         runtime = Runtime(self._policy, self._retry, self._observers, self._rng, loop.time)
@@ -596,7 +636,7 @@ class Client:
     def _require_open(self) -> _Running:
         if self._running is None:
             raise ClientClosedError(
-                "this client is closed: create a new one"
+                f"this client is closed: {_NEW_CLIENT}"
                 if self._was_opened
                 else "this client is not open: use it as 'async with acetasks.Client() as client:'"
             )

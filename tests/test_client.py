@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import logging
 import math
@@ -20,6 +21,7 @@ from support import now
 
 import acetasks
 from acetasks import TaskState
+from acetasks import client as client_module
 from acetasks._http import PollResult
 from acetasks._polling import Poller
 from acetasks.providers import lookup, read_record
@@ -778,6 +780,29 @@ class TestLifetime:
                 await client.__aenter__()
         with pytest.raises(acetasks.ClientClosedError, match="already opened"):
             await client.__aenter__()
+
+    async def test_opened_without_a_with_statement(self, server):
+        """`open` takes the arguments of the class and returns an open client, of the subclass if it is one."""
+
+        class Own(acetasks.Client):
+            pass
+
+        client = await Own.open(server.token, base_url=server.url, policy=acetasks.PollPolicy(interval=5, jitter=0))
+        assert (await client.wait("luma", server.add("luma", after=2))).state is TaskState.SUCCEEDED
+        assert now() == pytest.approx(5.05)
+        await client.close()
+        assert type(client) is Own
+        with pytest.raises(acetasks.ClientClosedError, match=r"closed: create a new one.*await acetasks.Client.open"):
+            await client.wait("luma", "x")
+        with pytest.raises(ValueError, match="nowhere") as caught:
+            await acetasks.Client.open("sesame-0123", base_url="nowhere")
+        frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack[1:]
+        assert "sesame" not in repr([frame.locals for frame in frames])
+
+    def test_open_takes_every_argument(self):
+        """The arguments that `open` passes on are those of the class."""
+        arguments = {*inspect.signature(acetasks.Client.open).parameters, *client_module.ClientOptions.__annotations__}
+        assert arguments - {"options"} == set(inspect.signature(acetasks.Client).parameters)
 
     async def test_is_used_only_while_open(self, server, new_client):
         """Every use raises before the client is opened and after it is closed."""

@@ -84,6 +84,14 @@ async def use_the_client(http: aiohttp.ClientSession) -> None:
         await client.wait("luma", 7)  # type: ignore[arg-type]  # an id is a string
 
 
+async def open_and_close() -> None:
+    """Open a client without a `with` statement."""
+    client = await acetasks.Client.open("token", policy=acetasks.PollPolicy(interval=5), allow_insecure=True)
+    assert_type(client, acetasks.Client)
+    await client.close()
+    await acetasks.Client.open(policy=5)  # type: ignore[arg-type]  # a policy is a PollPolicy
+
+
 async def fetch_token() -> str:
     """Return a token."""
     return "token"
