@@ -45,7 +45,7 @@ from acetasks.policies import DownloadPolicy, PollPolicy, RetryPolicy
 from acetasks.providers import ProviderSpec, Service, lookup
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     import aiohttp
@@ -295,11 +295,11 @@ class Client:
     @overload
     def as_completed(
         self, targets: Iterable[Target], /, *, timeout: float | None = None, download_to: StrPath | None = None
-    ) -> AsyncIterator[Task]: ...
+    ) -> AsyncGenerator[Task, None]: ...
     @overload
     def as_completed(
         self, provider: str, ids: Iterable[str], /, *, timeout: float | None = None, download_to: StrPath | None = None
-    ) -> AsyncIterator[Task]: ...
+    ) -> AsyncGenerator[Task, None]: ...
     def as_completed(
         self,
         first: str | Iterable[Target],
@@ -308,7 +308,7 @@ class Client:
         *,
         timeout: float | None = None,
         download_to: StrPath | None = None,
-    ) -> AsyncIterator[Task]:
+    ) -> AsyncGenerator[Task, None]:
         """Wait for several tasks and yield each when it ends, including failed and not found tasks.
 
         Call it as `as_completed("flux", ids)`, or with (provider, id) pairs and handles.
@@ -322,7 +322,8 @@ class Client:
                 download fails is yielded without; its `DownloadError` is raised at the end.
 
         Returns:
-            An iterator over the ended tasks. Closing it stops waiting for the others, and ends the downloads.
+            A generator of the ended tasks. Closing it stops waiting for the others, and ends the downloads: use
+            `contextlib.aclosing` if it is left early and still referred to.
 
         Raises:
             DownloadError: Some files were not downloaded; as for every other error, `tasks` has all tasks.

@@ -98,8 +98,8 @@ class TaskHandle:
         return self._poller_for([self.key])
 
 
-#: One task: a (provider, id) pair, or a handle.
-Target = tuple[str, str] | TaskHandle
+#: One task: a (provider, id) pair, also as a list of two texts as in a row of a CSV file, or a handle.
+Target = tuple[str, str] | list[str] | TaskHandle
 
 
 def parse_targets(first: str | Iterable[Target], ids: Iterable[str] | None) -> WaitTargets:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pathlib
 import re
@@ -36,7 +37,8 @@ def find_sample(page: str, word: str) -> str:
 
 FIRST_PROGRAM, TOUR = find_programs(README)
 DURATIONS = find_sample("usage.md", "Durations.from_json")
-DOWNLOADS = find_sample("usage.md", "as_completed(")
+DOWNLOADS = find_sample("usage.md", "download_to")
+LEAVING = find_sample("usage.md", "aclosing")
 FAILED_VIDEO, UNRELIABLE_SERVICE = find_programs(PAGES[ROOT / "docs" / "testing.md"])
 
 
@@ -69,6 +71,17 @@ async def test_client_methods_run(server, client, tmp_path, monkeypatch):
     body = TOUR.replace("async with acetasks.Client() as client:", "async def tour():")
     exec(compile(f"{body}    return tasks", "tour", "exec"), values)  # noqa: S102  # the project's own sample
     assert [task.state.value for task in await values["tour"]()] == ["failed", "succeeded"]
+
+
+async def test_sample_of_leaving_early_runs(server, client):
+    """The other tasks have no waiters after the first success."""
+    ids = [server.add("flux", after=5, outcome="failed"), server.add("flux", after=6), server.add("flux", after=99)]
+    values = {"acetasks": acetasks, "contextlib": contextlib, "client": client, "ids": ids}
+    code = "async def leave():\n" + textwrap.indent(LEAVING, "    ") + "    return task, tasks"
+    exec(compile(code, "leave", "exec"), values)  # noqa: S102  # the project's own sample
+    task, _ = await values["leave"]()
+    assert task.id == ids[1]
+    assert "0 waiters" in repr(client)
 
 
 async def test_durations_sample_runs(server, tmp_path, monkeypatch):

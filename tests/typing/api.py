@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_type
 
@@ -66,7 +68,10 @@ async def use_the_client(http: aiohttp.ClientSession) -> None:
         async for update in handle.updates():
             assert_type(update, acetasks.Task)
         completed = client.as_completed("flux", ["a", "b"])
-        assert_type(completed, AsyncIterator[acetasks.Task])
+        assert_type(completed, AsyncGenerator[acetasks.Task, None])
+        async with contextlib.aclosing(completed) as stream, contextlib.aclosing(handle.updates()) as updates:
+            assert_type([task async for task in stream], list[acetasks.Task])
+            assert_type(await anext(updates), acetasks.Task)
         async for finished in client.as_completed([("luma", "a"), handle], timeout=5):
             assert_type(finished, acetasks.Task)
         assert_type(await client.wait_all([("luma", "a"), handle]), list[acetasks.Task])
@@ -80,6 +85,9 @@ async def use_the_client(http: aiohttp.ClientSession) -> None:
         assert_type(await task.download(Path("videos"), policy=acetasks.DownloadPolicy(attempts=9)), list[Path])
         assert_type(await client.retrieve("luma", "id"), acetasks.Task)
         assert_type(await client.retrieve_batch("luma", ["id"]), list[acetasks.Task])
+        await client.wait_all(csv.reader(["luma,a"]), timeout=5)
+        await client.wait_all([["luma", "a"], ("luma", "b"), handle])
+        await client.wait_all([("luma",)])  # type: ignore[list-item]  # a pair has two texts
         await client.wait_all("luma")  # type: ignore[arg-type]  # a slug needs ids
         await client.wait("luma", 7)  # type: ignore[arg-type]  # an id is a string
 
