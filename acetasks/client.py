@@ -176,8 +176,7 @@ class Client:
             timeout=self._retry.timeout,
             allow_insecure=allow_insecure,
         )
-        self._http = http
-        self._proxies = _find_proxies(http, self._endpoints, allow_insecure=allow_insecure)
+        self._http, self._proxies = http, _find_proxies(http, self._endpoints, allow_insecure=allow_insecure)
         self._store = None if journal is None else build_store(journal)
         self._observers = Observers(observers)
         self._durations, self._rng = durations or Durations(), rng or random.Random()
