@@ -11,12 +11,17 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 
 from acetasks.errors import UnknownProviderError
 from acetasks.models import ArtifactKind
 from acetasks.providers.spec import SLUG, ArtifactField, ProviderSpec, Service, TasksCall, Word
 
 _logger = logging.getLogger("acetasks")
+
+#: Length from which an unknown slug is compared with the known ones: most names of three letters are a letter apart.
+_TYPED_LENGTH = 4
+_SEPARATORS, _LETTERS = re.compile(r"[._-]"), re.compile("[a-z]")
 
 _VIDEO, _IMAGE, _AUDIO = ArtifactKind.VIDEO, ArtifactKind.IMAGE, ArtifactKind.AUDIO
 
@@ -386,7 +391,7 @@ def lookup(provider: str) -> ProviderSpec:
     """Return the spec of a provider.
 
     An unknown but valid slug gets the generic spec, because the service adds providers faster than this table; the
-    first lookup of each is logged.
+    first lookup of each is logged. One that is a letter away from a known slug is taken for a typing error.
 
     Args:
         provider: The slug, such as `luma`.
@@ -395,7 +400,8 @@ def lookup(provider: str) -> ProviderSpec:
         The provider spec.
 
     Raises:
-        UnknownProviderError: `provider` is not a valid slug.
+        UnknownProviderError: `provider` is not a valid slug, or nearly that of a known provider. If the service has
+            such a provider, `register` it.
     """
     name: object = provider
     if not isinstance(name, str):
@@ -405,6 +411,8 @@ def lookup(provider: str) -> ProviderSpec:
         return spec
     if not SLUG.fullmatch(name):
         raise UnknownProviderError(name, suggestion=suggest(name))
+    if meant := _find_meant(name):
+        raise UnknownProviderError(name, suggestion=meant)
     spec = _generic_specs[name] = _build_generic_spec(name)
     suggestion = suggest(name)
     _logger.warning(
@@ -420,6 +428,31 @@ def suggest(provider: str) -> str | None:
     """Return the known slug most similar to a mistyped one, or None."""
     matches = difflib.get_close_matches(provider.strip().lower(), list(_table), n=1, cutoff=0.7)
     return matches[0] if matches else None
+
+
+def _find_meant(slug: str) -> str | None:
+    """Return the known slug that differs from an unknown one by a typing error, or None.
+
+    Short names are too easily those of another provider, and another number (`sora2`) is likely a new one.
+    """
+    if len(slug) < _TYPED_LENGTH:
+        return None
+    typed = _SEPARATORS.sub("", slug)
+    for name in _table:
+        meant = _SEPARATORS.sub("", name)
+        if len(meant) >= _TYPED_LENGTH and _is_one_error(typed, meant):
+            has_same_numbers = _LETTERS.sub("", typed) == _LETTERS.sub("", meant)
+            return name if has_same_numbers else None
+    return None
+
+
+def _is_one_error(typed: str, meant: str) -> bool:
+    """Return whether at most one letter is missing, added, wrong or swapped with the next one."""
+    pairs = zip(typed, meant, strict=False)
+    start = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(typed), len(meant)))
+    typed, meant = typed[start:], meant[start:]
+    is_swapped = typed[:2] == meant[:2][::-1] and typed[2:] == meant[2:]
+    return is_swapped or typed[1:] == meant[1:] or typed[1:] == meant or typed == meant[1:]
 
 
 def _build_generic_spec(slug: str) -> ProviderSpec:

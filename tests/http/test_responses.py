@@ -339,11 +339,11 @@ class TestReadFailure:
 
     def test_unknown_provider_has_a_suggestion(self) -> None:
         """The error suggests the most similar known provider."""
-        failure = read_failure(build_poll(lookup("lumma"), ["t-1"]), respond(404, documented("no_api")), None)
+        failure = read_failure(build_poll(lookup("luma2"), ["t-1"]), respond(404, documented("no_api")), None)
 
         assert isinstance(failure, UnknownProviderError)
         assert failure.suggestion == "luma"
-        assert "unknown provider 'lumma'; did you mean 'luma'?" in str(failure)
+        assert "unknown provider 'luma2'; did you mean 'luma'?" in str(failure)
 
     def test_provider_is_not_suggested_for_itself(self) -> None:
         """If the service has dropped a known provider, its own name is not suggested."""

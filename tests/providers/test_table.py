@@ -252,12 +252,12 @@ def test_an_unknown_slug_is_logged_once(table: ModuleType, caplog: pytest.LogCap
 
 @pytest.mark.parametrize(
     ("mistyped", "suggestion"),
-    [("lumma", "luma"), ("pixvers", "pixverse"), ("nanobanana", "nano-banana"), ("digitalhuman", "digital-human")],
+    [("luma2", "luma"), ("pixver", "pixverse"), ("nanobananna-2", "nano-banana"), ("sdigitalhumans", "digital-human")],
 )
 def test_the_warning_suggests_a_similar_slug(
     table: ModuleType, caplog: pytest.LogCaptureFixture, mistyped: str, suggestion: str
 ) -> None:
-    """A typing error is the most likely reason for an unknown slug."""
+    """A slug that is similar to a known one, but not clearly a typing error, is used with a warning that names that."""
     table.lookup(mistyped)
 
     assert f"did you mean {suggestion!r}?" in caplog.text
@@ -281,6 +281,48 @@ def test_an_invalid_name_is_rejected(name: str, caplog: pytest.LogCaptureFixture
     assert caught.value.provider == name
     assert caught.value.suggestion == suggest(name)
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("lumma", "luma"),
+        ("lum", None),
+        ("lma", None),
+        ("luam", "luma"),
+        ("lumi", "luma"),
+        ("kuma", "luma"),
+        ("pixvers", "pixverse"),
+        ("ppixverse", "pixverse"),
+        ("nanobanana", "nano-banana"),
+        ("nano_banana", "nano-banana"),
+        ("useapi-pixvrese", "useapi-pixverse"),
+        ("sora2", None),
+        ("luma-2", None),
+        ("vea", None),
+        ("vveo", None),
+        ("lummma", None),
+        ("seedanse-lite", None),
+    ],
+)
+def test_a_typing_error_is_rejected(table: ModuleType, name: str, meant: str | None) -> None:
+    """A slug of four letters or more that is one typing error away from a known one raises, with that suggestion."""
+    if meant is None:
+        assert table.lookup(name).slug == name
+    else:
+        with pytest.raises(UnknownProviderError, match=f"did you mean '{meant}'") as caught:
+            table.lookup(name)
+        assert caught.value.suggestion == meant
+
+
+def test_a_registered_spec_may_have_a_similar_slug(table: ModuleType) -> None:
+    """Registering it says that it is no typing error, and makes it one to be compared with."""
+    spec = ProviderSpec(slug="lumma")
+    table.register(spec)
+
+    assert table.lookup("lumma") is spec
+    with pytest.raises(UnknownProviderError, match="did you mean 'lumma'"):
+        table.lookup("lummma")
 
 
 @pytest.mark.parametrize("name", [None, 5, b"luma", ["luma"], {"luma": 1}, ProviderSpec(slug="luma")], ids=repr)
