@@ -12,6 +12,7 @@ Times, timeouts and intervals are in seconds. A point in time is a reading of th
 
 from acetasks import providers
 from acetasks._ledger import Entry, EntryState, Ledger, MemoryStore, SQLiteStore, Store
+from acetasks._runs import RunResult
 from acetasks._scheduling import Durations
 from acetasks._version import __version__
 from acetasks.client import Client
@@ -101,6 +102,7 @@ __all__ = [
     "RequestFailed",
     "RequestSent",
     "RetryPolicy",
+    "RunResult",
     "SQLiteStore",
     "ServiceError",
     "Store",

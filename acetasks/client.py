@@ -27,6 +27,7 @@ from acetasks._http import (
 )
 from acetasks._ledger import Ledger, build_store
 from acetasks._polling import CLOSE_TIMEOUT, Poller, waiting
+from acetasks._runs import RunResult, check_arguments, run_many
 from acetasks._runtime import Runtime
 from acetasks._scheduling import Durations
 from acetasks._validation import check_id, check_setting, check_timeout
@@ -45,7 +46,7 @@ from acetasks.policies import DownloadPolicy, PollPolicy, RetryPolicy
 from acetasks.providers import ProviderSpec, Service, lookup
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     import aiohttp
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from acetasks._http import Proxy, Request
     from acetasks._ledger import Store
     from acetasks._polling import WaitTargets
+    from acetasks._runs import Keys, OnError, Payloads
     from acetasks._scheduling import Key
     from acetasks.providers import ProviderSpec
 
@@ -449,25 +451,80 @@ class Client:
         sent.
         """
         seconds = check_timeout(timeout)
-        spec, started_at = lookup(provider), asyncio.get_running_loop().time()
+        spec = lookup(provider)
         request = build_submission(spec, payload, path, headers)
-        handle = await self._submit(spec, request, key=key, timeout=seconds)
-        with _leaving_trace(handle, request.path):
-            return await self._save(await self._wait_for_submitted(handle, seconds, started_at), download_to)
+        return await self._run(spec, request, key=key, timeout=seconds, download_to=download_to)
 
-    async def _wait_for_submitted(self, handle: TaskHandle, timeout: float | None, started_at: float) -> Task:
-        """Wait for a submitted task, with a timeout that began before its submission."""
-        if handle.finished is not None:
-            return waiting.succeeded_or_raise(handle.finished)
-        elapsed = asyncio.get_running_loop().time() - started_at
-        return await waiting.wait_one(self._poller_for([handle.key]), handle.key, timeout, elapsed=elapsed)
+    async def _run(
+        self,
+        spec: ProviderSpec,
+        request: Request,
+        *,
+        key: str | None,
+        timeout: float | None,
+        download_to: StrPath | None,
+        on_submitted: Callable[[TaskHandle], object] = bool,
+    ) -> Task:
+        started_at = asyncio.get_running_loop().time()
+        handle = await self._submit(spec, request, key=key, timeout=timeout)
+        on_submitted(handle)
+        with _leaving_trace(handle, request.path):
+            if handle.finished is not None:
+                return await self._save(waiting.succeeded_or_raise(handle.finished), download_to)
+            elapsed = asyncio.get_running_loop().time() - started_at
+            poller = self._poller_for([handle.key])
+            task = await waiting.wait_one(poller, handle.key, timeout, elapsed=elapsed)
+            return await self._save(task, download_to)
+
+    def run_many(
+        self,
+        provider: str,
+        payloads: Payloads,
+        *,
+        concurrency: int = 10,
+        keys: Keys | None = None,
+        path: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        download_to: StrPath | None = None,
+        timeout: float | None = None,
+        on_error: OnError = "return",
+    ) -> AsyncGenerator[RunResult, None]:
+        """Run many payloads, and yield a result for each in order of completion.
+
+        An exception of the payloads is raised when what is in work has ended. Closing the iterator ends the waits, and
+        logs the tasks that go on.
+
+        Args:
+            provider: The provider's slug.
+            payloads: Any iterator, also an asynchronous or endless one: they are taken when they can be run.
+            concurrency: Maximum number in work, unread results included.
+            keys: Key of each payload, as for `submit`: a list, or a function of the payload. With them, a job that is
+                run again with the same journal continues where it stopped.
+            path: As for `run`; likewise `headers`, `download_to`, and `timeout`, which is for each payload.
+            headers: See `path`.
+            download_to: See `path`.
+            timeout: See `path`.
+            on_error: `return` yields errors in the results; `raise` raises the first one, with every task that was in
+                work in `tasks`, and what else may be paid for in the notes.
+        """
+        check_arguments(payloads, keys, concurrency, on_error)
+        running, spec = self._require_open(), lookup(provider)
+        if keys is not None:
+            _require_ledger(running)
+        submit_and_wait = functools.partial(self._run, spec, timeout=check_timeout(timeout), download_to=download_to)
+
+        def run(item: RunResult, on_submitted: Callable[[TaskHandle], object]) -> Awaitable[Task]:
+            request = build_submission(spec, item.payload, path, headers)
+            return submit_and_wait(request, key=item.key, on_submitted=on_submitted)
+
+        return run_many(run, running.poller.last_seen, payloads, keys=keys, concurrency=concurrency, on_error=on_error)
 
     async def _submit(
         self, spec: ProviderSpec, request: Request, *, key: str | None = None, timeout: float | None = None
     ) -> TaskHandle:
         running = self._require_open()
-        if key is not None and running.ledger is None:
-            raise ValueError("a key is kept in the journal: create the client with Client(journal='tasks.db')")
+        if key is not None:
+            _require_ledger(running)
         task = await running.submitter.submit(spec, request, key=key, timeout=timeout)
         finished = task if task.state.is_terminal else None
         return TaskHandle(spec.slug, task.id, finished, poller_for=self._poller_for)
@@ -673,6 +730,11 @@ async def _shut_down(running: _Running) -> None:
         await running.submitter.join()
     if running.ledger is not None:
         await running.ledger.close()  # without a time limit: it writes what was paid for
+
+
+def _require_ledger(running: _Running) -> None:
+    if running.ledger is None:
+        raise ValueError("a key is kept in the journal: create the client with Client(journal='tasks.db')")
 
 
 @contextlib.contextmanager

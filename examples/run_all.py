@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from acetasks.testing import AceServer
@@ -10,8 +11,10 @@ from acetasks.testing import AceServer
 HERE = Path(__file__).parent
 
 
-def arguments(server: AceServer) -> dict[str, list[str]]:
+def arguments(server: AceServer, directory: Path) -> dict[str, list[str]]:
     """Return the arguments of each example, with tasks created for those that take ids."""
+    lines = ["id,prompt", *(f"{number},picture {number}" for number in range(50))]
+    (directory / "prompts.csv").write_text("\n".join(lines), "utf-8")
     outcomes = ("succeeded", "succeeded", "failed")
     return {
         "wait_for_one.py": [server.add("luma", after=0)],
@@ -25,6 +28,7 @@ def arguments(server: AceServer) -> dict[str, list[str]]:
         "ten_minutes_in_no_time.py": [],
         "trouble_on_purpose.py": [],
         "learn_and_remember.py": [],
+        "prompts_to_files.py": [str(directory / "prompts.csv"), str(directory / "pictures")],
     }
 
 
@@ -42,6 +46,11 @@ async def run(name: str, args: list[str], env: dict[str, str]) -> bool:
 
 async def main() -> None:
     """Run all examples concurrently."""
+    with tempfile.TemporaryDirectory() as directory:
+        await run_all(Path(directory))
+
+
+async def run_all(directory: Path) -> None:
     async with AceServer(speed=100) as server:
         env = os.environ | {
             "ACEDATACLOUD_API_BASE_URL": server.url,
@@ -50,7 +59,7 @@ async def main() -> None:
             "USEAPI_API_TOKEN": server.token,
         }
         server.allow("lantern")  # the provider of own_provider.py, which the service does not know
-        programs = arguments(server)
+        programs = arguments(server, directory)
         missing = {path.name for path in HERE.glob("*.py")} - {*programs, Path(__file__).name}
         if missing:
             sys.exit(f"examples without arguments in run_all.py: {sorted(missing)}")

@@ -37,7 +37,8 @@ def find_sample(page: str, word: str) -> str:
 
 FIRST_PROGRAM, TOUR = find_programs(README)
 DURATIONS = find_sample("usage.md", "Durations.from_json")
-DOWNLOADS = find_sample("usage.md", "download_to")
+DOWNLOADS = find_sample("usage.md", "ids, download_to")
+MANY = find_sample("usage.md", "run_many(")
 LEAVING = find_sample("usage.md", "aclosing")
 FAILED_VIDEO, UNRELIABLE_SERVICE = find_programs(PAGES[ROOT / "docs" / "testing.md"])
 
@@ -68,6 +69,7 @@ async def test_client_methods_run(server, client, tmp_path, monkeypatch):
         "b": server.add("veo", after=10),
         "ids": [server.add("flux", after=5, outcome="failed"), server.add("flux", after=6)],
     }
+    values["payloads"] = [{"prompt": "a boat"}]
     body = TOUR.replace("async with acetasks.Client() as client:", "async def tour():")
     exec(compile(f"{body}    return tasks", "tour", "exec"), values)  # noqa: S102  # the project's own sample
     assert [task.state.value for task in await values["tour"]()] == ["failed", "succeeded"]
@@ -108,6 +110,16 @@ async def test_downloads_sample_runs(server, client, tmp_path, monkeypatch, caps
     await values["download"]()
     printed = capsys.readouterr().out
     assert [f"pictures/flux-{name}" in printed for name in "ab"] == [True, True]
+
+
+async def test_run_many_sample_runs(client, tmp_path, monkeypatch, capsys):
+    """The sample of many submissions prints the path of each file."""
+    monkeypatch.chdir(tmp_path)
+    code = "async def run_many():\n" + textwrap.indent(MANY, "    ")
+    values = {"client": client, "payloads": [{"prompt": word} for word in "ab"]}
+    exec(compile(code, "run_many", "exec"), values)  # noqa: S102  # the project's own sample
+    await values["run_many"]()
+    assert capsys.readouterr().out.count("pictures/flux-") == 2
 
 
 async def test_failed_video_sample_runs():

@@ -83,6 +83,12 @@ async def use_the_client(http: aiohttp.ClientSession) -> None:
             assert_type(finished.artifacts[0].path, str | None)
         assert_type(await client.download(task, "videos", roles=None, overwrite=True), list[Path])
         assert_type(await task.download(Path("videos"), policy=acetasks.DownloadPolicy(attempts=9)), list[Path])
+        prompts = ({"prompt": word} for word in ("a cat", "a dog"))
+        async for result in client.run_many("flux", prompts, keys=lambda payload: str(payload["prompt"])):
+            assert_type(result, acetasks.RunResult)
+            assert_type(result.task, acetasks.Task | None)
+            assert_type(result.error, acetasks.AceTasksError | None)
+        client.run_many("flux", [], on_error="ignore")  # type: ignore[arg-type]  # it is no choice
         assert_type(await client.retrieve("luma", "id"), acetasks.Task)
         assert_type(await client.retrieve_batch("luma", ["id"]), list[acetasks.Task])
         await client.wait_all(csv.reader(["luma,a"]), timeout=5)
