@@ -91,11 +91,16 @@ class TaskHandle:
 
     def _poller(self) -> Poller:
         if self._poller_for is None:
-            raise ClientClosedError(
-                f"the handle of {self.provider} task {self.id} was unpickled and has no client: get a new handle with"
-                " client.handle(handle.provider, handle.id)"
-            )
+            raise build_unpickled_error(self)
         return self._poller_for([self.key])
+
+
+def build_unpickled_error(handle: TaskHandle) -> ClientClosedError:
+    """Build the error for the use of a handle without a client."""
+    return ClientClosedError(
+        f"the handle of {handle.provider} task {handle.id} was unpickled and has no client: get a new handle with"
+        " client.handle(handle.provider, handle.id)"
+    )
 
 
 #: One task: a (provider, id) pair, also as a list of two texts as in a row of a CSV file, or a handle.

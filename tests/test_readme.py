@@ -40,6 +40,7 @@ DURATIONS = find_sample("usage.md", "Durations.from_json")
 DOWNLOADS = find_sample("usage.md", "ids, download_to")
 MANY = find_sample("usage.md", "run_many(")
 LEAVING = find_sample("usage.md", "aclosing")
+BLOCKING = find_sample("usage.md", "acetasks.sync")
 FAILED_VIDEO, UNRELIABLE_SERVICE = find_programs(PAGES[ROOT / "docs" / "testing.md"])
 
 
@@ -84,6 +85,18 @@ async def test_sample_of_leaving_early_runs(server, client):
     task, _ = await values["leave"]()
     assert task.id == ids[1]
     assert "0 waiters" in repr(client)
+
+
+@pytest.mark.real_clock
+async def test_blocking_sample_runs(monkeypatch):
+    """The sample of the blocking client runs in a thread without a loop."""
+    async with AceServer() as server:
+        server.script("luma", after=0)
+        monkeypatch.setenv("ACEDATACLOUD_API_BASE_URL", server.url)
+        monkeypatch.setenv("ACEDATACLOUD_API_TOKEN", server.token)
+        values = {"ids": [server.add("flux", after=0)]}
+        await asyncio.to_thread(exec, compile(BLOCKING, "blocking", "exec"), values)
+    assert [task.state.value for task in (values["task"], *values["tasks"])] == ["succeeded"] * 2
 
 
 async def test_durations_sample_runs(server, tmp_path, monkeypatch):

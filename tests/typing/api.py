@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, assert_type
 
 import acetasks
+import acetasks.sync
 from acetasks.providers import ArtifactField, ProviderSpec, register
 from acetasks.testing import AceServer, Fault, VirtualClockLoop, run
 
@@ -104,6 +105,29 @@ async def open_and_close() -> None:
     assert_type(client, acetasks.Client)
     await client.close()
     await acetasks.Client.open(policy=5)  # type: ignore[arg-type]  # a policy is a PollPolicy
+
+
+def use_the_blocking_client() -> None:
+    """Use every method of a blocking client."""
+    with acetasks.sync.Client("token", policy=acetasks.PollPolicy(interval=5)) as client:
+        assert_type(client, acetasks.sync.Client)
+        assert_type(client.durations, acetasks.Durations)
+        handle = client.submit("veo", {"prompt": "a cat"}, path="/veo/videos")
+        assert_type(handle, acetasks.sync.TaskHandle)
+        assert_type(handle.wait(timeout=1), acetasks.Task)
+        assert_type(list(handle.updates()), list[acetasks.Task])
+        assert_type(client.handle("luma", "a"), acetasks.sync.TaskHandle)
+        assert_type(client.wait("luma", "id", timeout=600), acetasks.Task)
+        assert_type(client.run("veo", {"prompt": "a cat"}, timeout=5), acetasks.Task)
+        assert_type(client.retrieve("luma", "id"), acetasks.Task)
+        assert_type(client.retrieve_batch("luma", ["id"]), list[acetasks.Task])
+        assert_type(client.wait_all([handle, ("luma", "b")], return_failed=True), list[acetasks.Task])
+        client.wait_all([acetasks.TaskHandle("luma", "a"), ["luma", "c"]])
+        with contextlib.closing(client.as_completed("flux", ["a"], timeout=5)) as tasks:
+            assert_type(next(tasks), acetasks.Task)
+        client.wait("luma", 7)  # type: ignore[arg-type]  # an id is a string
+        client.wait_all("luma")  # type: ignore[arg-type]  # a slug needs ids
+    assert_type(acetasks.sync.Client.open(base_url="https://ace.example"), acetasks.sync.Client)
 
 
 async def fetch_token() -> str:
