@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from typing import TypeVar
 
@@ -44,6 +45,32 @@ def check_timeout(timeout: object) -> float | None:
     except OverflowError:
         return None
     return None if seconds == math.inf else seconds
+
+
+def check_time(name: str, time: object) -> float | None:
+    """Return a point in time in seconds since the epoch; raise if it is no time or has no time zone."""
+    if time is None:
+        return None
+    if isinstance(time, dt.datetime):
+        if time.utcoffset() is None:
+            raise ValueError(f"{name} must have a time zone, such as datetime.UTC, got {time!r}")
+        return time.timestamp()
+    if isinstance(time, bool) or not isinstance(time, int | float):
+        raise TypeError(f"{name} must be a datetime or seconds since the epoch, got {time!r}")
+    if not math.isfinite(time):
+        raise ValueError(f"{name} must be finite, got {time!r}")
+    return float(time)
+
+
+def check_count(name: str, count: object) -> int | None:
+    """Return a maximum number, or None for none; raise if it is no integer or negative."""
+    if count is None:
+        return None
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise TypeError(f"{name} must be an integer or None, got {count!r}")
+    if count < 0:
+        raise ValueError(f"{name} must be at least 0, got {count!r}")
+    return count
 
 
 def check_setting(name: str, value: T | None, kind: type[T]) -> T:

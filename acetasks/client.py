@@ -16,21 +16,24 @@ import msgspec
 from acetasks._downloads import Downloader, download_each, with_paths
 from acetasks._http import (
     Endpoint,
+    HistoryWalk,
     HTTPTransport,
     Secret,
     Submitter,
     TokenProvider,
     build_submission,
+    build_trace_lookup,
     check_session,
     describe_submitted,
     find_proxy,
+    read_traced,
 )
 from acetasks._ledger import Ledger, build_store
 from acetasks._polling import CLOSE_TIMEOUT, Poller, waiting
 from acetasks._runs import RunResult, check_arguments, run_many
 from acetasks._runtime import Runtime
 from acetasks._scheduling import Durations
-from acetasks._validation import check_id, check_setting, check_timeout
+from acetasks._validation import check_count, check_id, check_setting, check_time, check_timeout
 from acetasks.errors import (
     AceTasksError,
     ClientClosedError,
@@ -46,6 +49,7 @@ from acetasks.policies import DownloadPolicy, PollPolicy, RetryPolicy
 from acetasks.providers import ProviderSpec, Service, lookup
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
@@ -585,8 +589,11 @@ class Client:
 
     # Retrieving.
 
-    async def retrieve(self, provider: str, task_id: str) -> Task:
+    async def retrieve(self, provider: str, task_id: str | None = None, *, trace_id: str | None = None) -> Task:
         """Return a task as it is now, in state `NOT_FOUND` if the service has none with this id (yet).
+
+        Some providers (`ProviderSpec.finds_traces`) have it by the trace id of its submission too, which the
+        acknowledgement and errors have, and which openai lets the submission choose. A task not found so has no id.
 
         A provider that reports a task only once it has a result (`ProviderSpec.missing_grace`, such as dreamina's) says
         the same of an unknown id: the task is then `PENDING`, and only `wait` finds out, after the grace period.
@@ -595,9 +602,19 @@ class Client:
             APIError: The service responded with an error.
             TransportError: No complete response arrived.
             ProtocolError: The response cannot be read.
-            ValueError: The id is malformed.
+            ValueError: The id is malformed, or the provider does not find tasks by their trace ids.
+            TypeError: There is no id, or there are both.
         """
-        return (await self.retrieve_batch(provider, [task_id]))[0]
+        if trace_id is None and task_id is not None:
+            return (await self.retrieve_batch(provider, [task_id]))[0]
+        if trace_id is None or task_id is not None:
+            raise TypeError("retrieve needs a task id or a trace_id, and not both")
+        spec = lookup(provider)
+        if not spec.finds_traces:
+            raise ValueError(f"provider {spec.slug!r} does not find tasks by trace id: use the task id, or `history`")
+        request = build_trace_lookup(spec, check_id(trace_id))
+        read = functools.partial(read_traced, spec, trace_id)
+        return _as_polled_once(spec, await self._poller_of(spec).request(spec, request, read))
 
     async def retrieve_batch(self, provider: str, ids: Iterable[str]) -> list[Task]:
         """Return several tasks as they are now, in the order given and in as few requests as the provider allows.
@@ -635,6 +652,46 @@ class Client:
             for task in tasks.values():
                 ledger.finish(task)
         return [_as_polled_once(spec, tasks[task_id]) for _, task_id in targets.keys]
+
+    # History.
+
+    def history(
+        self,
+        provider: str,
+        *,
+        created_after: dt.datetime | float | None = None,
+        created_before: dt.datetime | float | None = None,
+        limit: int | None = None,
+    ) -> AsyncGenerator[Task, None]:
+        """Iterate over a provider's tasks as the service lists them, newest first.
+
+        A page of up to 50 tasks is requested when those of the page before are used up; nothing runs in between. Each
+        task is yielded once, as it was when its page was read. Other programs with the same token share the history.
+
+        Args:
+            provider: The provider's slug.
+            created_after: The earliest time of submission, by the service's clock: a datetime with a time zone, or
+                seconds since the epoch.
+            created_before: The latest time of submission, likewise.
+            limit: Maximum number of tasks; None for all.
+
+        Returns:
+            An iterator over the tasks; it can be closed at any time.
+
+        Raises:
+            AceTasksError: As for `retrieve`, during the iteration.
+            ValueError: The provider has no history, a datetime has no time zone, or `limit` is negative.
+            TypeError: A time or `limit` is of another type.
+        """
+        maximum = check_count("limit", limit)
+        after, before = check_time("created_after", created_after), check_time("created_before", created_before)
+        return self._walk_history(lookup(provider), after, before).tasks(maximum)
+
+    def _walk_history(
+        self, spec: ProviderSpec, created_after: float | None, created_before: float | None
+    ) -> HistoryWalk:
+        fetch = functools.partial(self._poller_of(spec).request, spec)
+        return HistoryWalk(spec, fetch, created_after=created_after, created_before=created_before)
 
     # Downloading.
 
@@ -707,6 +764,9 @@ class Client:
                 "this client was opened in another event loop: use it in that loop, or create a new one in this loop"
             )
         return self._running
+
+    def _poller_of(self, spec: ProviderSpec) -> Poller:
+        return self._poller_for([(spec.slug, "")])
 
     def _poller_for(self, keys: Iterable[Key]) -> Poller:
         """Return the poller, or raise if the client is not open or a token for some task is missing."""

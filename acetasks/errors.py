@@ -207,7 +207,7 @@ class TransportError(AceTasksError):
 class SubmissionUncertainError(AceTasksError):
     """Raised when a submission was sent but no response confirms or rejects it, so it may be charged for.
 
-    It was not retried. Check the service's task history before submitting again.
+    It was not retried. Check the service's task history (`Client.history`) before submitting again.
 
     Attributes:
         provider: The provider's slug.
@@ -220,7 +220,7 @@ class SubmissionUncertainError(AceTasksError):
     def __init__(self, message: str, *, provider: str, path: str, payload: bytes, sent_at: float) -> None:
         super().__init__(
             f"{provider}: the submission to {path} may or may not have been accepted ({message}); it was not retried,"
-            " because it could be paid for twice: check the provider's task history before submitting again"
+            f" because it could be paid for twice: look it up with client.history({provider!r}) before submitting again"
         )
         self.key: str | None = None
         self.provider = provider

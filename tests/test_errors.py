@@ -335,7 +335,7 @@ def test_submission_uncertain_message_and_attributes() -> None:
 
     assert str(error).startswith("suno: the submission to /suno/audios may or may not have been accepted (reset);")
     assert "it was not retried" in str(error)
-    assert str(error).endswith("check the provider's task history before submitting again")
+    assert str(error).endswith(f"look it up with client.history({error.provider!r}) before submitting again")
     assert (vars(error)["provider"], vars(error)["path"]) == ("suno", "/suno/audios")
     assert (vars(error)["payload"], vars(error)["sent_at"]) == (b'{"prompt":"x"}', 12.5)
 

@@ -95,6 +95,20 @@ def build_poll(spec: ProviderSpec, ids: Sequence[str]) -> Request:
     )
 
 
+def build_trace_lookup(spec: ProviderSpec, trace_id: str) -> Request:
+    """Build the request that retrieves a task by its trace id, which stands for the task's own."""
+    body = {"action": "retrieve", "trace_id": trace_id}
+    return Request(
+        provider=spec.slug,
+        service=spec.service,
+        method="POST",
+        path=spec.path,
+        body=msgspec.json.encode(body),
+        ids=(trace_id,),
+        task_statuses=spec.task_statuses | spec.failed_statuses,
+    )
+
+
 def build_submission(
     spec: ProviderSpec,
     payload: Mapping[str, object],

@@ -68,7 +68,7 @@ def read_failure(request: Request, response: Response, retry_after: float | None
     ):
         return None
     error = build_error(request.provider, head, response, retry_after)
-    if error.code == _NO_API and request.ids:
+    if error.code == _NO_API and not request.is_submission:
         suggestion = suggest(request.provider)
         return UnknownProviderError(request.provider, suggestion=suggestion if suggestion != request.provider else None)
     return error
@@ -105,10 +105,26 @@ def read_poll_response(
     server_time = read_date(response.headers.get("date", ""))
     if len(request.ids) == 1:
         return PollResponse(_read_single(spec, request.ids[0], response), server_time=server_time)
-    records = list(map(bytes, _split_batch(spec, request, response)))
+    records = list(map(bytes, split_batch(spec, request, response)))
     if known and records == list(known):  # the usual case
         return PollResponse({}, request.ids, server_time=server_time)
     return PollResponse(*_read_changed(spec, request.ids, records, known), server_time)
+
+
+def read_traced(spec: ProviderSpec, trace_id: str, response: Response) -> Task:
+    """Read the response to a look-up by a trace id; without a task, it is `NOT_FOUND` and has no id.
+
+    Raises:
+        ProtocolError: The body is no record, or that of a task with another trace id.
+        APIError: The body is an error in spite of its status.
+    """
+    status = _read_single(spec, trace_id, response)[trace_id]
+    if status.state is TaskState.NOT_FOUND:
+        return msgspec.structs.replace(status.task, id="", trace_id=trace_id)
+    task = read_record(spec, response.body, http_status=response.status).task
+    if not task.id:
+        raise ProtocolError(f"{spec.slug}: the record of trace {trace_id!r} has no task id", transient=False)
+    return task
 
 
 def _read_single(spec: ProviderSpec, task_id: str, response: Response) -> dict[str, RecordStatus]:
@@ -175,7 +191,7 @@ def _read_changed(
     return ordered, tuple(filter(unchanged.__contains__, ids)), unreadable
 
 
-def _split_batch(spec: ProviderSpec, request: Request, response: Response) -> list[msgspec.Raw]:
+def split_batch(spec: ProviderSpec, request: Request, response: Response) -> list[msgspec.Raw]:
     """Split the response to a batch into undecoded records, or raise as `read_poll_response` does."""
     try:
         body, _ = decode(_batch_decoder, response.body)

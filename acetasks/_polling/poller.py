@@ -12,7 +12,7 @@ import contextvars
 import itertools
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
@@ -31,12 +31,14 @@ from acetasks.providers import lookup
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from acetasks._http import Transport
+    from acetasks._http import Request, Response, Transport
     from acetasks._polling.awaited import Waiter
     from acetasks._runtime import Runtime
     from acetasks._scheduling import Durations, InFlightPoll, Key, TrackedTask
     from acetasks.models import Task
     from acetasks.providers import ProviderSpec
+
+T = TypeVar("T")
 
 _logger = logging.getLogger("acetasks")
 
@@ -152,6 +154,33 @@ class Poller:
             self._wake.set()
         self._record(spec, result, sent_at=sent_at, now=self._clock(), jitter_sample=self._rng.random())
         return result
+
+    async def request(self, spec: ProviderSpec, request: Request, read: Callable[[Response], T]) -> T:
+        """Send a request that is no poll of known ids, such as for a history, within the limits on requests.
+
+        Raises:
+            AceTasksError: As `Transport.send` does.
+        """
+        sent_at = self._clock()
+
+        async def acquire_slot() -> None:
+            nonlocal sent_at
+            await self._acquire_rate_slot(spec)
+            sent_at = self._clock()
+
+        outcome = PollResult(missing=[""])  # answered
+        try:
+            async with self._slots:
+                return await self._transport.send(request, read, acquire_slot=acquire_slot, attempts=self._attempts)
+        except AceTasksError as error:
+            outcome = PollResult(errors={"": error})
+            raise
+        except BaseException:
+            outcome = PollResult()
+            raise
+        finally:
+            self._wake.set()
+            self._record(spec, outcome, sent_at=sent_at, now=self._clock(), jitter_sample=self._rng.random())
 
     async def close(self) -> None:
         """Resolve every awaited task with a `ClientClosedError`, and end the polls in flight."""

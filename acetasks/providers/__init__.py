@@ -25,13 +25,14 @@ from acetasks.providers.responses import (
     VeoResponse,
     VeoVideo,
 )
-from acetasks.providers.spec import ArtifactField, ProviderSpec, Service, TasksCall, Word
+from acetasks.providers.spec import ArtifactField, HistoryCall, ProviderSpec, Service, TasksCall, Word
 from acetasks.providers.table import lookup, register, specs, suggest
 
 __all__ = [
     "ArtifactField",
     "FluxImage",
     "FluxResponse",
+    "HistoryCall",
     "LumaResponse",
     "PixverseResponse",
     "PixverseVideo",

@@ -49,6 +49,17 @@ class TasksCall(enum.StrEnum):
     QUERY = "query"
 
 
+class HistoryCall(enum.StrEnum):
+    """The form of the requests that list a provider's latest tasks."""
+
+    #: `POST {action: retrieve_batch, limit, offset}` without ids.
+    BATCH = "batch"
+    #: `POST {action: retrieve, limit, offset}` without an id.
+    SINGLE = "single"
+    #: There is none.
+    NONE = "none"
+
+
 class Word(enum.Enum):
     """The meaning of a state word."""
 
@@ -119,6 +130,9 @@ class ProviderSpec(msgspec.Struct, frozen=True, kw_only=True):
         missing_grace: Seconds for which the provider may not report an existing task; the policy's value is a minimum.
             With any, a single poll (`Client.retrieve`) that finds no task reports it as pending.
         accepts_async: Whether a submission may contain `async: true`.
+        history_call: The form of the requests that list its latest tasks.
+        history_reach: Seconds for which the history has a task, or None if no limit is known.
+        finds_traces: Whether a task can be retrieved by its trace id.
     """
 
     slug: str
@@ -143,6 +157,9 @@ class ProviderSpec(msgspec.Struct, frozen=True, kw_only=True):
     min_interval: float = 0.0
     missing_grace: float = 0.0
     accepts_async: bool = True
+    history_call: HistoryCall = HistoryCall.BATCH
+    history_reach: float | None = None
+    finds_traces: bool = False
 
     def __post_init__(self) -> None:
         """Validate the spec.

@@ -15,7 +15,7 @@ import re
 
 from acetasks.errors import UnknownProviderError
 from acetasks.models import ArtifactKind
-from acetasks.providers.spec import SLUG, ArtifactField, ProviderSpec, Service, TasksCall, Word
+from acetasks.providers.spec import SLUG, ArtifactField, HistoryCall, ProviderSpec, Service, TasksCall, Word
 
 _logger = logging.getLogger("acetasks")
 
@@ -54,6 +54,9 @@ GENERIC = ProviderSpec(
     source="guides: concepts/async-tasks",
 )
 
+#: Providers that answer their submissions at once, and have no tasks call.
+_WITHOUT_TASKS = frozenset({"face", "kickart"})
+
 _SPECS = (
     ProviderSpec(
         slug="captcha",
@@ -69,6 +72,7 @@ _SPECS = (
         tasks_call=TasksCall.BARE,
         id_field="task_id",
         task_statuses=frozenset({504}),
+        history_call=HistoryCall.NONE,
         typical_duration=12.0,
         source="guides: hcaptcha/captcha_tasks (the result is a token or a text, not a file)",
     ),
@@ -88,6 +92,7 @@ _SPECS = (
         input_paths=("data.*.image_url", "data.*.audio_url"),
         # It returns `{}` until the first result exists, so the grace period has to exceed a slow task.
         missing_grace=600.0,
+        finds_traces=True,
         typical_duration=47.3,
         source="guides: dreamina/dreamina_tasks (its other URLs are those of the inputs)",
     ),
@@ -197,6 +202,7 @@ _SPECS = (
             ArtifactField("sub_image_urls.*", _IMAGE),
             ArtifactField("raw_image_url", _IMAGE, role="raw", size="raw_image"),
         ),
+        finds_traces=True,
         typical_duration=29.4,
         source="guides: midjourney/midjourney_tasks",
     ),
@@ -206,8 +212,10 @@ _SPECS = (
         artifacts=(ArtifactField("content.url", _VIDEO), *_VIDEOS),
         finished_path="updated_at",
         accepts_async=False,
+        history_call=HistoryCall.SINGLE,
+        history_reach=604_800.0,
         typical_duration=417.0,
-        source="openapi: minimax (always asynchronous; older documents have `data`)",
+        source="openapi: minimax (always asynchronous; older documents have `data`; tasks of 7 days)",
     ),
     ProviderSpec(
         slug="nano-banana",
@@ -220,6 +228,7 @@ _SPECS = (
         slug="openai",
         submit_paths=("/openai/images/generations", "/openai/images/edits"),
         artifacts=(ArtifactField("data.*.url", _IMAGE), ArtifactField("data.*.b64_json", _IMAGE)),
+        finds_traces=True,
         typical_duration=29.4,
         source="guides: openai/openai_tasks (a task is stored only if its request had a callback_url)",
     ),
@@ -323,6 +332,7 @@ _SPECS = (
         artifacts=_VIDEOS,
         finished_path="data.*.complete_at",
         utc_offset=8.0,
+        finds_traces=True,
         typical_duration=145.0,
         source="guides: veo/veo_tasks (times in `data` are in UTC+8, without a time zone)",
     ),
@@ -341,6 +351,7 @@ _SPECS = (
     ProviderSpec(
         slug="webextrator",
         submit_paths=("/webextrator/render", "/webextrator/extract"),
+        finds_traces=True,
         typical_duration=5.3,
         source="openapi: webextrator (the result is the page's content, not a file)",
     ),
@@ -356,6 +367,7 @@ _SPECS = (
         finished_path="updated",
         min_interval=10.0,
         accepts_async=False,
+        history_call=HistoryCall.NONE,
         typical_duration=900.0,
         source="useapi.net: docs/api-pixverse-v1 (get-pixverse-jobid, post-pixverse-create_single)",
     ),
@@ -456,4 +468,5 @@ def _is_one_error(typed: str, meant: str) -> bool:
 
 
 def _build_generic_spec(slug: str) -> ProviderSpec:
-    return ProviderSpec(slug=slug, artifacts=GENERIC.artifacts, source=GENERIC.source)
+    history_call = HistoryCall.NONE if slug in _WITHOUT_TASKS else HistoryCall.BATCH
+    return ProviderSpec(slug=slug, artifacts=GENERIC.artifacts, source=GENERIC.source, history_call=history_call)

@@ -32,8 +32,8 @@ async def run_worker(server: AceServer, journal: Path, keys: range, options: Opt
     worker = await asyncio.create_subprocess_exec(
         sys.executable, *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
     )
-    while seconds is not None and len(server.requests) == requests and worker.returncode is None:
-        await asyncio.sleep(0.005)
+    while seconds is not None and len(server.requests) == requests and worker.returncode is None:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)  # the server has no event of it
     try:
         await asyncio.wait_for(worker.wait(), seconds)
     except TimeoutError:
