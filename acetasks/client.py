@@ -28,7 +28,7 @@ from acetasks._http import (
     find_proxy,
     read_traced,
 )
-from acetasks._ledger import Ledger, build_store
+from acetasks._ledger import SETTLE_TIME, HistorySource, Ledger, build_store, reconcile
 from acetasks._polling import CLOSE_TIMEOUT, Poller, waiting
 from acetasks._runs import RunResult, check_arguments, run_many
 from acetasks._runtime import Runtime
@@ -46,7 +46,7 @@ from acetasks.events import Observer, Observers
 from acetasks.handles import Target, TaskHandle, parse_targets
 from acetasks.models import Task, TaskState
 from acetasks.policies import DownloadPolicy, PollPolicy, RetryPolicy
-from acetasks.providers import ProviderSpec, Service, lookup
+from acetasks.providers import HistoryCall, ProviderSpec, Service, lookup
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from acetasks._http import Proxy, Request
-    from acetasks._ledger import Store
+    from acetasks._ledger import Reconciliation, Store
     from acetasks._polling import WaitTargets
     from acetasks._runs import Keys, OnError, Payloads
     from acetasks._scheduling import Key
@@ -495,16 +495,15 @@ class Client:
     ) -> AsyncGenerator[RunResult, None]:
         """Run many payloads, and yield a result for each in order of completion.
 
-        An exception of the payloads is raised when what is in work has ended. Closing the iterator ends the waits, and
-        logs the tasks that go on.
+        An exception of the payloads is raised when what is in work has ended. Closing ends the waits, and is logged.
 
         Args:
             provider: The provider's slug.
             payloads: Any iterator, also an asynchronous or endless one: they are taken when they can be run.
             concurrency: Maximum number in work, unread results included.
-            keys: Key of each payload, as for `submit`: a list, or a function of the payload. With them, a job that is
-                run again with the same journal continues where it stopped.
-            path: As for `run`; likewise `headers`, `download_to`, and `timeout`, which is for each payload.
+            keys: Key of each payload, as for `submit`: a list, or a function of the payload. A job that is run again
+                with the same keys and journal continues where it stopped.
+            path: As for `run`; likewise the next three, of which the timeout is for each payload.
             headers: See `path`.
             download_to: See `path`.
             timeout: See `path`.
@@ -513,8 +512,7 @@ class Client:
         """
         check_arguments(payloads, keys, concurrency, on_error)
         running, spec = self._require_open(), lookup(provider)
-        if keys is not None:
-            _require_ledger(running)
+        _ = keys is None or _require_ledger(running)
         submit_and_wait = functools.partial(self._run, spec, timeout=check_timeout(timeout), download_to=download_to)
 
         def run(item: RunResult, on_submitted: Callable[[TaskHandle], object]) -> Awaitable[Task]:
@@ -574,16 +572,19 @@ class Client:
     async def resume(self, *, timeout: float | None = None, download_to: StrPath | None = None) -> list[Task]:
         """Wait for every task in the journal that has not been seen to end, as after a restart, and return them.
 
-        Failed and not found tasks are returned too; a task that is not found stays unfinished in the journal.
+        Uncertain submissions are reconciled first. Failed and not found tasks are returned too; a task that is not
+        found stays unfinished in the journal.
 
         Args:
             timeout: Seconds to wait for all tasks; None for no timeout.
             download_to: Directory for the files, as for `as_completed`.
 
         Raises:
-            AceTasksError: As for `wait_all`; and `LedgerError` if the journal cannot be read.
+            AceTasksError: As for `wait_all` and `reconcile`; and `LedgerError` if the journal cannot be read.
             ValueError: The client has no journal, or the timeout is negative.
         """
+        check_timeout(timeout)
+        await self.reconcile()
         handles = [handle async for handle in self.pending()]
         return await self.wait_all(handles, timeout=timeout, return_failed=True, download_to=download_to)
 
@@ -692,6 +693,28 @@ class Client:
     ) -> HistoryWalk:
         fetch = functools.partial(self._poller_of(spec).request, spec)
         return HistoryWalk(spec, fetch, created_after=created_after, created_before=created_before)
+
+    async def reconcile(self, provider: str | None = None) -> Reconciliation:
+        """Look uncertain submissions of the journal up, in one walk over the history of each provider.
+
+        Those that are found are adopted: their entries have the task's id. Nothing is sent again.
+
+        Args:
+            provider: The provider's slug; None for all.
+
+        Raises:
+            AceTasksError: As for `history`; what was adopted before stays so.
+            ValueError: This client has no journal.
+        """
+        slug = None if provider is None else lookup(provider).slug
+        return await reconcile(self.journal, self._find_history, provider=slug)
+
+    def _find_history(self, provider: str) -> HistorySource | None:
+        spec = lookup(provider)
+        if spec.history_call is HistoryCall.NONE:
+            return None
+        settle_time = max(SETTLE_TIME, spec.missing_grace)
+        return HistorySource(functools.partial(self._walk_history, spec), settle_time, spec.history_reach)
 
     # Downloading.
 

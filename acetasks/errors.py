@@ -207,7 +207,8 @@ class TransportError(AceTasksError):
 class SubmissionUncertainError(AceTasksError):
     """Raised when a submission was sent but no response confirms or rejects it, so it may be charged for.
 
-    It was not retried. Check the service's task history (`Client.history`) before submitting again.
+    It was not retried. Check the service's task history (`Client.history`) before submitting again; with a
+    journal, `Client.reconcile` does that.
 
     Attributes:
         provider: The provider's slug.

@@ -20,21 +20,26 @@ from acetasks._ledger.entries import (
 )
 from acetasks._ledger.ledger import Ledger
 from acetasks._ledger.memory import MemoryStore
+from acetasks._ledger.reconcile import SETTLE_TIME, Doubt, HistorySource, Reconciliation, reconcile
 from acetasks._ledger.sqlite import SQLiteStore
 from acetasks._ledger.store import Store, Written
 from acetasks._ledger.stores import build_store
 
 __all__ = [
+    "SETTLE_TIME",
     "Abandoned",
     "Accepted",
     "Change",
+    "Doubt",
     "Ended",
     "Entry",
     "EntryState",
+    "HistorySource",
     "Intent",
     "Ledger",
     "MemoryStore",
     "Query",
+    "Reconciliation",
     "Refused",
     "SQLiteStore",
     "Saved",
@@ -42,4 +47,5 @@ __all__ = [
     "Written",
     "build_fingerprint",
     "build_store",
+    "reconcile",
 ]

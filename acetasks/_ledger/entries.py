@@ -94,6 +94,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
         state: `ACCEPTED`, or the end if it came with the response.
         ended_at: When the end was noted, or None.
         record: The record of the end, or None.
+        unclaimed: Whether the change applies only if no entry of the provider has the task.
     """
 
     key: str
@@ -102,6 +103,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     state: EntryState = EntryState.ACCEPTED
     ended_at: float | None = None
     record: bytes | None = None
+    unclaimed: bool = False
 
     def is_noted(self, task_id: object, record: object) -> bool:
         """Return whether an entry with this task id and record has the same task: the id, or the result without one."""

@@ -29,7 +29,7 @@ from acetasks.errors import LedgerError, SubmissionUncertainError
 from acetasks.models import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 
     from acetasks._ledger.store import Store
     from acetasks.models import Task
@@ -303,6 +303,38 @@ class Ledger:
             if wanted in {None, derived.state}:
                 yield derived
 
+    # Reconciling.
+
+    @property
+    def bound(self) -> float:
+        """Seconds after its stamp at which a submission is uncertain."""
+        return self._bound
+
+    def now(self) -> float:
+        """Return the time, in seconds since the epoch."""
+        return self._clock()
+
+    async def find_claimed(self, provider: str, task_ids: Iterable[str]) -> set[str]:
+        """Return those of some task ids that an entry has.
+
+        Raises:
+            LedgerError: The store cannot be read.
+        """
+        await self._write_queued()
+        return {entry.task_id for entry in await self._store.find_tasks(provider, list(task_ids)) if entry.task_id}
+
+    async def adopt(self, entry: Entry, task: Task) -> Entry | None:
+        """Note the task of an uncertain submission that was found elsewhere.
+
+        Returns:
+            The entry with the task; None if the submission has another one by now, or another entry has this one.
+
+        Raises:
+            LedgerError: The task cannot be noted.
+        """
+        change = msgspec.structs.replace(self._build_accepted(entry.key, task), unclaimed=True)
+        return _apply(entry, change) if await self._writer.note(change) else None
+
     # Parts.
 
     async def _wait_for_claim(self, key: str) -> None:
@@ -402,7 +434,9 @@ async def _read_pages(
 
 
 def _apply(entry: Entry, change: Accepted) -> Entry:
-    return msgspec.structs.replace(entry, **msgspec.structs.asdict(change))
+    fields = msgspec.structs.asdict(change)
+    del fields["unclaimed"]
+    return msgspec.structs.replace(entry, **fields)
 
 
 def _check_key(key: object) -> str:

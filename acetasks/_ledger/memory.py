@@ -89,14 +89,21 @@ class MemoryStore:
     def _find_task(self, provider: str, task_id: str) -> list[Entry]:
         return [self._entries[key] for key in self._keys.get((provider, task_id), ())]
 
+    def _has_task(self, key: str, task_id: str) -> bool:
+        """Return whether another entry of the same provider has a task."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.task_id != task_id and bool(self._find_task(entry.provider, task_id))
+
     def _replace(self, entries: list[Entry], **changes: object) -> bool:
         for entry in entries:
             self._entries[entry.key] = msgspec.structs.replace(entry, **changes)
         return bool(entries)
 
-    def _apply(self, change: Change) -> bool:
+    def _apply(self, change: Change) -> bool:  # noqa: PLR0911  # one for each kind, and two for refusals
         """Apply a change, and return whether it holds now."""
         match change:
+            case Accepted(unclaimed=True, task_id=str() as task_id) if self._has_task(change.key, task_id):
+                return False
             case Accepted():
                 entry = self._entries.get(change.key)
                 if entry is None or entry.task_id is not None or entry.ended_at is not None:

@@ -58,7 +58,9 @@ RESTAMP = f"UPDATE entries SET sent_at = :now, state = 'submitting' WHERE {_IS_O
 #: For each kind of change, in the order of `CHANGE_ORDER`.
 CHANGES: dict[type[Change], str] = {
     Accepted: "UPDATE entries SET task_id = :task_id, trace_id = :trace_id, state = :state, ended_at = :ended_at,"
-    " record = :record WHERE key = :key AND task_id IS NULL AND ended_at IS NULL",
+    " record = :record WHERE key = :key AND task_id IS NULL AND ended_at IS NULL"
+    " AND NOT (:unclaimed AND EXISTS (SELECT 1 FROM entries AS other"
+    " WHERE other.task_id = :task_id AND other.provider = entries.provider))",
     Refused: f"UPDATE entries SET state = 'refused', ended_at = :ended_at, reason = :reason WHERE {_IS_OPEN}",  # noqa: S608  # as above
     Abandoned: f"UPDATE entries SET state = 'uncertain' WHERE {_IS_OPEN}",  # noqa: S608  # as above
     Ended: "UPDATE entries SET state = :state, ended_at = :ended_at, record = :record"
