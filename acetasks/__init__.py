@@ -11,7 +11,7 @@ Times, timeouts and intervals are in seconds. A point in time is a reading of th
 """
 
 from acetasks import providers
-from acetasks._ledger import Entry, EntryState, Ledger, MemoryStore, SQLiteStore, Store
+from acetasks._ledger import Doubt, Entry, EntryState, Ledger, MemoryStore, Reconciliation, SQLiteStore, Store
 from acetasks._runs import RunResult
 from acetasks._scheduling import Durations
 from acetasks._version import __version__
@@ -75,6 +75,7 @@ __all__ = [
     "BatchesIgnored",
     "Client",
     "ClientClosedError",
+    "Doubt",
     "DownloadError",
     "DownloadPolicy",
     "DownloadProgress",
@@ -98,6 +99,7 @@ __all__ = [
     "RateCut",
     "RateLimitError",
     "RateRestored",
+    "Reconciliation",
     "RequestAnswered",
     "RequestFailed",
     "RequestSent",

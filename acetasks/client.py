@@ -512,7 +512,7 @@ class Client:
         """
         check_arguments(payloads, keys, concurrency, on_error)
         running, spec = self._require_open(), lookup(provider)
-        _ = keys is None or _require_ledger(running)
+        _check_key(keys, running)
         submit_and_wait = functools.partial(self._run, spec, timeout=check_timeout(timeout), download_to=download_to)
 
         def run(item: RunResult, on_submitted: Callable[[TaskHandle], object]) -> Awaitable[Task]:
@@ -525,8 +525,7 @@ class Client:
         self, spec: ProviderSpec, request: Request, *, key: str | None = None, timeout: float | None = None
     ) -> TaskHandle:
         running = self._require_open()
-        if key is not None:
-            _require_ledger(running)
+        _check_key(key, running)
         task = await running.submitter.submit(spec, request, key=key, timeout=timeout)
         finished = task if task.state.is_terminal else None
         return TaskHandle(spec.slug, task.id, finished, poller_for=self._poller_for)
@@ -815,8 +814,8 @@ async def _shut_down(running: _Running) -> None:
         await running.ledger.close()  # without a time limit: it writes what was paid for
 
 
-def _require_ledger(running: _Running) -> None:
-    if running.ledger is None:
+def _check_key(key: object, running: _Running) -> None:
+    if key is not None and running.ledger is None:
         raise ValueError("a key is kept in the journal: create the client with Client(journal='tasks.db')")
 
 

@@ -24,12 +24,16 @@ from acetasks.errors import ClientClosedError
 from acetasks.models import Task
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+    import datetime as dt
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
 
     from acetasks._http import TokenProvider
+    from acetasks._ledger import Entry, EntryState, Ledger
+    from acetasks._runs import Keys, OnError, Payloads, RunResult
     from acetasks._scheduling import Durations, Key
+    from acetasks.client import StrPath
 
-__all__ = ["Client", "Target", "TaskHandle"]
+__all__ = ["Client", "Journal", "Target", "TaskHandle"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -329,6 +333,36 @@ def _submitting(
     return call
 
 
+class Journal:
+    """The journal of a blocking client; see `acetasks.Client.journal`."""
+
+    def __init__(self, client: _client.Client, loop: _Loop) -> None:
+        self._client = client
+        self._loop = loop
+
+    def find(self, key: str) -> Entry | None:
+        """Return the entry of a key, or None if there is none."""
+        return self._loop.call(self._ledger.find, key)
+
+    def tasks(
+        self,
+        *,
+        provider: str | None = None,
+        state: EntryState | str | None = None,
+        since: float | None = None,
+        before: float | None = None,
+    ) -> Generator[Entry, None, None]:
+        """Yield entries in the order of their times; see `acetasks.Ledger.tasks`."""
+        return self._loop.stream(self._ledger.tasks, provider=provider, state=state, since=since, before=before)
+
+    @property
+    def _ledger(self) -> Ledger:
+        async def get() -> Ledger:
+            return self._client.journal
+
+        return self._loop.call(get)
+
+
 class Client:
     """Blocking client for generation tasks on Ace Data Cloud and useapi.net, with an event loop in a thread of its own.
 
@@ -407,6 +441,9 @@ class Client:
     run = _blocking(_client.Client.run)
     retrieve = _blocking(_client.Client.retrieve)
     retrieve_batch = _blocking(_client.Client.retrieve_batch)
+    download = _blocking(_client.Client.download)
+    resume = _blocking(_client.Client.resume)
+    reconcile = _blocking(_client.Client.reconcile)
     submit = _submitting(_client.Client.submit)
 
     # Those that take targets, or return something else.
@@ -417,29 +454,102 @@ class Client:
 
     @overload
     def as_completed(
-        self, targets: Iterable[Target], /, *, timeout: float | None = None
+        self, targets: Iterable[Target], /, *, timeout: float | None = None, download_to: StrPath | None = None
     ) -> Generator[Task, None, None]: ...
     @overload
     def as_completed(
-        self, provider: str, ids: Iterable[str], /, *, timeout: float | None = None
+        self, provider: str, ids: Iterable[str], /, *, timeout: float | None = None, download_to: StrPath | None = None
     ) -> Generator[Task, None, None]: ...
     def as_completed(
-        self, first: str | Iterable[Target], ids: Iterable[str] | None = None, /, *, timeout: float | None = None
+        self,
+        first: str | Iterable[Target],
+        ids: Iterable[str] | None = None,
+        /,
+        *,
+        timeout: float | None = None,
+        download_to: StrPath | None = None,
     ) -> Generator[Task, None, None]:
         """Wait for several tasks and yield each when it ends; see `acetasks.Client.as_completed`.
 
         Closing the generator stops waiting for the others.
         """
         start: Callable[..., AsyncGenerator[Task, None]] = self._client.as_completed
-        return self._loop.stream(start, _unwrap(first), ids, timeout=timeout)
+        return self._loop.stream(start, _unwrap(first), ids, timeout=timeout, download_to=download_to)
+
+    def run_many(
+        self,
+        provider: str,
+        payloads: Payloads,
+        *,
+        concurrency: int = 10,
+        keys: Keys | None = None,
+        path: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        download_to: StrPath | None = None,
+        timeout: float | None = None,
+        on_error: OnError = "return",
+    ) -> Generator[RunResult, None, None]:
+        """Run many payloads, and yield a result for each in order of completion; see `acetasks.Client.run_many`.
+
+        Payloads are read in the client's thread.
+        """
+        return self._loop.stream(
+            self._client.run_many,
+            provider,
+            payloads,
+            concurrency=concurrency,
+            keys=keys,
+            path=path,
+            headers=headers,
+            download_to=download_to,
+            timeout=timeout,
+            on_error=on_error,
+        )
+
+    def history(
+        self,
+        provider: str,
+        *,
+        created_after: dt.datetime | float | None = None,
+        created_before: dt.datetime | float | None = None,
+        limit: int | None = None,
+    ) -> Generator[Task, None, None]:
+        """Yield a provider's tasks as the service lists them, newest first; see `acetasks.Client.history`."""
+        return self._loop.stream(
+            self._client.history, provider, created_after=created_after, created_before=created_before, limit=limit
+        )
+
+    def pending(self) -> Generator[TaskHandle, None, None]:
+        """Yield a handle of every task in the journal that has not ended; see `acetasks.Client.pending`."""
+        for handle in self._loop.stream(self._client.pending):
+            yield TaskHandle(handle, self._loop)
+
+    @property
+    def journal(self) -> Journal:
+        """The journal of submissions, to look at; see `acetasks.Client.journal`."""
+        self._loop.check()
+        return Journal(self._client, self._loop)
 
     @overload
     def wait_all(
-        self, targets: Iterable[Target], /, *, timeout: float | None = None, return_failed: bool = False
+        self,
+        targets: Iterable[Target],
+        /,
+        *,
+        timeout: float | None = None,
+        return_failed: bool = False,
+        download_to: StrPath | None = None,
     ) -> list[Task]: ...
     @overload
     def wait_all(
-        self, provider: str, ids: Iterable[str], /, *, timeout: float | None = None, return_failed: bool = False
+        self,
+        provider: str,
+        ids: Iterable[str],
+        /,
+        *,
+        timeout: float | None = None,
+        return_failed: bool = False,
+        download_to: StrPath | None = None,
     ) -> list[Task]: ...
     def wait_all(
         self,
@@ -449,10 +559,13 @@ class Client:
         *,
         timeout: float | None = None,
         return_failed: bool = False,
+        download_to: StrPath | None = None,
     ) -> list[Task]:
         """Wait until several tasks end, and return them in the order given; see `acetasks.Client.wait_all`."""
         wait: Callable[..., Awaitable[list[Task]]] = self._client.wait_all
-        return self._loop.call(wait, _unwrap(first), ids, timeout=timeout, return_failed=return_failed)
+        return self._loop.call(
+            wait, _unwrap(first), ids, timeout=timeout, return_failed=return_failed, download_to=download_to
+        )
 
     def _close_at_exit(self) -> None:
         if self._loop.is_running:  # not in a forked process

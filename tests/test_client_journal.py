@@ -332,3 +332,31 @@ class TestFailures:
         for call in (lambda: client.journal, client.resume, lambda: anext(client.pending())):
             with pytest.raises(ValueError, match="has no journal"):
                 await call()
+
+
+class TestReconcile:
+    """`reconcile`, and `resume`, which begins with it."""
+
+    async def test_uncertain_submission_is_adopted(self, server: AceServer, new_client, journal) -> None:
+        """What the service has made is found in its history, awaited, and never submitted again."""
+        server.fail("luma", action="submit", reset=True)
+        async with new_client(journal=journal()) as client:
+            with pytest.raises(acetasks.SubmissionUncertainError):
+                await client.submit("luma", PAYLOAD, key="order-1")
+        assert server.submissions == 1
+        async with new_client(journal=journal()) as client:
+            (task,) = await client.resume()
+            assert task.state is TaskState.SUCCEEDED
+            assert (await client.submit("luma", PAYLOAD, key="order-1")).finished == task
+        assert server.submissions == 1
+
+    async def test_never_sent_submission_is_absent(self, server: AceServer, new_client, journal) -> None:
+        """It is reported when the history has settled, and its key stays uncertain."""
+        server.fail("luma", action="submit", status=502, body="<html>")
+        async with new_client(journal=journal()) as client:
+            with pytest.raises(acetasks.SubmissionUncertainError):
+                await client.submit("luma", PAYLOAD, key="order-1")
+            await asyncio.sleep(1000)
+            found = await client.reconcile("luma")
+        assert ([entry.key for entry in found.absent], found.adopted, found.ambiguous) == (["order-1"], (), ())
+        assert server.submissions == 0
