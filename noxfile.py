@@ -19,7 +19,15 @@ PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 
 nox.needs_version = ">=2026.8.10"  # the first version that skips pyenv shims without an interpreter
-nox.options.sessions = ["lint", "types", "imports", "tests", "coverage", "examples"]
+# The coverage session is the tests on the first Python.
+nox.options.sessions = [
+    "lint",
+    "types",
+    "imports",
+    *(f"tests-{python}" for python in PYTHONS[1:]),
+    "coverage",
+    "examples",
+]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 # Missing interpreters are skipped with a message, also in CI, and never downloaded.
@@ -143,7 +151,7 @@ def tests(session: nox.Session) -> None:
     _run_tests(session, "python", "-m", "pytest")
 
 
-@nox.session
+@nox.session(python=PYTHONS[0])
 def coverage(session: nox.Session) -> None:
     """Run the tests with coverage of lines and branches, and check the minimum."""
     data = session.cache_dir.resolve() / "coverage"
