@@ -166,7 +166,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def examples(session: nox.Session) -> None:
     """Run every example against the simulated service."""
-    _install_wheel(session, "cli")
+    _install_wheel(session, "cli,durable")
     session.run("python", "examples/run_all.py", env=NO_TOKEN)
 
 
