@@ -18,7 +18,7 @@ from .readers import Case
 INPUTS = int(os.environ.get("ACETASKS_FUZZ_INPUTS", "20000"))
 
 
-@pytest.mark.timeout(30 + INPUTS // 1000)
+@pytest.mark.timeout(120 + INPUTS // 500)
 def test_no_input_fails() -> None:
     """Every reader ends as documented for every input, and the inputs reach every documented outcome."""
     tally = run(INPUTS, seed=1)

@@ -207,6 +207,7 @@ def test_call_from_its_own_thread_raises(ace):
 PROGRAM = """
 import os, signal, sys, threading, time
 import acetasks, acetasks.sync
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 client = acetasks.sync.Client.open()
 def interrupt():
     time.sleep(0.5)
