@@ -302,8 +302,8 @@ def test_an_invalid_provider_is_named() -> None:
 @real_clock
 async def test_library_warnings_go_to_stderr(invoke: Invoke) -> None:
     """A warning is printed once, and the log handler is removed at the end."""
-    result = await invoke("get", "luma2", "an-id")
+    result = await invoke("get", "luma3", "an-id")
     assert result.exit_code == 2
     assert result.stderr.count("warning: ") == 1
-    assert re.search(r"warning: .*'luma2'.*did you mean 'luma'\?", result.stderr)
+    assert re.search(r"warning: .*'luma3'.*did you mean 'luma'\?", result.stderr)
     assert not logging.getLogger("acetasks").handlers
