@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import time
 from typing import IO, TYPE_CHECKING
 
 import anyio.to_thread
+
+from acetasks._runtime import read_wall_clock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +77,7 @@ class PartialFile:
     def _remove_abandoned(self) -> None:
         for path in self._directory.glob(f".{self._stem}.*{_SUFFIX}"):
             with contextlib.suppress(OSError):
-                if path.stat().st_mtime < time.time() - _ABANDONED_AFTER:
+                if path.stat().st_mtime < read_wall_clock() - _ABANDONED_AFTER:
                     path.unlink()
 
     def _truncate(self) -> None:

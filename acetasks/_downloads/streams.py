@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from acetasks._scheduling import Key
     from acetasks.models import Task
-
-    #: Provider and id, or what stands for an id.
-    Key = tuple[str, str]
 
 
 def with_paths(task: Task, paths: Mapping[int, Path]) -> Task:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from acetasks._http.auth import Credentials
 from acetasks._http.delivery import Delivery, TrackedBody
 from acetasks._http.proxies import has_http_proxy, mask_credentials
 from acetasks._http.requests import Request, Response
@@ -51,15 +52,6 @@ _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PR
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 #: Errors before a request is sent.
 _UNSENT = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.ConnectionTimeoutError)
-
-
-class _Credentials(str):
-    """A header with credentials. aiohttp keeps it in variables, which the traceback of a cancelled request shows."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return repr(f"{self.partition(' ')[0]} ...")
 
 
 class AiohttpBackend:
@@ -149,6 +141,7 @@ class AiohttpBackend:
         headers = _SUBMISSION_HEADERS if request.is_submission else headers
         # Over TLS a proxy sees only the request for a tunnel, otherwise only the request itself.
         has_tunnel = base_url.lower().startswith("https:")
+        proxy_headers = {} if proxy is None else proxy.headers
         http = self._open_session(is_submission=request.is_submission)
         response = await http.request(
             request.method,
@@ -160,10 +153,10 @@ class AiohttpBackend:
                 **({} if http.trust_env else _build_authorization(token)),
                 **headers,
                 **request.headers,
-                **({} if has_tunnel else _build_proxy_headers(proxy)),
+                **({} if has_tunnel else proxy_headers),
             },
             proxy=proxy.url if proxy is not None else None,
-            proxy_headers=_build_proxy_headers(proxy) if has_tunnel else None,
+            proxy_headers=proxy_headers if has_tunnel else None,
             allow_redirects=False,
             raise_for_status=False,
             read_bufsize=_READ_SIZE,  # with a larger one, a small body could decompress beyond the limit at once
@@ -249,7 +242,7 @@ def _has_open_proxy(http: aiohttp.ClientSession, base_url: str) -> bool:
 
 
 def _build_authorization(token: Secret) -> dict[str, str]:
-    return {"authorization": _Credentials(f"Bearer {token.reveal()}")}
+    return {"authorization": Credentials(f"Bearer {token.reveal()}")}
 
 
 def _build_authorizer(token: Secret) -> aiohttp.ClientMiddlewareType:
@@ -274,12 +267,6 @@ async def _separate_connection(
     headers["x-connection-id"] = str(next(_serial_numbers))
     request.proxy_headers = headers
     return await handler(request)
-
-
-def _build_proxy_headers(proxy: Proxy | None) -> dict[str, str]:
-    if proxy is None or proxy.credentials is None:
-        return {}
-    return {"proxy-authorization": _Credentials(proxy.credentials.reveal())}
 
 
 async def _read_body(response: aiohttp.ClientResponse) -> bytes:

@@ -56,6 +56,15 @@ _MASK, _MIN_MASKED = "[masked]", 8
 TokenProvider = Callable[[], str | Awaitable[str]]
 
 
+class Credentials(str):
+    """A header with credentials. aiohttp keeps it in variables, which the traceback of a cancelled request shows."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(f"{self.partition(' ')[0]} ...")
+
+
 class Secret:
     """A text that is hidden from reprs, comparison and serialisation."""
 

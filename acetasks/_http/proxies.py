@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from acetasks._http.auth import Secret, has_valid_address, is_loopback
+from acetasks._http.auth import Credentials, Secret, has_valid_address, is_loopback
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -34,7 +34,7 @@ class Proxy:
     @property
     def headers(self) -> dict[str, str]:
         """The header with the credentials, if there are any."""
-        return {} if self.credentials is None else {"proxy-authorization": self.credentials.reveal()}
+        return {} if self.credentials is None else {"proxy-authorization": Credentials(self.credentials.reveal())}
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Proxy cannot be pickled or copied")

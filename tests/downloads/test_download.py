@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 from download_support import CONTENT, FileServer, new_task, renewing
+from http_support import expose
 from support import now
 
 import acetasks
+from acetasks._downloads.partial_file import PartialFile
 from acetasks.models import ArtifactKind
 
 if TYPE_CHECKING:
@@ -241,6 +243,32 @@ async def test_https_to_http(
     files.answer = lambda _: web.Response(status=302, headers={"location": f"{files.url}/b"})
     with pytest.raises(acetasks.DownloadError, match="from https to http"):
         await downloader.download(new_task(files.url.replace("http:", "https:") + "/a"), tmp_path)
+
+
+async def test_proxy(
+    monkeypatch: pytest.MonkeyPatch, files: FileServer, new_downloader: Callable[..., Downloader], tmp_path: Path
+) -> None:
+    """The proxy of the environment is used, with its credentials, which the traceback of a cancellation hides."""
+    monkeypatch.setenv("HTTP_PROXY", files.url.replace("http://", "http://user:hunter2@"))
+    task = new_task("http://files.example/a")
+    paths = await new_downloader().download(task, tmp_path)
+    assert paths[0].read_bytes() == CONTENT
+    (request,) = files.requests
+    assert request.headers["host"] == "files.example"
+    credentials = base64.b64encode(b"user:hunter2").decode()
+    assert request.headers["proxy-authorization"] == f"Basic {credentials}"
+
+    async def never() -> object:
+        await asyncio.sleep(10_000)
+        yield b""
+
+    files.answer = lambda _: web.Response(body=never(), content_type="video/mp4")
+    with PartialFile(tmp_path, "t") as partial, pytest.raises(TimeoutError) as caught:
+        async with asyncio.timeout(5):
+            await new_downloader()._fetcher.fetch(task.artifacts[0], partial, lambda *_: None)  # noqa: SLF001
+    exposed = expose(caught.value)
+    assert "Basic ..." in exposed
+    assert credentials not in exposed
 
 
 async def test_expired_url_is_renewed(
