@@ -18,15 +18,15 @@ from acetasks._http import (
     Endpoint,
     HistoryWalk,
     HTTPTransport,
-    Secret,
     Submitter,
     TokenProvider,
+    build_endpoints,
     build_submission,
     build_trace_lookup,
-    check_session,
     describe_submitted,
-    find_proxy,
+    find_proxies,
     read_traced,
+    wrap_token,
 )
 from acetasks._ledger import SETTLE_TIME, HistorySource, Ledger, build_store, reconcile
 from acetasks._polling import CLOSE_TIMEOUT, Poller, waiting
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from acetasks._http import Proxy, Request
+    from acetasks._http import Request
     from acetasks._ledger import Reconciliation, Store
     from acetasks._polling import WaitTargets
     from acetasks._runs import Keys, OnError, Payloads
@@ -66,16 +66,6 @@ if TYPE_CHECKING:
     StrPath = str | os.PathLike[str]
 
 _logger = logging.getLogger("acetasks")
-
-#: Environment variables, with the names that the official tools use.
-_ACEDATA_TOKEN, _ACEDATA_BASE_URL = "ACEDATACLOUD_API_TOKEN", "ACEDATACLOUD_API_BASE_URL"
-_USEAPI_TOKEN, _USEAPI_BASE_URL = "USEAPI_API_TOKEN", "USEAPI_API_BASE_URL"
-#: Variables of the token and the base URL, and the default base URL.
-_SERVICES = {
-    Service.ACEDATA: (_ACEDATA_TOKEN, _ACEDATA_BASE_URL, "https://api.acedata.cloud"),
-    Service.USEAPI: (_USEAPI_TOKEN, _USEAPI_BASE_URL, "https://api.useapi.net"),
-}
-
 
 #: Seconds after which the submission of another process, without a response in the journal, counts as uncertain. An
 #: acknowledgement takes a few; a blocking one may come later, and is then noted all the same.
@@ -169,20 +159,20 @@ class Client:
         self._closing: asyncio.Task[None] | None = None
         self._was_opened = False
         try:
-            secret, useapi_secret = _wrap_token(token, _ACEDATA_TOKEN), _wrap_token(useapi_token, _USEAPI_TOKEN)
+            secret, useapi_secret = wrap_token(token, Service.ACEDATA), wrap_token(useapi_token, Service.USEAPI)
         finally:
             # Keep tokens out of tracebacks that show local variables.
             del token, useapi_token
         self._policy = check_setting("policy", policy, PollPolicy)
         self._retry = check_setting("retry", retry, RetryPolicy)
         self._downloads = check_setting("downloads", downloads, DownloadPolicy)
-        self._endpoints = _build_endpoints(
+        self._endpoints = build_endpoints(
             {Service.ACEDATA: secret, Service.USEAPI: useapi_secret},
             {Service.ACEDATA: base_url, Service.USEAPI: useapi_base_url},
             timeout=self._retry.timeout,
             allow_insecure=allow_insecure,
         )
-        self._http, self._proxies = http, _find_proxies(http, self._endpoints, allow_insecure=allow_insecure)
+        self._http, self._proxies = http, find_proxies(http, self._endpoints, allow_insecure=allow_insecure)
         self._store = None if journal is None else build_store(journal)
         self._observers = Observers(observers)
         self._durations, self._rng = durations or Durations(), rng or random.Random()
@@ -845,50 +835,3 @@ def _as_polled_once(spec: ProviderSpec, task: Task) -> Task:
     if task.state is TaskState.NOT_FOUND and spec.missing_grace > 0:
         return msgspec.structs.replace(task, state=TaskState.PENDING)
     return task
-
-
-def _find_proxies(
-    http: aiohttp.ClientSession | None, endpoints: Mapping[Service, Endpoint], *, allow_insecure: bool
-) -> dict[Service, Proxy | None]:
-    """Return the proxies of the environment, which are not used in a session of the user's; check that instead."""
-    urls = {service: endpoint.base_url for service, endpoint in endpoints.items()}
-    if http is None:
-        return {service: find_proxy(url) for service, url in urls.items()}
-    check_session(http, base_urls=urls.values(), allow_insecure=allow_insecure)
-    return {}
-
-
-def _build_endpoints(
-    tokens: Mapping[Service, Secret | TokenProvider | None],
-    base_urls: Mapping[Service, str | None],
-    *,
-    timeout: float,
-    allow_insecure: bool,
-) -> dict[Service, Endpoint]:
-    return {
-        service: Endpoint(
-            base_url=base_urls[service] or _from_environment(url_variable) or default_url,
-            token=tokens[service],
-            token_variable=token_variable,
-            timeout=timeout,
-            allow_insecure=allow_insecure,
-        )
-        for service, (token_variable, url_variable, default_url) in _SERVICES.items()
-    }
-
-
-def _wrap_token(token: str | TokenProvider | None, variable: str) -> Secret | TokenProvider | None:
-    """Return the token, or the one in the environment, as a `Secret`; a token provider is returned as it is."""
-    if token is None:
-        token = _from_environment(variable)
-    if isinstance(token, str):
-        return Secret(token) if token else None
-    is_provider, type_name = callable(token), type(token).__name__
-    if not is_provider:
-        del token  # it may be the token as bytes
-        raise TypeError(f"a token must be a str or a callable that returns one, got {type_name}")
-    return token
-
-
-def _from_environment(variable: str) -> str:
-    return os.environ.get(variable, "").strip()
