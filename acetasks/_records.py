@@ -21,8 +21,11 @@ ECHO_LIMIT = 256
 #: Exceptions that msgspec raises for a malformed body: bad JSON, bad UTF-8, numbers out of range, too deep nesting.
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-#: A string of JSON, which may lack its end, or a number that Python's `json` module writes although JSON has none.
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|-?(?:NaN|Infinity)', re.DOTALL)
+#: JSON without anything to repair, as far as possible in one match; a string, which may lack its end; or a number that
+#: Python's `json` module writes although JSON has none.
+_TOKEN = re.compile(
+    rb'(?P<fine>(?:[^"NI-]++|"[^"\\\x00-\x1f]*+")++)|"[^"\\]*+(?:\\.[^"\\]*+)*+"?|-?(?:NaN|Infinity)', re.DOTALL
+)
 
 #: An escape in a JSON string (a surrogate pair, a lone surrogate, any other, an invalid one), or a control character.
 _ESCAPE = re.compile(
@@ -174,6 +177,8 @@ def decode(decoder: msgspec.json.Decoder[T], raw: bytes | msgspec.Raw) -> tuple[
     """
     try:
         return decoder.decode(raw), raw
+    except msgspec.ValidationError:
+        raise  # what is before the wrong value is fine
     except (msgspec.DecodeError, UnicodeDecodeError):
         repaired = _repair(bytes(raw))
         if repaired == bytes(raw):
@@ -193,6 +198,8 @@ def _repair(raw: bytes) -> bytes:
 
 
 def _repair_token(token: re.Match[bytes]) -> bytes:
+    if token["fine"]:
+        return token[0]
     return _ESCAPE.sub(_repair_escape, token[0]) if token[0].startswith(b'"') else b"null"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -20,6 +21,9 @@ from acetasks._records import (
     read_sections,
 )
 from acetasks.providers import read_head
+
+if TYPE_CHECKING:
+    import re
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9) | st.text(max_size=4),
@@ -188,6 +192,21 @@ def test_repair_takes_linear_time() -> None:
     """A long text without an end, full of escaped quotes, is read once."""
     with pytest.raises(ProtocolError):
         read_head(b'{"id": NaN, "x": "' + rb"\"" * 500_000)
+
+
+@pytest.mark.parametrize(("body", "most"), [(b'"",' * 1000, 0), (b'[{"a":"b"},' * 1000 + b"NaN,{}]", 3)])
+def test_only_what_needs_it_is_repaired(body: bytes, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large body only the odd values are handled one by one; one with a value of a wrong type is not at all."""
+    tokens: list[bytes] = []
+
+    def repair(token: re.Match[bytes]) -> bytes:
+        tokens.append(token[0])
+        return token[0]
+
+    monkeypatch.setattr("acetasks._records._repair_token", repair)
+    with pytest.raises(ProtocolError):
+        read_head(body)
+    assert len(tokens) <= most
 
 
 def test_all_of_a_repaired_task_is_strict_json() -> None:

@@ -129,11 +129,11 @@ def read_traced(spec: ProviderSpec, trace_id: str, response: Response) -> Task:
 
 def _read_single(spec: ProviderSpec, task_id: str, response: Response) -> dict[str, RecordStatus]:
     """Read the response to a poll of one task, whose body is the record."""
-    head = read_error_head(response.body)
+    status = read_record(spec, response.body, task_id=task_id, http_status=response.status)
+    head = read_error_head(status.raw)  # not of the body, which may have been repaired
     names_task = head.id is not None or head.task_id is not None
     if response.status < HTTPStatus.MULTIPLE_CHOICES and head.is_flat and not names_task:
         raise_for_code(spec.slug, head, response)
-    status = read_record(spec, response.body, task_id=task_id, http_status=response.status)
     ids = status.named_ids
     # A cache or a gateway may answer with the record of another request. A record without an id is of the polled task.
     if ids and not names_id(ids, task_id) and not names_id(_read_all_ids(status.raw), task_id):
