@@ -27,11 +27,15 @@ _TOKEN = re.compile(
     rb'(?P<fine>(?:[^"NI-]++|"[^"\\\x00-\x1f]*+")++)|"[^"\\]*+(?:\\.[^"\\]*+)*+"?|-?(?:NaN|Infinity)', re.DOTALL
 )
 
-#: An escape in a JSON string (a surrogate pair, a lone surrogate, any other, an invalid one), or a control character.
+#: In a JSON string: a stretch without anything to repair, a lone surrogate, control characters, or a backslash that is
+#: before no escape.
 _ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})"
-    rb'|u[0-9a-fA-F]{4}|["\\/bfnrt]|(?P<invalid>))|(?P<control>[\x00-\x1f])'
+    rb'(?P<fine>(?:[^\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4}'
+    rb"|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))++)"
+    rb"|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|(?P<control>[\x00-\x1f]++)|\\(?P<rest>[^\\\x00-\x1f]*+)"
 )
+#: The escape of each control character.
+_CONTROL_ESCAPES = [b"\\u%04x" % code for code in range(0x20)]
 
 #: Characters with an escape of their own; every other one is escaped by its number.
 _SHORT_ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
@@ -204,11 +208,13 @@ def _repair_token(token: re.Match[bytes]) -> bytes:
 
 
 def _repair_escape(escape: re.Match[bytes]) -> bytes:
+    if escape["fine"]:
+        return escape[0]
     if escape["lone"]:
         return rb"\ufffd"
     if escape["control"]:
-        return b"\\u%04x" % ord(escape[0])
-    return rb"\\" if escape["invalid"] is not None else escape[0]
+        return b"".join(map(_CONTROL_ESCAPES.__getitem__, escape["control"]))
+    return rb"\\" + escape["rest"]
 
 
 def may_be_truncated(raw: bytes | msgspec.Raw, error: Exception) -> bool:

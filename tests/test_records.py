@@ -209,6 +209,20 @@ def test_only_what_needs_it_is_repaired(body: bytes, most: int, monkeypatch: pyt
     assert len(tokens) <= most
 
 
+def test_valid_escapes_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long text full of valid escapes, with one invalid, is repaired in a few steps."""
+    steps: list[bytes] = []
+
+    def repair(escape: re.Match[bytes]) -> bytes:
+        steps.append(escape[0])
+        return escape[0]
+
+    monkeypatch.setattr("acetasks._records._repair_escape", repair)
+    with pytest.raises(ProtocolError):
+        read_head(b'{"id": "%b"}' % (rb"\"\u00e9\ud83d\ude00 " * 1000 + rb"\q"))
+    assert len(steps) <= 3
+
+
 def test_all_of_a_repaired_task_is_strict_json() -> None:
     """A web service can pass on what was read from a record with NaN, and the progress is unknown."""
     record = b'{"id":"a","progress":NaN,"elapsed":Infinity,"cost":{"amount":NaN},"request":{"p":"\t"},"response":%b}'
