@@ -39,6 +39,9 @@ NO_TOKEN: dict[str, str | None] = dict.fromkeys(
     ("ACEDATACLOUD_API_TOKEN", "ACEDATACLOUD_API_BASE_URL", "USEAPI_API_TOKEN", "USEAPI_API_BASE_URL")
 )
 
+# One process for each core; a long test does not hold up those behind it.
+IN_PARALLEL = ("--numprocesses=auto", "--dist=worksteal")
+
 # Fails unless the package is imported from the session's environment.
 CHECK_ORIGIN = """
 import pathlib, sys, acetasks
@@ -148,7 +151,7 @@ def imports(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests against the wheel; `nox -s tests-3.12 -- -k poller` runs some of them."""
-    _run_tests(session, "python", "-m", "pytest")
+    _run_tests(session, "python", "-m", "pytest", *IN_PARALLEL)
 
 
 @nox.session(python=PYTHONS[0])
@@ -158,7 +161,7 @@ def coverage(session: nox.Session) -> None:
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
     env = {"COVERAGE_FILE": str(data / ".coverage")}
-    _run_tests(session, "coverage", "run", "-m", "pytest", **env)
+    _run_tests(session, "coverage", "run", "-m", "pytest", *IN_PARALLEL, **env)
     session.run("coverage", "combine", "--quiet", env=env)
     session.run("coverage", "report", env=env)
 
