@@ -125,8 +125,9 @@ class Client:
             the environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY).
         durations: Statistics of task durations from another client or an earlier run; see `durations`.
         observers: Receivers of the client's events.
-        journal: Where submissions are written down, so that none that is paid for is lost: the path of a file
-            (with the extra `durable`), or a `Store`. None writes down nothing.
+        journal: Where submissions are written down, so that none that is paid for is lost: the path of a file (with the
+            extra `durable`), the URL of a PostgreSQL database, `postgresql://...` (with the extra `postgres`), or a
+            `Store`. None writes down nothing.
         rng: Source of randomness for jitter and backoff, for repeatable tests; None creates one.
         allow_insecure: Whether to allow sending tokens to other machines without TLS (a base URL of `http://`) or
             without certificate verification (in `http`), or to this machine through a proxy (of `http`).

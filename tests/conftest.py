@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 from http_support import Authority
 from hypothesis import settings
+from postgres_support import NOT_TESTED, empty_database
 
 import acetasks
 from acetasks.testing.server import AceServer
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 pytest_plugins = ["acetasks.testing.pytest_plugin", "pytester"]
 
@@ -27,6 +28,14 @@ settings.load_profile("exact")
 
 TOKEN = "test-token"
 EPOCH = 1_780_000_000.0
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not tested because a service does not run on this machine."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum(NOT_TESTED in str(report.longrepr) for report in skipped)
+    if count:
+        terminalreporter.write_line(f"{NOT_TESTED}: {count} tests were skipped", yellow=True)
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +76,13 @@ async def client(new_client: Callable[..., acetasks.Client]) -> AsyncIterator[ac
     """An open client of the simulated service."""
     async with new_client() as client:
         yield client
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """The URL of an empty PostgreSQL database; without a server the test is skipped."""
+    with empty_database() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from acetasks._ledger.entries import (
 )
 from acetasks._ledger.ledger import Ledger
 from acetasks._ledger.memory import MemoryStore
+from acetasks._ledger.postgres import PostgresStore
 from acetasks._ledger.reconcile import SETTLE_TIME, Doubt, HistorySource, Reconciliation, reconcile
 from acetasks._ledger.sqlite import SQLiteStore
 from acetasks._ledger.store import Store, Written
@@ -38,6 +39,7 @@ __all__ = [
     "Intent",
     "Ledger",
     "MemoryStore",
+    "PostgresStore",
     "Query",
     "Reconciliation",
     "Refused",

@@ -1,0 +1,68 @@
+"""Databases for tests of the PostgreSQL store: a schema of its own for each, on a server that happens to run.
+
+Without a server these tests are skipped, and a line at the end of the run says so; ACETASKS_REQUIRE_SERVICES=1 makes
+that a failure. ACETASKS_TEST_POSTGRES is the URL of another database than the default one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: The database, in which the user may create schemas.
+URL = os.environ.get("ACETASKS_TEST_POSTGRES", "postgresql://127.0.0.1:5432/test")
+#: Seconds to wait for the server.
+PATIENCE = 5.0
+#: How the reason of a skipped test begins.
+NOT_TESTED = "NOT TESTED: no PostgreSQL"
+
+
+def execute(statement: str, *, url: str = URL) -> None:
+    """Execute a statement over a connection and in a loop of its own."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(url, timeout=PATIENCE)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(run())
+
+
+@functools.cache
+def explain_missing_server() -> str | None:
+    """Return why the server cannot be used, or None if it can."""
+    try:
+        execute("SELECT 1")
+    except (OSError, asyncpg.PostgresError) as error:
+        return str(error)
+    return None
+
+
+@contextlib.contextmanager
+def empty_database() -> Iterator[str]:
+    """Give the URL of an empty schema, which is dropped afterwards; skip the test if there is no server."""
+    reason = explain_missing_server()
+    if reason is not None:
+        message = f"{NOT_TESTED} ({reason}): set ACETASKS_TEST_POSTGRES to the URL of a database"
+        if os.environ.get("ACETASKS_REQUIRE_SERVICES") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    schema = f"test_{secrets.token_hex(8)}"
+    execute(f"CREATE SCHEMA {schema}")
+    try:
+        yield f"{URL}{'&' if '?' in URL else '?'}search_path={schema}"
+    finally:
+        execute(f"DROP SCHEMA {schema} CASCADE")
