@@ -286,7 +286,7 @@ class Client:
             DownloadError: A file was not downloaded; it has the task.
             ValueError: The id is malformed or the timeout negative.
         """
-        return await self._save(await self.handle(provider, task_id).wait(timeout=timeout), download_to)
+        return await self.handle(provider, task_id).wait(timeout=timeout, download_to=download_to)
 
     @overload
     def as_completed(
@@ -519,7 +519,7 @@ class Client:
         _check_key(key, running)
         task = await running.submitter.submit(spec, request, key=key, timeout=timeout)
         finished = task if task.state.is_terminal else None
-        return TaskHandle(spec.slug, task.id, finished, poller_for=self._poller_for)
+        return TaskHandle(spec.slug, task.id, finished, poller_for=self._poller_for, save=self._save)
 
     def handle(self, provider: str, task_id: str) -> TaskHandle:
         """Return a handle of a task that was already submitted, here or elsewhere; sends no request.
@@ -529,7 +529,7 @@ class Client:
             TypeError: The id is not a string.
             UnknownProviderError: The provider name is invalid.
         """
-        return TaskHandle(lookup(provider).slug, check_id(task_id), poller_for=self._poller_for)
+        return TaskHandle(lookup(provider).slug, check_id(task_id), poller_for=self._poller_for, save=self._save)
 
     # The journal.
 

@@ -12,7 +12,8 @@ from acetasks.errors import ClientClosedError
 from acetasks.providers import lookup
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    import os
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from acetasks._polling import Poller
     from acetasks._scheduling import Key
@@ -31,7 +32,7 @@ class TaskHandle:
         finished: The finished task, if the response to the submission was the result itself; otherwise None.
     """
 
-    __slots__ = ("_poller_for", "finished", "id", "provider")
+    __slots__ = ("_poller_for", "_save", "finished", "id", "provider")
 
     def __init__(
         self,
@@ -40,16 +41,18 @@ class TaskHandle:
         finished: Task | None = None,
         *,
         poller_for: Callable[[Iterable[Key]], Poller] | None = None,
+        save: Callable[[Task, str | os.PathLike[str]], Awaitable[Task]] | None = None,
     ) -> None:
         """Create a handle; use `Client.submit` or `Client.handle` instead.
 
-        `poller_for` returns the client's poller for some tasks, or raises if they cannot be polled; it is None for a
-        handle without a client.
+        `poller_for` returns the client's poller for some tasks, or raises if they cannot be polled; `save` downloads
+        the files of a task into a directory. Both are None for a handle without a client.
         """
         self.provider = provider
         self.id = task_id
         self.finished = finished
         self._poller_for = poller_for
+        self._save = save
 
     def __repr__(self) -> str:
         state = f" {self.finished.state.value}" if self.finished else ""
@@ -73,12 +76,18 @@ class TaskHandle:
             return lookup(self.provider).slug, check_id(self.id)
         return self.provider, self.id or f"finished {self.finished.trace_id or hash(self.finished.raw)}"
 
-    async def wait(self, *, timeout: float | None = None) -> Task:
-        """Wait until the task ends; see `Client.wait`."""
+    async def wait(self, *, timeout: float | None = None, download_to: str | os.PathLike[str] | None = None) -> Task:
+        """Wait until the task ends, and download its files if there is a directory for them; see `Client.wait`."""
         seconds = check_timeout(timeout)
         if self.finished is not None:
-            return waiting.succeeded_or_raise(self.finished)
-        return await waiting.wait_one(self._poller(), self.key, seconds)
+            task = waiting.succeeded_or_raise(self.finished)
+        else:
+            task = await waiting.wait_one(self._poller(), self.key, seconds)
+        if download_to is None:
+            return task
+        if self._save is None:
+            raise build_unpickled_error(self)
+        return await self._save(task, download_to)
 
     def updates(self) -> AsyncGenerator[Task, None]:
         """Yield the task after its first poll and after each change of its state or progress.

@@ -289,11 +289,11 @@ class TaskHandle:
         """Provider and id; for a finished task without an id, its trace id or a hash of its record instead."""
         return self._handle.key
 
-    def wait(self, *, timeout: float | None = None) -> Task:
-        """Wait until the task ends; see `acetasks.Client.wait`."""
-        if self._loop is None and self.finished is not None:
+    def wait(self, *, timeout: float | None = None, download_to: StrPath | None = None) -> Task:
+        """Wait until the task ends, and download its files if there is a directory; see `acetasks.Client.wait`."""
+        if self._loop is None and self.finished is not None and download_to is None:
             return succeeded_or_raise(self.finished)
-        return self._require_loop().call(self._handle.wait, timeout=timeout)
+        return self._require_loop().call(self._handle.wait, timeout=timeout, download_to=download_to)
 
     def updates(self) -> Generator[Task, None, None]:
         """Yield the task after its first poll and after each change; see `acetasks.TaskHandle.updates`."""

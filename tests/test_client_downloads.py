@@ -173,8 +173,12 @@ class TestWaits:
         """`wait` and `run` return the task with the paths of its files; a failed task raises as ever."""
         task = await client.wait("luma", server.add("luma", after=10), download_to=tmp_path)
         made = await client.run("luma", VIDEO, download_to=tmp_path)
-        assert [t.artifacts[0].path for t in (task, made)] == [f"{tmp_path}/luma-{t.id}.mp4" for t in (task, made)]
-        assert len(names(tmp_path)) == 2
+        handle = await client.submit("luma", VIDEO)
+        awaited = await handle.wait(download_to=tmp_path)
+        tasks = (task, made, awaited)
+        assert [t.artifacts[0].path for t in tasks] == [f"{tmp_path}/luma-{t.id}.mp4" for t in tasks]
+        assert len(names(tmp_path)) == 3
+        assert (await handle.wait()).artifacts[0].path is None
         with pytest.raises(acetasks.TaskFailedError):
             await client.wait("luma", server.add("luma", after=0, outcome="failed"), download_to=tmp_path)
 

@@ -100,6 +100,8 @@ class TestHandle:
             await copy.wait()
         with pytest.raises(ClientClosedError, match=r"luma task t-1 was unpickled .* client\.handle\("):
             await anext(copy.updates())
+        with pytest.raises(ClientClosedError, match=r"luma task t-1 was unpickled .* client\.handle\("):
+            await TaskHandle("luma", "t-1", DONE).wait(download_to="videos")
 
     @pytest.mark.parametrize(("timeout", "kind"), [(-1, ValueError), (float("nan"), ValueError), ("10", TypeError)])
     async def test_invalid_timeout_raises(self, timeout: float, kind: type[Exception]) -> None:
