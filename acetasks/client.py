@@ -465,11 +465,11 @@ class Client:
         on_submitted(handle)
         with _leaving_trace(handle, request.path):
             if handle.finished is not None:
-                return await self._save(waiting.succeeded_or_raise(handle.finished), download_to)
+                return await self._save(waiting.succeeded_or_raise(handle.finished), download_to, key=key)
             elapsed = asyncio.get_running_loop().time() - started_at
             poller = self._poller_for([handle.key])
             task = await waiting.wait_one(poller, handle.key, timeout, elapsed=elapsed)
-            return await self._save(task, download_to)
+            return await self._save(task, download_to, key=key)
 
     def run_many(
         self,
@@ -519,7 +519,8 @@ class Client:
         _check_key(key, running)
         task = await running.submitter.submit(spec, request, key=key, timeout=timeout)
         finished = task if task.state.is_terminal else None
-        return TaskHandle(spec.slug, task.id, finished, poller_for=self._poller_for, save=self._save)
+        save = functools.partial(self._save, key=key)
+        return TaskHandle(spec.slug, task.id, finished, poller_for=self._poller_for, save=save)
 
     def handle(self, provider: str, task_id: str) -> TaskHandle:
         """Return a handle of a task that was already submitted, here or elsewhere; sends no request.
@@ -719,7 +720,7 @@ class Client:
         """Download a task's files into a directory, `DownloadPolicy.concurrency` files of all calls at once.
 
         As `Task.download`, with the client's settings and events (`DownloadProgress`). If a URL has expired, the task
-        is retrieved again for a new one.
+        is retrieved again for a new one. The journal keeps the paths.
 
         Args:
             task: A task with artifacts.
@@ -737,18 +738,27 @@ class Client:
         return list((await self._download(task, directory, roles=roles, overwrite=overwrite)).values())
 
     async def _download(
-        self, task: Task, directory: StrPath, *, roles: Collection[str] | None = ("main",), overwrite: bool = False
+        self,
+        task: Task,
+        directory: StrPath,
+        *,
+        roles: Collection[str] | None = ("main",),
+        overwrite: bool = False,
+        key: str | None = None,
     ) -> dict[int, Path]:
-        """Return the path of each file, by the position of its artifact."""
+        """Return the path of each file, by the position of its artifact, and note it in the journal."""
         renew = functools.partial(self.retrieve, task.provider, task.id) if task.id else None
-        downloader = self._require_open().downloader
-        return await downloader.download(task, directory, roles=roles, overwrite=overwrite, renew=renew)
+        running = self._require_open()
+        paths = await running.downloader.download(task, directory, roles=roles, overwrite=overwrite, renew=renew)
+        if running.ledger is not None and paths:
+            running.ledger.save_files(task, paths.values(), key=key)
+        return paths
 
-    async def _save(self, task: Task, directory: StrPath | None) -> Task:
+    async def _save(self, task: Task, directory: StrPath | None, *, key: str | None = None) -> Task:
         """Download the files of a task that has not failed, if there is a directory; its artifacts have the paths."""
         if directory is None or task.state not in {TaskState.SUCCEEDED, TaskState.PARTIAL}:
             return task
-        return with_paths(task, await self._download(task, directory))
+        return with_paths(task, await self._download(task, directory, key=key))
 
     def _with_files(
         self, stream: AsyncGenerator[tuple[Key, Task], None], targets: WaitTargets, directory: StrPath | None

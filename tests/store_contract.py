@@ -29,6 +29,11 @@ END = {"state": EntryState.SUCCEEDED, "ended_at": EPOCH + 60, "record": b'{"id":
 REFUSED = Refused(key="a", sent_at=EPOCH, ended_at=EPOCH + 1, reason="too many requests")
 
 
+def saved(*files: str, task_id: str | None = None, key: str | None = None) -> Saved:
+    """Build the change that notes the files of a luma task."""
+    return Saved(provider="luma", task_id=task_id, key=key, files=files)
+
+
 async def all_of(store: Store) -> list[Entry]:
     """Return every entry of a store."""
     return await store.select(Query(), None, 1000)
@@ -118,7 +123,9 @@ class ChangesContract:
             ([accepted("a"), REFUSED, Abandoned(key="a", sent_at=EPOCH)], TASK),
             ([Abandoned(key="a", sent_at=EPOCH)], {"state": EntryState.UNCERTAIN}),
             ([Abandoned(key="a", sent_at=EPOCH + 2)], {}),
-            ([Saved(key="a", files=("x.mp4", "y.mp4")), Saved(key="a", files=("z.mp4",))], {"files": ("z.mp4",)}),
+            ([accepted("a"), saved("x.mp4", "y.mp4", task_id="a-task")], TASK | {"files": ("x.mp4", "y.mp4")}),
+            ([saved("x.mp4", "y.mp4", key="a"), saved("z.mp4", key="a")], {"files": ("z.mp4",)}),
+            ([accepted("a"), saved("x.mp4", task_id="b-task"), saved("x.mp4", key="c")], TASK),
         ],
         ids=[
             "accepted",
@@ -133,6 +140,8 @@ class ChangesContract:
             "abandoned",
             "abandoned by another stamp",
             "saved",
+            "saved by key",
+            "others saved",
         ],
     )
     async def test_changes_of_an_entry(self, store: Store, changes: list[Change], fields: dict[str, object]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -216,6 +218,77 @@ class TestRestart:
         async with new_client(journal=journal()) as client:
             await client.wait("luma", server.add("luma"))
             assert await entries(client) == []
+
+
+class TestFiles:
+    """The paths of downloaded files."""
+
+    @pytest.mark.parametrize("way", ["run", "wait", "handle", "wait_all", "run_many", "resume", "download"])
+    async def test_paths_are_noted(self, new_client, journal, tmp_path: Path, way: str) -> None:
+        """However a file was downloaded, its entry has the path, as an absolute one, also after a restart."""
+        to = os.path.relpath(tmp_path / "videos")  # noqa: ASYNC240  # before anything is awaited
+        async with new_client(journal=journal()) as client:
+            handle = None if way in {"run", "run_many"} else await client.submit("luma", PAYLOAD, key="order-1")
+            if handle is None and way == "run":
+                await client.run("luma", PAYLOAD, key="order-1", download_to=to)
+            elif handle is None:
+                _ = [_ async for _ in client.run_many("luma", [PAYLOAD], keys=["order-1"], download_to=to)]
+            elif way == "wait":
+                await client.wait("luma", handle.id, download_to=to)
+            elif way == "handle":
+                await handle.wait(download_to=to)
+            elif way == "wait_all":
+                await client.wait_all([handle], download_to=to)
+            elif way == "resume":
+                await client.resume(download_to=to)
+            else:
+                await client.download(await handle.wait(), to)
+        async with new_client(journal=journal()) as client:
+            (entry,) = await entries(client)
+        assert entry.files == (str(tmp_path / "videos" / f"luma-{entry.task_id}.mp4"),)
+
+    async def test_complete_files_are_not_downloaded_again(
+        self, server: AceServer, new_client, journal, tmp_path: Path
+    ) -> None:
+        """The next run of a job downloads what is missing, although its task has ended long ago."""
+        for runs, is_there in ((1, False), (1, True), (2, False)):
+            if not is_there:
+                shutil.rmtree(tmp_path / "videos", ignore_errors=True)
+            async with new_client(journal=journal()) as client:
+                task = await client.run("luma", PAYLOAD, key="order-1", download_to=tmp_path / "videos")
+                (entry,) = await entries(client)
+            assert entry.files == (task.artifacts[0].path,)
+            assert sum(request.path.startswith("/files/") for request in server.requests) == runs
+        assert server.submissions == 1
+
+    async def test_all_roles(self, new_client, tmp_path: Path) -> None:
+        """The files of the last download are noted, in the order of the artifacts."""
+        async with new_client(journal=acetasks.MemoryStore()) as client:
+            task = await client.run("luma", PAYLOAD, download_to=tmp_path)
+            paths = await client.download(task, tmp_path, roles=None)
+            (entry,) = await entries(client)
+        assert len(paths) > 1
+        assert entry.files == tuple(map(str, paths))
+
+    async def test_result_without_an_id(self, server: AceServer, new_client, tmp_path: Path) -> None:
+        """Its entry is found by the key."""
+        body = {"success": True, "data": [{"audio_url": "data:audio/mpeg;base64,SUQz"}], "trace_id": "t"}
+        server.fail("fish", action="submit", body=body, times=None)
+        async with new_client(journal=acetasks.MemoryStore()) as client:
+            handle = await client.submit("fish", {"text": "hello", "async": False}, key="order-1")
+            task = await handle.wait(download_to=tmp_path)
+            (entry,) = await entries(client)
+        assert (task.id, entry.task_id) == ("", None)
+        assert entry.files == (task.artifacts[0].path,)
+
+    async def test_failed_download(self, server: AceServer, new_client, tmp_path: Path) -> None:
+        """What was not downloaded is not noted, and the task has ended all the same."""
+        server.fail(action="download", status=404, times=None)
+        async with new_client(journal=acetasks.MemoryStore()) as client:
+            with pytest.raises(acetasks.DownloadError):
+                await client.run("luma", PAYLOAD, download_to=tmp_path)
+            (entry,) = await entries(client)
+        assert (entry.state, entry.files) == (EntryState.SUCCEEDED, ())
 
 
 class TestCancellation:

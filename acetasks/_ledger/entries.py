@@ -61,7 +61,7 @@ class Entry(Intent, frozen=True, kw_only=True):
         reason: Why the submission was refused, or None.
         ended_at: When the end was written down, or the refusal; None before that.
         record: The task's last record as received, as JSON; None before the end.
-        files: Where files of the task were saved.
+        files: Paths of the files of the task that were downloaded last, in the order of its artifacts.
     """
 
     state: EntryState = EntryState.SUBMITTING
@@ -137,9 +137,20 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True):
-    """Files of a task were saved; these replace the ones noted before."""
+    """Files of a task were downloaded; these replace the ones noted before.
 
-    key: str
+    Applies to the entries with its provider and id, or to the one with a key.
+
+    Attributes:
+        provider: The provider's slug.
+        task_id: The task's id; None if the key names the entry.
+        key: Key of the entry of a task without an id; None if the id names it.
+        files: Paths of the files.
+    """
+
+    provider: str
+    task_id: str | None
+    key: str | None = None
     files: tuple[str, ...]
 
 

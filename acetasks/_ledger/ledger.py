@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import os
 import secrets
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from acetasks._ledger.entries import (
     Intent,
     Query,
     Refused,
+    Saved,
     build_fingerprint,
 )
 from acetasks._ledger.writer import GroupWriter
@@ -30,6 +32,7 @@ from acetasks.models import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+    from pathlib import Path
 
     from acetasks._ledger.store import Store
     from acetasks.models import Task
@@ -249,6 +252,24 @@ class Ledger:
                     state=EntryState(task.state.value),
                     ended_at=self._clock(),
                     record=task.raw,
+                )
+            )
+
+    def save_files(self, task: Task, files: Iterable[Path], *, key: str | None = None) -> None:
+        """Queue the paths of a task's files, for every entry with its id. Tasks of other journals are ignored.
+
+        Args:
+            task: The task.
+            files: The paths, which are noted as absolute ones.
+            key: Key of the task's entry, which names it if the task has no id.
+        """
+        if task.id or key is not None:
+            self._writer.note_later(
+                Saved(
+                    provider=task.provider,
+                    task_id=task.id or None,
+                    key=None if task.id else key,
+                    files=tuple(os.path.abspath(path) for path in files),  # noqa: PTH100  # resolve() would do I/O
                 )
             )
 

@@ -121,8 +121,9 @@ class MemoryStore:
                 ending = [entry for entry in named if entry.ended_at is None]
                 return self._replace(ending, **_fields(change, "state", "ended_at", "record"))
             case Saved():
-                entry = self._entries.get(change.key)
-                return self._replace([entry] if entry else [], files=change.files)
+                named = [] if change.task_id is None else self._find_task(change.provider, change.task_id)
+                by_key = None if change.key is None else self._entries.get(change.key)
+                return self._replace(named if by_key is None else [*named, by_key], files=change.files)
 
 
 def _fields(change: Change, *names: str) -> dict[str, object]:

@@ -88,7 +88,7 @@ _ROWS: dict[type[Change], _Rows] = {
         ("provider", "task_id", "state", "ended_at", "record"),
         ("text", "text", "text", "double precision", "bytea"),
     ),
-    Saved: _Rows(("key", "files"), ("text", "text")),
+    Saved: _Rows(("provider", "task_id", "key", "files"), ("text", "text", "text", "text")),
 }
 
 _RESET = ", ".join(f"{name} = excluded.{name}" for name in (*_INTENTS.fields[1:], "state"))
@@ -102,7 +102,7 @@ INSERT = f"""
 """  # noqa: S608  # the names are this module's own
 
 
-def _build_update(kind: type[Change], assignments: str, distinct: str, conditions: str) -> str:
+def _build_update(kind: type[Change], assignments: str, conditions: str) -> str:
     """Return the statement that applies the changes of a kind; of several for one row it applies the first.
 
     The rows are locked in the order of their keys, so that two processes do not wait for each other.
@@ -111,10 +111,10 @@ def _build_update(kind: type[Change], assignments: str, distinct: str, condition
     order = "position DESC" if kind is Saved else "position"
     return f"""
         WITH new AS (
-            SELECT DISTINCT ON ({distinct}) new.*, entry.number
+            SELECT DISTINCT ON (entry.number) new.*, entry.number
             FROM {rows.source}
             JOIN acetasks_entries AS entry ON {conditions}
-            ORDER BY {distinct}, {order}
+            ORDER BY entry.number, {order}
         ), locked AS (
             SELECT number FROM acetasks_entries WHERE number IN (SELECT number FROM new) ORDER BY key FOR UPDATE
         )
@@ -130,22 +130,22 @@ CHANGES: dict[type[Change], str] = {
         Accepted,
         "task_id = new.task_id, trace_id = new.trace_id, state = new.state, ended_at = new.ended_at,"
         " record = new.record",
-        "entry.number",
         "entry.key = new.key AND entry.task_id IS NULL AND entry.ended_at IS NULL"
         " AND NOT (new.unclaimed AND EXISTS (SELECT 1 FROM acetasks_entries AS other"
         " WHERE other.task_id = new.task_id AND other.provider = entry.provider))",
     ),
-    Refused: _build_update(
-        Refused, "state = 'refused', ended_at = new.ended_at, reason = new.reason", "entry.number", _IS_OPEN
-    ),
-    Abandoned: _build_update(Abandoned, "state = 'uncertain'", "entry.number", _IS_OPEN),
+    Refused: _build_update(Refused, "state = 'refused', ended_at = new.ended_at, reason = new.reason", _IS_OPEN),
+    Abandoned: _build_update(Abandoned, "state = 'uncertain'", _IS_OPEN),
     Ended: _build_update(
         Ended,
         "state = new.state, ended_at = new.ended_at, record = new.record",
-        "entry.number",
         "entry.task_id = new.task_id AND entry.provider = new.provider AND entry.ended_at IS NULL",
     ),
-    Saved: _build_update(Saved, "files = new.files", "entry.number", "entry.key = new.key"),
+    Saved: _build_update(
+        Saved,
+        "files = new.files",
+        "((entry.task_id = new.task_id AND entry.provider = new.provider) OR entry.key = new.key)",
+    ),
 }
 #: Only one transaction at a time adopts tasks: each must see what the others have claimed.
 LOCK_ADOPTIONS = f"SELECT pg_advisory_xact_lock({LOCK_KEY}, 1)"

@@ -65,7 +65,7 @@ CHANGES: dict[type[Change], str] = {
     Abandoned: f"UPDATE entries SET state = 'uncertain' WHERE {_IS_OPEN}",  # noqa: S608  # as above
     Ended: "UPDATE entries SET state = :state, ended_at = :ended_at, record = :record"
     " WHERE task_id = :task_id AND provider = :provider AND ended_at IS NULL",
-    Saved: "UPDATE entries SET files = :files WHERE key = :key",
+    Saved: "UPDATE entries SET files = :files WHERE (task_id = :task_id AND provider = :provider) OR key = :key",
 }
 #: Lists are given as JSON, so that there is one statement for each length.
 FIND = f"SELECT {_COLUMNS} FROM entries WHERE key IN (SELECT value FROM json_each(?))"  # noqa: S608  # as above

@@ -71,7 +71,8 @@ CHANGES = st.one_of(
     st.builds(Refused, key=KEYS, sent_at=STAMPS, ended_at=STAMPS, reason=st.just("no")),
     st.builds(Abandoned, key=KEYS, sent_at=STAMPS),
     st.builds(Ended, provider=st.just("luma"), task_id=IDS, state=ENDS, ended_at=STAMPS, record=RECORDS),
-    st.builds(Saved, key=KEYS, files=st.tuples(st.text(max_size=2))),
+    st.builds(Saved, provider=st.just("luma"), task_id=IDS, files=st.tuples(st.text(max_size=2))),
+    st.builds(Saved, provider=st.just("luma"), task_id=st.none(), key=KEYS, files=st.tuples(st.text(max_size=2))),
 )
 CALLS = st.one_of(
     st.tuples(
