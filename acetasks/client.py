@@ -25,6 +25,7 @@ from acetasks._http import (
     build_trace_lookup,
     describe_submitted,
     find_proxies,
+    read_entry,
     read_traced,
     wrap_token,
 )
@@ -563,8 +564,8 @@ class Client:
     async def resume(self, *, timeout: float | None = None, download_to: StrPath | None = None) -> list[Task]:
         """Wait for every task in the journal that has not been seen to end, as after a restart, and return them.
 
-        Uncertain submissions are reconciled first. Failed and not found tasks are returned too; a task that is not
-        found stays unfinished in the journal.
+        Uncertain submissions are reconciled first, and the adopted tasks are among those returned, also if they have
+        ended. Failed and not found tasks are returned too; a task that is not found stays unfinished in the journal.
 
         Args:
             timeout: Seconds to wait for all tasks; None for no timeout.
@@ -575,8 +576,9 @@ class Client:
             ValueError: The client has no journal, or the timeout is negative.
         """
         check_timeout(timeout)
-        await self.reconcile()
-        handles = [handle async for handle in self.pending()]
+        adopted = [read_entry(entry) for entry in (await self.reconcile()).adopted if entry.ended_at is not None]
+        handles = [TaskHandle(task.provider, task.id, task) for task in adopted]
+        handles += [handle async for handle in self.pending()]
         return await self.wait_all(handles, timeout=timeout, return_failed=True, download_to=download_to)
 
     # Retrieving.

@@ -423,6 +423,22 @@ class TestReconcile:
             assert (await client.submit("luma", PAYLOAD, key="order-1")).finished == task
         assert server.submissions == 1
 
+    async def test_adopted_task_that_has_ended_is_returned(
+        self, server: AceServer, new_client, journal, tmp_path: Path
+    ) -> None:
+        """A task that ended before the restart, unseen, is one of those that `resume` returns, with its file."""
+        server.fail("luma", action="submit", reset=True)
+        async with new_client(journal=journal()) as client:
+            with pytest.raises(acetasks.SubmissionUncertainError):
+                await client.submit("luma", PAYLOAD, key="order-1")
+        await asyncio.sleep(1000)
+        async with new_client(journal=journal()) as client:
+            (task,) = await client.resume(download_to=tmp_path)
+            (entry,) = await entries(client)
+        assert (task.id, task.state) == (entry.task_id, TaskState.SUCCEEDED)
+        assert entry.files == (task.artifacts[0].path,)
+        assert server.submissions == 1
+
     async def test_never_sent_submission_is_absent(self, server: AceServer, new_client, journal) -> None:
         """It is reported when the history has settled, and its key stays uncertain."""
         server.fail("luma", action="submit", status=502, body="<html>")

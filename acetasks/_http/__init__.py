@@ -4,6 +4,7 @@ from acetasks._http.auth import Endpoint, TokenProvider
 from acetasks._http.batch_poll import PollResult, poll_batch
 from acetasks._http.history import HistoryPage, HistoryWalk
 from acetasks._http.proxies import find_proxy
+from acetasks._http.recording import read_entry
 from acetasks._http.requests import Request, Response, build_submission, build_trace_lookup
 from acetasks._http.responses import read_traced
 from acetasks._http.services import build_endpoints, find_proxies, wrap_token
@@ -29,6 +30,7 @@ __all__ = [
     "find_proxies",
     "find_proxy",
     "poll_batch",
+    "read_entry",
     "read_traced",
     "wrap_token",
 ]
