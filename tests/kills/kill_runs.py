@@ -112,7 +112,9 @@ async def interrupt(server: AceServer, journal: Path, options: Options, rng: ran
     flags = ["--naive"] if options.naive else ["--patience", options.patience]
     for number in range(0, options.kills, options.workers):
         first = number * options.tasks // options.kills
-        stop = min(options.tasks, first + max(OVERLAP * options.tasks // options.kills, OVERLAP))
+        # While one process is stopped the others would end all keys, and leave none for the next round.
+        rounds = options.workers if options.freeze else OVERLAP
+        stop = min(options.tasks, first + max(rounds * options.tasks // options.kills, rounds))
         kills = [
             Kill(rng.uniform(0.0, AFTER_OPENING if is_early else AFTER_REQUEST), is_early, 0.0)
             for is_early in (rng.random() < 0.2 for _ in range(options.workers))
