@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import copy
 import email.utils
 import gzip
+import itertools
 import logging
 import math
 import random
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from unittest import mock
@@ -27,6 +29,7 @@ import aiohttp
 import aiohttp.abc
 import msgspec
 import trustme
+from after_kill import EPOCH, LIMIT, AfterKill, kill_submission, kill_waits
 
 import acetasks
 from acetasks._http import aiohttp_backend, batch_poll
@@ -40,9 +43,8 @@ if TYPE_CHECKING:
 
 #: The token of every scenario. It must not appear in anything that the client shows.
 CANARY = "canary-4f1d9c2e7ab3"
-#: Number of tasks in a scenario, and the timeout of its waits in seconds.
+#: Number of tasks in a scenario.
 COUNT = 50
-LIMIT = 300.0
 ALL_SUCCEEDED = f"{COUNT} succeeded"
 #: Seconds until the first and the last task of a scenario end.
 FIRST_END, LAST_END = 20.0, 30.0
@@ -384,7 +386,7 @@ def spoil(task_id: str, value: bytes) -> Callable[[object], object]:
 
 def token_renewed(scenario: Scenario) -> None:
     """Replace the token at the service, and give the client a token provider with the new one."""
-    tokens = iter((CANARY, f"{CANARY}-token_renewed_before"))
+    tokens = itertools.chain([CANARY], itertools.repeat(f"{CANARY}-token_renewed_before"))
 
     async def provide() -> str:
         await asyncio.sleep(0.5)
@@ -754,8 +756,19 @@ async def measure(row: Row | Submission, way: str) -> Result:
         The measured result.
     """
     result = Result()
-    loop = asyncio.get_running_loop()
-    async with AceServer(token=CANARY, seed=1) as server:
+    async with set_up(row, result) as scenario:
+        started = asyncio.get_running_loop().time()
+        async with acetasks.Client(**scenario.options) as scenario.client:
+            await WAYS[way](scenario.client, scenario, result)
+            result.seconds = asyncio.get_running_loop().time() - started
+            result.reprs += [repr(scenario.client), repr(vars(scenario.client))]
+    return result
+
+
+@contextlib.asynccontextmanager
+async def set_up(row: Row | Submission, result: Result) -> AsyncIterator[Scenario]:
+    """Set a scenario up, and note at its end whether its faults were hit, and what was not cleaned up."""
+    async with AceServer(token=CANARY, seed=1, epoch=EPOCH) as server:
         scenario = Scenario(server, row.provider if isinstance(row, Row) else "luma")
         async with scenario.stack:
             if isinstance(row, Row):
@@ -770,21 +783,46 @@ async def measure(row: Row | Submission, way: str) -> Result:
             arranging = row.arrange(scenario)
             if arranging is not None:
                 await arranging
-            started = loop.time()
-            async with acetasks.Client(**scenario.options) as scenario.client:
-                await WAYS[way](scenario.client, scenario, result)
-                result.seconds = loop.time() - started
-                result.reprs += [repr(scenario.client), repr(vars(scenario.client))]
+            yield scenario
         await asyncio.sleep(0.01)
         result.was_hit = all(fault.hits for fault in scenario.faults)
         result.left = [repr(task) for task in asyncio.all_tasks() - {asyncio.current_task()}]
         result.left += [f"{server.open_connections} connections"] if server.open_connections else []
-    return result
+
+
+async def measure_kill(row: Row | Submission, *, is_noted: bool, result: Result) -> AfterKill:
+    """Run a scenario whose process is killed and restarted.
+
+    Args:
+        row: The fault.
+        is_noted: Of a submission, whether the process is killed after it has noted what became of it.
+        result: Receives the events, and what is left.
+    """
+    loop = asyncio.get_running_loop()
+
+    def read_clock() -> float:
+        return EPOCH + loop.time()  # as the service's
+
+    async with set_up(row, result) as scenario:
+        scenario.stack.enter_context(mock.patch("time.time", read_clock))
+
+        def new_client(**options: object) -> acetasks.Client:
+            rng = copy.deepcopy(scenario.options["rng"])  # each process has its own
+            return acetasks.Client(**scenario.options | options | {"rng": rng})
+
+        if isinstance(row, Row):
+            return await kill_waits(scenario, new_client)
+        return await kill_submission(scenario, new_client, is_noted=is_noted)
 
 
 def run_row(row: Row | Submission, way: str) -> Result:
     """Run a scenario on its own virtual clock."""
     return run(measure(row, way))
+
+
+def run_killed(row: Row | Submission, *, is_noted: bool = True, result: Result | None = None) -> AfterKill:
+    """Run a scenario whose process is killed, on its own virtual clock; see `measure_kill`."""
+    return run(measure_kill(row, is_noted=is_noted, result=result or Result()))
 
 
 def write_table() -> str:
@@ -794,8 +832,8 @@ def write_table() -> str:
         A table of the waits, a blank line and a table of the submissions.
     """
     lines = [
-        f"| fault | {COUNT} times `wait` | `as_completed`, `wait_all` | requests | seconds |",
-        "|---|---|---|---:|---:|",
+        f"| fault | {COUNT} times `wait` | `as_completed`, `wait_all` | requests | seconds | after `kill -9` |",
+        "|---|---|---|---:|---:|---|",
     ]
     for row in ROWS:
         each, listed = run_row(row, "wait"), run_row(row, "as_completed")
@@ -803,11 +841,21 @@ def write_table() -> str:
             f"`{part}`" if "Error" in part else part for part in (listed.outcome, listed.raised) if part
         )
         outcomes = "the same" if outcomes == each.outcome else outcomes
-        lines.append(f"| {row.name} | {each.outcome} | {outcomes} | {each.requests} | {each.seconds:.0f} |")
-    lines += ["", "| fault | outcome of `submit` | times sent | tasks created |", "|---|---|---:|---:|"]
+        lines.append(
+            f"| {row.name} | {each.outcome} | {outcomes} | {each.requests} | {each.seconds:.0f}"
+            f" | {run_killed(row).text} |"
+        )
+    lines += [
+        "",
+        "| fault | outcome of `submit` | times sent | tasks created | `kill -9` before it is noted | `kill -9` then |",
+        "|---|---|---:|---:|---|---|",
+    ]
     for submission in SUBMISSIONS:
         result = run_row(submission, "submit")
-        lines.append(f"| {submission.name} | {result.outcome} | {result.requests} | {result.made} |")
+        before, after = (run_killed(submission, is_noted=is_noted).text for is_noted in (False, True))
+        lines.append(
+            f"| {submission.name} | {result.outcome} | {result.requests} | {result.made} | {before} | {after} |"
+        )
     return "\n".join(lines)
 
 

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import collections
 import logging
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fault_table import CANARY, ROWS, SUBMISSIONS, Result, Row, Submission, run_row, write_table
+from fault_table import (
+    CANARY,
+    ROWS,
+    SUBMISSIONS,
+    Result,
+    Row,
+    Submission,
+    broken,
+    closed,
+    run_killed,
+    run_row,
+    write_table,
+)
+
+from acetasks import EntryState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RELIABILITY = Path(__file__).parents[2] / "docs" / "reliability.md"
 TESTS = str(Path(__file__).parent)
+#: Faults of the process itself: the restarted one does not have them, or only what they do to the service.
+CLIENT_FAULTS = {broken, closed}
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +133,54 @@ def test_submission_is_sent_once(row: Submission, caplog: pytest.LogCaptureFixtu
     assert result.was_hit
     assert result.left == []
     assert [text for text in list_texts(result, caplog) if CANARY in text] == []
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_restart_after_a_kill(row: Row):
+    """A restarted process awaits what had not ended, and nothing else, with the outcome that it has without a kill."""
+    result = Result()
+    found = run_killed(row, result=result)
+    before = {entry.key: entry for entry in found.ended}
+    states = collections.Counter(str(entry.state) for entry in found.entries)
+    listed = row.outcome if row.listed is None else row.listed
+    assert len(found.entries) == row.count == len(before) + found.resumed
+    assert [entry for entry in found.entries if entry.key in before] == found.ended, "an end was written again"
+    assert found.polled.isdisjoint(entry.task_id for entry in found.ended)
+    assert found.posts == 0
+    assert result.was_hit
+    assert result.left == []
+    if row.arrange in CLIENT_FAULTS:
+        return
+    assert found.raised == row.raised
+    for part in filter(None, listed.split(", ")):
+        count, state = part.split()
+        # What is not found has not ended: another token, or a later look, may find it.
+        assert states["accepted" if state == "not_found" else state] == int(count)
+
+
+@pytest.mark.parametrize("is_noted", [False, True], ids=["before it is noted", "then"])
+@pytest.mark.parametrize("row", SUBMISSIONS, ids=lambda row: row.name)
+def test_submission_is_paid_for_once_after_a_kill(row: Submission, is_noted: bool):  # noqa: FBT001  # a parameter of the test
+    """The task is awaited by the restarted process, or the doubt reported; only a refused key is submitted again."""
+    result = Result()
+    found = run_killed(row, is_noted=is_noted, result=result)
+    (entry,) = found.entries
+    is_free = found.text == "refused: the key is free"
+    assert result.left == []
+    assert bool(found.posts) <= is_free
+    assert found.made == max(row.made, entry.task_id is not None) <= 1
+    # 1. It was paid for, and awaited.   2. It was refused, and the next call was refused likewise, or was not.
+    # 3. It was never sent or never accepted, and nobody knows.
+    if row.made:
+        assert found.text in ({"adopted: succeeded"} if not is_noted else {"adopted: succeeded", "resumed: succeeded"})
+        assert (entry.state, found.raised) == (EntryState.SUCCEEDED, "")
+    elif is_noted and row.outcome != "SubmissionUncertainError":
+        assert is_free
+        assert entry.state in {EntryState.SUCCEEDED, EntryState.REFUSED}
+        assert found.raised in {"", row.outcome}
+    else:
+        assert found.text == "reported as absent" or found.text.startswith("uncertain: `")
+        assert (entry.task_id, found.raised) == (None, "SubmissionUncertainError")
 
 
 def test_documented_table_is_current():
