@@ -231,6 +231,44 @@ def test_exit_without_closing(ace, prepare):
     assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
 
 
+def test_exit_without_closing_a_journal(ace, tmp_path):
+    """The journal is closed with the client, so that the next process finds what this one has submitted."""
+    journal = tmp_path / "tasks.db"
+    program = f"""
+client = acetasks.sync.Client.open(journal={str(journal)!r})
+print(client.submit("luma", {{"prompt": "a cat"}}, key="order-1").id)
+"""
+    done = run_program(ace, program)
+    assert (done.returncode, done.stderr) == (0, "")
+    # Closing the last connection takes what was written into the file, and removes the others.
+    assert [path.name for path in tmp_path.iterdir()] == [journal.name]
+    with ace.new_client(journal=journal) as client:
+        assert [handle.id for handle in client.pending()] == [done.stdout.strip()]
+        assert [task.state for task in client.resume(timeout=20)] == [TaskState.SUCCEEDED]
+
+
+@pytest.mark.parametrize("close", ["", "await client.close()", "asyncio.get_running_loop().stop()"])
+def test_exit_without_closing_an_asynchronous_client(ace, tmp_path, close):
+    """A journal that was left open does not keep the interpreter from exiting, and has what was submitted."""
+    journal = tmp_path / "tasks.db"
+    program = f"""
+import asyncio
+async def main():
+    client = await acetasks.Client.open(journal={str(journal)!r})
+    handle = await client.submit("luma", {{"prompt": "a cat"}}, key="order-1")
+    print(handle.id, flush=True)
+    {close}
+try:
+    asyncio.run(main())
+except RuntimeError as error:  # the loop was stopped
+    print(error, file=sys.stdout)
+"""
+    done = run_program(ace, program)
+    assert done.returncode == 0
+    with ace.new_client(journal=journal) as client:
+        assert [handle.id for handle in client.pending()] == [done.stdout.split()[0]]
+
+
 def test_interrupted_wait(ace):
     """Ctrl-C ends a wait in the loop too."""
     program = f"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import datetime as dt
 import random
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -99,6 +100,42 @@ async def use_the_client(http: aiohttp.ClientSession) -> None:
         await client.wait("luma", 7)  # type: ignore[arg-type]  # an id is a string
 
 
+async def use_the_journal() -> None:
+    """Use keys, the journal and the history."""
+    async with acetasks.Client("token", journal=Path("tasks.db")) as client:
+        handle = await client.submit("luma", {"prompt": "a cat"}, key="order-1")
+        assert_type(await handle.wait(timeout=5, download_to=Path("videos")), acetasks.Task)
+        assert_type(await client.run("luma", {"prompt": "a cat"}, key="order-2"), acetasks.Task)
+        assert_type(client.pending(), AsyncGenerator[acetasks.TaskHandle, None])
+        assert_type([handle async for handle in client.pending()], list[acetasks.TaskHandle])
+        assert_type(await client.resume(timeout=600, download_to="videos"), list[acetasks.Task])
+        history = client.history("luma", created_after=dt.datetime.now(dt.UTC), created_before=1.8e9, limit=5)
+        assert_type(history, AsyncGenerator[acetasks.Task, None])
+        found = await client.reconcile("luma")
+        assert_type(found, acetasks.Reconciliation)
+        assert_type(found.adopted, tuple[acetasks.Entry, ...])
+        assert_type(found.absent, tuple[acetasks.Entry, ...])
+        assert_type([(doubt.entry, doubt.reason) for doubt in found.ambiguous], list[tuple[acetasks.Entry, str]])
+        assert_type(client.journal, acetasks.Ledger)
+        assert_type(await client.journal.find("order-1"), acetasks.Entry | None)
+        async for entry in client.journal.tasks(provider="luma", state="uncertain", since=1.8e9):
+            assert_type(entry, acetasks.Entry)
+            assert_type((entry.key, entry.task_id, entry.ended_at), tuple[str, str | None, float | None])
+            assert_type((entry.state, entry.files), tuple[acetasks.EntryState, tuple[str, ...]])
+        await client.submit("luma", {}, key=7)  # type: ignore[arg-type]  # a key is a string
+        client.history("luma", created_after="today")  # type: ignore[arg-type]  # a time is a datetime or a number
+    assert_type(await client.retrieve("openai", trace_id="a"), acetasks.Task)
+
+
+def name_journals(store: acetasks.Store) -> None:
+    """Create clients with a journal of each kind."""
+    acetasks.Client("token", journal="tasks.db")
+    acetasks.Client("token", journal=store)
+    acetasks.Client("token", journal=acetasks.MemoryStore())
+    acetasks.Client("token", journal=acetasks.SQLiteStore("tasks.db", busy_timeout=5))
+    acetasks.Client("token", journal=7)  # type: ignore[arg-type]  # neither a path nor a store
+
+
 async def open_and_close() -> None:
     """Open a client without a `with` statement."""
     client = await acetasks.Client.open("token", policy=acetasks.PollPolicy(interval=5), allow_insecure=True)
@@ -125,6 +162,14 @@ def use_the_blocking_client() -> None:
         client.wait_all([acetasks.TaskHandle("luma", "a"), ["luma", "c"]])
         with contextlib.closing(client.as_completed("flux", ["a"], timeout=5)) as tasks:
             assert_type(next(tasks), acetasks.Task)
+        assert_type(handle.wait(download_to="videos"), acetasks.Task)
+        assert_type(client.run("veo", {"prompt": "a cat"}, key="order-1"), acetasks.Task)
+        assert_type(client.reconcile(), acetasks.Reconciliation)
+        assert_type(client.resume(timeout=5), list[acetasks.Task])
+        assert_type(list(client.pending()), list[acetasks.sync.TaskHandle])
+        assert_type(list(client.history("veo", limit=5)), list[acetasks.Task])
+        assert_type(client.journal.find("order-1"), acetasks.Entry | None)
+        assert_type(list(client.journal.tasks(state=acetasks.EntryState.FAILED)), list[acetasks.Entry])
         client.wait("luma", 7)  # type: ignore[arg-type]  # an id is a string
         client.wait_all("luma")  # type: ignore[arg-type]  # a slug needs ids
     assert_type(acetasks.sync.Client.open(base_url="https://ace.example"), acetasks.sync.Client)
