@@ -39,6 +39,7 @@ FIRST_PROGRAM, TOUR = find_programs(README)
 DURATIONS = find_sample("usage.md", "Durations.from_json")
 DOWNLOADS = find_sample("usage.md", "ids, download_to")
 MANY = find_sample("usage.md", "run_many(")
+RESTART = find_sample("durability.md", "client.resume()")
 LEAVING = find_sample("usage.md", "aclosing")
 BLOCKING = find_sample("usage.md", "acetasks.sync")
 FAILED_VIDEO, UNRELIABLE_SERVICE = find_programs(PAGES[ROOT / "docs" / "testing.md"])
@@ -112,6 +113,24 @@ async def test_durations_sample_runs(server, tmp_path, monkeypatch):
         await values["keep"]()
         durations = acetasks.Durations.from_json((tmp_path / "durations.json").read_bytes())
         assert durations.hazard("luma").evidence == runs
+
+
+async def test_restart_sample_runs(server, tmp_path, monkeypatch, capsys):
+    """The sample is cancelled while its task goes on, and run again: the second run awaits the task of the first."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACEDATACLOUD_API_BASE_URL", server.url)
+    monkeypatch.setenv("ACEDATACLOUD_API_TOKEN", server.token)
+    server.script("luma", after=100, times=None)
+    values = {"acetasks": acetasks}
+    code = "async def job():\n" + textwrap.indent(RESTART, "    ") + "    return task"
+    exec(compile(code, "job", "exec"), values)  # noqa: S102  # the project's own sample
+    assert len(RESTART.splitlines()) <= 10
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(50):
+            await values["job"]()
+    assert (capsys.readouterr().out, server.submissions) == ("", 1)
+    task = await values["job"]()
+    assert (capsys.readouterr().out, server.submissions) == (f"{task.id} succeeded\n", 1)
 
 
 async def test_downloads_sample_runs(server, client, tmp_path, monkeypatch, capsys):
