@@ -16,8 +16,8 @@ from acetasks._ledger.entries import (
     Query,
     Refused,
     Saved,
-    build_fingerprint,
 )
+from acetasks._ledger.keys import build_fingerprint
 from acetasks._ledger.ledger import Ledger
 from acetasks._ledger.memory import MemoryStore
 from acetasks._ledger.postgres import PostgresStore

@@ -6,13 +6,8 @@ Times are in seconds since the epoch, because an entry outlives the process that
 from __future__ import annotations
 
 import enum
-import hashlib
-from typing import TYPE_CHECKING
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class EntryState(enum.StrEnum):
@@ -38,7 +33,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
         key: Names the submission; the same key is never paid for twice.
         provider: The provider's slug.
         path: Path of the request.
-        fingerprint: Hash of what is submitted, see `build_fingerprint`.
+        fingerprint: Hash of what is submitted, see `keys.build_fingerprint`.
         request: Body of the request, as JSON.
         sent_at: The stamp: when the request was about to be sent.
     """
@@ -173,17 +168,3 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     states: tuple[EntryState, ...] | None = None
     since: float | None = None
     before: float | None = None
-
-
-def build_fingerprint(provider: str, path: str, request: bytes, headers: Mapping[str, str] | None = None) -> bytes:
-    """Return a hash of what a submission asks for: equal for equal payloads, whatever the order of their keys.
-
-    Args:
-        provider: The provider's slug.
-        path: Path of the request.
-        request: Body of the request, as JSON.
-        headers: The headers that change what is made; their names have no case.
-    """
-    relevant = sorted((name.lower(), value) for name, value in (headers or {}).items())
-    content = [provider, path, msgspec.json.decode(request) if request else None, relevant]
-    return hashlib.blake2b(msgspec.json.encode(content, order="sorted"), digest_size=16).digest()

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
-import os
-import secrets
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from acetasks._ledger.changes import (
+    apply_accepted,
+    build_accepted,
+    build_ended,
+    build_refused,
+    build_saved,
+    build_uncertain_error,
+)
+from acetasks._ledger.claims import Claims, Patience
 from acetasks._ledger.entries import (
     Abandoned,
-    Accepted,
     Change,
-    Ended,
     Entry,
     EntryState,
     Intent,
     Query,
-    Refused,
-    Saved,
-    build_fingerprint,
 )
+from acetasks._ledger.keys import build_fingerprint, build_key, check_key, check_same
 from acetasks._ledger.writer import GroupWriter
-from acetasks._records import ECHO_LIMIT
-from acetasks.errors import LedgerError, SubmissionUncertainError
-from acetasks.models import TaskState
+from acetasks.errors import LedgerError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
@@ -41,51 +41,7 @@ _logger = logging.getLogger("acetasks")
 
 #: Entries that are read at once.
 _PAGE_SIZE = 500
-#: First and maximum seconds between two looks at the submission of another process.
-_FIRST_LOOK, _LAST_LOOK = 0.1, 2.0
-#: Minimum of it: a time of day is rounded, so that the last pause can end a little too early.
-_LEAST_LOOK = 0.001
-#: The ends. A task that is not found is none: with another token, or a little later, it may be.
-_ENDS = frozenset({TaskState.SUCCEEDED, TaskState.PARTIAL, TaskState.FAILED})
 _UNSETTLED = (EntryState.SUBMITTING, EntryState.UNCERTAIN)
-
-
-class _Claim:
-    """The right of one call to write and send a key.
-
-    Attributes:
-        freed: Done when the key is free again; None while nothing waits for that.
-    """
-
-    __slots__ = ("freed",)
-
-    def __init__(self) -> None:
-        self.freed: asyncio.Future[None] | None = None
-
-
-class _Patience:
-    """How long `Ledger.begin` waits for the submission of another process.
-
-    Args:
-        clock: Returns the seconds since the epoch.
-        bound: Seconds after its stamp at which a submission is uncertain.
-    """
-
-    def __init__(self, clock: Callable[[], float], bound: float) -> None:
-        self._clock, self._bound = clock, bound
-        self._stamp, self._since, self._pause = 0.0, 0.0, 0.0
-
-    def next_pause(self, entry: Entry) -> float | None:
-        """Return the seconds until the next look at an entry without an id; None if it is uncertain."""
-        loop_time = asyncio.get_running_loop().time()
-        if entry.sent_at != self._stamp:
-            self._stamp, self._since, self._pause = entry.sent_at, loop_time, _FIRST_LOOK
-        # The stamp is another process's: one that lies in the future is not waited for any longer than a right one.
-        left = self._bound - max(self._clock() - entry.sent_at, loop_time - self._since)
-        if entry.state is EntryState.UNCERTAIN or left <= 0:
-            return None
-        pause, self._pause = min(self._pause, left), min(2 * self._pause, _LAST_LOOK)
-        return max(pause, _LEAST_LOOK)
 
 
 class Ledger:
@@ -109,8 +65,7 @@ class Ledger:
         self._send_within = send_within
         self._bound = send_within + longest_post
         self._writer = GroupWriter(store, self._withdraw)
-        # Keys that this process is about to write or to send.
-        self._claims: dict[str, _Claim] = {}
+        self._claims = Claims()
 
     def __repr__(self) -> str:
         return f"<Ledger {self._store!r} {len(self._claims)} submissions under way>"
@@ -161,21 +116,21 @@ class Ledger:
             SubmissionUncertainError: The key was submitted before, and nobody knows whether it was accepted.
             ValueError: The key was used for another payload, or is malformed.
         """
-        key = self._new_key() if key is None else _check_key(key)
+        key = build_key(self._clock()) if key is None else check_key(key)
         fingerprint = build_fingerprint(provider, path, request, headers)
-        patience = _Patience(self._clock, self._bound)
+        patience = Patience(self._clock, self._bound)
         while True:
-            await self._wait_for_claim(key)
+            await self._claims.wait(key)
             now = self._clock()
             entry = Entry(key=key, provider=provider, path=path, fingerprint=fingerprint, request=request, sent_at=now)
             found = await self._insert(entry)
             if found is None:
                 return entry
-            _check_same(found, entry)
+            check_same(found, entry)
             if found.task_id is not None or found.ended_at is not None:
                 return found
             if (pause := patience.next_pause(found)) is None:
-                raise self._build_uncertain(found)
+                raise build_uncertain_error(found, self._clock())
             await asyncio.sleep(pause)
 
     def may_send(self, entry: Entry) -> bool:
@@ -194,16 +149,16 @@ class Ledger:
         Raises:
             LedgerError: The entry cannot be written.
         """
-        held = self._claims.get(entry.key)
+        held = self._claims.find(entry.key)
         if held is not None and entry.state is EntryState.UNCERTAIN:
             return None
-        claim = held or self._claims.setdefault(entry.key, _Claim())
+        claim = held or self._claims.claim(entry.key)
         now, is_done = self._clock(), False
         try:
             is_done = await self._store.restamp(entry.key, entry.sent_at, now)
         finally:
             if not is_done and held is None:
-                self._free(entry.key, claim)
+                self._claims.free(entry.key, claim)
         return msgspec.structs.replace(entry, sent_at=now, state=EntryState.SUBMITTING) if is_done else None
 
     async def accept(self, entry: Entry, task: Task) -> Entry:
@@ -215,12 +170,12 @@ class Ledger:
         Raises:
             LedgerError: The task cannot be noted. It is kept, and tried again with the next write.
         """
-        change = self._build_accepted(entry.key, task)
+        change = build_accepted(entry.key, task, self._clock())
         if await self._settle(entry, change):
-            return _apply(entry, change)
+            return apply_accepted(entry, change)
         # What is paid for is followed, even if it should not have been.
         _logger.error("a second task was made for key %r: %s %s", entry.key, task.provider, task.id)
-        beside = msgspec.structs.replace(entry, key=self._new_key(), state=EntryState.SUBMITTING)
+        beside = msgspec.structs.replace(entry, key=build_key(self._clock()), state=EntryState.SUBMITTING)
         await self._insert(beside)
         return await self.accept(beside, task)
 
@@ -230,7 +185,7 @@ class Ledger:
         Raises:
             LedgerError: This cannot be noted. It is kept, and tried again with the next write.
         """
-        await self._settle(entry, self._build_refused(entry, reason))
+        await self._settle(entry, build_refused(entry, reason, self._clock()))
 
     async def abandon(self, entry: Entry) -> None:
         """Note that the sender does not know what became of a submission, so that nothing waits for it any longer.
@@ -244,16 +199,8 @@ class Ledger:
 
     def finish(self, task: Task) -> None:
         """Queue the end of a task, for every entry with its id that has none. Other tasks are ignored."""
-        if task.state in _ENDS and task.id:
-            self._writer.note_later(
-                Ended(
-                    provider=task.provider,
-                    task_id=task.id,
-                    state=EntryState(task.state.value),
-                    ended_at=self._clock(),
-                    record=task.raw,
-                )
-            )
+        if (change := build_ended(task, self._clock())) is not None:
+            self._writer.note_later(change)
 
     def save_files(self, task: Task, files: Iterable[Path], *, key: str | None = None) -> None:
         """Queue the paths of a task's files, for every entry with its id. Tasks of other journals are ignored.
@@ -263,15 +210,8 @@ class Ledger:
             files: The paths, which are noted as absolute ones.
             key: Key of the task's entry, which names it if the task has no id.
         """
-        if task.id or key is not None:
-            self._writer.note_later(
-                Saved(
-                    provider=task.provider,
-                    task_id=task.id or None,
-                    key=None if task.id else key,
-                    files=tuple(os.path.abspath(path) for path in files),  # noqa: PTH100  # resolve() would do I/O
-                )
-            )
+        if (change := build_saved(task, files, key)) is not None:
+            self._writer.note_later(change)
 
     # Reading. The entries show derived states.
 
@@ -353,21 +293,14 @@ class Ledger:
         Raises:
             LedgerError: The task cannot be noted.
         """
-        change = msgspec.structs.replace(self._build_accepted(entry.key, task), unclaimed=True)
-        return _apply(entry, change) if await self._writer.note(change) else None
+        change = msgspec.structs.replace(build_accepted(entry.key, task, self._clock()), unclaimed=True)
+        return apply_accepted(entry, change) if await self._writer.note(change) else None
 
     # Parts.
 
-    async def _wait_for_claim(self, key: str) -> None:
-        """Wait until no other call of this process writes or sends a key."""
-        while (claim := self._claims.get(key)) is not None:
-            if claim.freed is None:
-                claim.freed = asyncio.get_running_loop().create_future()
-            await asyncio.wait([claim.freed])
-
     async def _insert(self, entry: Entry) -> Entry | None:
         """Claim a key and write the intent; return what was found. The claim stays if nothing was."""
-        claim = self._claims[entry.key] = _Claim()
+        claim = self._claims.claim(entry.key)
         future = self._writer.begin(entry)
         try:
             found = await future
@@ -377,31 +310,24 @@ class Ledger:
                 self._withdraw(entry, future.exception() is None and future.result() is None)
             raise
         except BaseException:
-            self._free(entry.key, claim)
+            self._claims.free(entry.key, claim)
             raise
         if found is not None:
-            self._free(entry.key, claim)
+            self._claims.free(entry.key, claim)
         return found
 
     def _withdraw(self, intent: Intent, is_inserted: bool) -> None:  # noqa: FBT001  # the writer's callback
         """Refuse an intent whose caller was cancelled before it could send anything."""
-        free = functools.partial(self._free, intent.key, self._claims[intent.key])
+        free = self._claims.build_release(intent.key)
         if is_inserted:
-            self._writer.note_later(self._build_refused(intent, "cancelled before it was sent"), free)
-        else:
+            refused = build_refused(intent, "cancelled before it was sent", self._clock())
+            self._writer.note_later(refused, free)
+        elif free is not None:
             free()
 
     async def _settle(self, entry: Entry, change: Change) -> bool:
         """Note what became of a submission, and free its key when that is written; return whether it applied."""
-        claim = self._claims.get(entry.key)
-        free = None if claim is None else functools.partial(self._free, entry.key, claim)
-        return await self._writer.note(change, free)
-
-    def _free(self, key: str, claim: _Claim) -> None:
-        if self._claims.get(key) is claim:
-            del self._claims[key]
-        if claim.freed is not None and not claim.freed.done():
-            claim.freed.set_result(None)
+        return await self._writer.note(change, self._claims.build_release(entry.key))
 
     async def _write_queued(self) -> None:
         """Write what is queued, so that it can be read. A failure is not one of reading."""
@@ -413,36 +339,6 @@ class Ledger:
             return msgspec.structs.replace(entry, state=EntryState.UNCERTAIN)
         return entry
 
-    def _new_key(self) -> str:
-        """Return a new key. Keys of one process are in the order of time, which keeps the index of a store compact."""
-        return f"{int(self._clock() * 1000):012x}-{secrets.token_hex(10)}"
-
-    def _build_accepted(self, key: str, task: Task) -> Accepted:
-        is_end = task.state in _ENDS
-        return Accepted(
-            key=key,
-            task_id=task.id or None,
-            trace_id=task.trace_id,
-            state=EntryState(task.state.value) if is_end else EntryState.ACCEPTED,
-            ended_at=self._clock() if is_end else None,
-            record=task.raw if is_end else None,
-        )
-
-    def _build_refused(self, intent: Intent, reason: str) -> Refused:
-        return Refused(key=intent.key, sent_at=intent.sent_at, ended_at=self._clock(), reason=reason[:ECHO_LIMIT])
-
-    def _build_uncertain(self, entry: Entry) -> SubmissionUncertainError:
-        age = self._clock() - entry.sent_at
-        error = SubmissionUncertainError(
-            f"key {entry.key!r} was submitted {age:.0f} s ago, and no response was noted",
-            provider=entry.provider,
-            path=entry.path,
-            payload=entry.request,
-            sent_at=entry.sent_at,
-        )
-        error.key = entry.key
-        return error
-
 
 async def _read_pages(
     read: Callable[[str | None, int], Awaitable[list[Entry]]],
@@ -452,27 +348,3 @@ async def _read_pages(
         for entry in page:
             yield entry
         after = page[-1].key
-
-
-def _apply(entry: Entry, change: Accepted) -> Entry:
-    fields = msgspec.structs.asdict(change)
-    del fields["unclaimed"]
-    return msgspec.structs.replace(entry, **fields)
-
-
-def _check_key(key: object) -> str:
-    if not isinstance(key, str):
-        raise TypeError(f"key must be a string or None, got {key!r}")
-    if not key or key != key.strip() or not key.isprintable() or len(key) > ECHO_LIMIT:
-        raise ValueError(
-            f"key must have 1 to {ECHO_LIMIT} printable characters and no whitespace around them, got {key!r}"
-        )
-    return key
-
-
-def _check_same(entry: Entry, intent: Intent) -> None:
-    if entry.fingerprint != intent.fingerprint:
-        raise ValueError(
-            f"key {entry.key!r} was used for another payload ({entry.provider} {entry.path}): a key names one"
-            " submission; use another one"
-        )
