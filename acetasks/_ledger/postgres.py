@@ -15,7 +15,12 @@ import msgspec
 
 from acetasks._ledger import postgres_schema as schema
 from acetasks._ledger.entries import CHANGE_ORDER, Accepted, Change, Entry, EntryState, Intent, Query
-from acetasks._ledger.postgres_errors import import_asyncpg, may_repeat, translate_errors
+from acetasks._ledger.postgres_errors import (
+    import_asyncpg,
+    leaves_connection_unusable,
+    may_repeat,
+    translate_errors,
+)
 from acetasks._ledger.store import Written
 from acetasks.errors import LedgerError
 
@@ -157,9 +162,9 @@ class PostgresStore:
                 connection = await self._connect()
                 try:
                     return await call(connection, attempt)
-                except TimeoutError:
-                    # The server hangs, so it would not respond to the end of the transaction either.
-                    await self._disconnect()
+                except Exception as error:
+                    if leaves_connection_unusable(error):
+                        await self._disconnect()
                     raise
 
     async def _connect(self) -> Connection:

@@ -59,7 +59,7 @@ def translate_errors(location: str) -> Iterator[None]:
         raise LedgerError(
             f"{message} (PostgreSQL {state}: {error})", location=location, transient=state.startswith(_TRANSIENT)
         ) from error
-    except asyncpg.InterfaceError as error:
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise LedgerError(f"the connection was lost ({error})", location=location, transient=True) from error
     except TimeoutError as error:
         raise LedgerError("the server did not respond in time", location=location, transient=True) from error
@@ -81,7 +81,16 @@ def may_repeat(error: LedgerError) -> bool:
     cause = error.__cause__
     if isinstance(cause, asyncpg.PostgresError):
         return (cause.sqlstate or "").startswith(_REPEATABLE)
-    return isinstance(cause, asyncpg.InterfaceError | ConnectionError)
+    return isinstance(cause, asyncpg.InterfaceError | asyncpg.InternalClientError | ConnectionError)
+
+
+def leaves_connection_unusable(error: Exception) -> bool:
+    """Return whether the connection is of no use after this error, whatever it says of itself."""
+    import asyncpg  # noqa: PLC0415  # an extra
+
+    # 1. The server hangs, so it would not respond to the end of the transaction either.
+    # 2. The driver lost its place in the protocol, as when the server ends the connection in the midst of a response.
+    return isinstance(error, TimeoutError | asyncpg.InterfaceError | asyncpg.InternalClientError)
 
 
 def _find(state: str) -> str | None:

@@ -96,7 +96,7 @@ _RESET = ", ".join(f"{name} = excluded.{name}" for name in (*_INTENTS.fields[1:]
 INSERT = f"""
     INSERT INTO acetasks_entries ({", ".join(_INTENTS.fields)}, state)
     SELECT {", ".join(_INTENTS.fields)}, 'submitting' FROM {_INTENTS.source} ORDER BY position
-    ON CONFLICT (key) DO UPDATE SET {_RESET}, reason = NULL, ended_at = NULL
+    ON CONFLICT (key) DO UPDATE SET {_RESET}, reason = NULL, ended_at = NULL, files = NULL
         WHERE acetasks_entries.state = 'refused'
     RETURNING key
 """  # noqa: S608  # the names are this module's own

@@ -51,7 +51,7 @@ _RESET = ", ".join(f"{name} = excluded.{name}" for name in (*_INTENT[1:], "state
 INSERT = f"""
     INSERT INTO entries ({", ".join(_INTENT)}, state)
     VALUES ({", ".join(f":{name}" for name in _INTENT)}, 'submitting')
-    ON CONFLICT (key) DO UPDATE SET {_RESET}, reason = NULL, ended_at = NULL WHERE state = 'refused'
+    ON CONFLICT (key) DO UPDATE SET {_RESET}, reason = NULL, ended_at = NULL, files = NULL WHERE state = 'refused'
 """  # noqa: S608  # the names are this module's own
 _IS_OPEN = "key = :key AND sent_at = :sent_at AND task_id IS NULL AND ended_at IS NULL"
 RESTAMP = f"UPDATE entries SET sent_at = :now, state = 'submitting' WHERE {_IS_OPEN}"  # noqa: S608  # as above

@@ -204,7 +204,7 @@ class TestConnections:
     async def test_the_server_ends_the_connection(self, store: Store, postgres_url: str) -> None:
         """As an administrator's command does: the next call opens a new one."""
         ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'acetasks'"
-        schema = postgres_url.rpartition("=")[2]
+        schema = postgres_url.partition("search_path=")[2].partition("&")[0]
         await asyncio.to_thread(execute, f"{ending} AND query LIKE '%{schema}%' OR pid = {await _pid(store)}")
 
         assert await begin(store, intent("a")) == [None]

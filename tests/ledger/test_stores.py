@@ -8,11 +8,12 @@ import functools
 import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 
+import asyncpg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_support import EPOCH, intent
-from postgres_support import empty_database, execute
+from postgres_support import empty_database
 from store_contract import ChangesContract, IntentsContract, PagesContract, RestampContract, all_of
 
 from acetasks._ledger import (
@@ -115,7 +116,9 @@ def reused(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             store = PostgresStore(url)
             runner = stack.enter_context(asyncio.Runner(loop_factory=asyncio.SelectorEventLoop))
             runner.run(store.open())
-            clear = functools.partial(execute, "DELETE FROM acetasks_entries", url=url)
+            second = runner.run(asyncpg.connect(url))
+            stack.callback(lambda: runner.run(second.close()))
+            clear = lambda: runner.run(second.execute("DELETE FROM acetasks_entries"))  # noqa: E731
         yield Reused(store, runner, clear)
         runner.run(store.close())
 
