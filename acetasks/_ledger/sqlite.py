@@ -169,7 +169,7 @@ class SQLiteStore:
         if version != schema.SCHEMA_VERSION:
             raise self._build_error(
                 f"the file was written by another version of acetasks (tables of version {version}, this one knows"
-                f" {schema.SCHEMA_VERSION}): use that version, or name another file"
+                f" {schema.SCHEMA_VERSION}): upgrade acetasks, or name another file"
             )
         return False
 
@@ -258,7 +258,7 @@ async def _apply(connection: aiosqlite.Connection, changes: Sequence[Change]) ->
 
 
 async def _find_rejected(connection: aiosqlite.Connection, changes: Sequence[Change]) -> list[str]:
-    """Return the keys of accepted submissions whose entry does not say so."""
+    """Return the keys of accepted submissions that their entries do not show as accepted."""
     accepted = [change for change in changes if isinstance(change, Accepted)]
     keys = schema.write_list([change.key for change in accepted])
     found = {key: rest for key, *rest in await _fetch(connection, schema.FIND_RESULTS, (keys,))}

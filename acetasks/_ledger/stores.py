@@ -18,7 +18,7 @@ def build_store(journal: str | os.PathLike[str] | Store) -> Store:
     """Return a store as it is, or the one in a file or a PostgreSQL database.
 
     Raises:
-        ValueError: The path is empty, or a URL of another kind.
+        ValueError: The path is empty, a URL of another kind, or SQLite's name for memory.
         TypeError: It is neither a path nor a store.
     """
     if isinstance(journal, str | os.PathLike):
@@ -27,6 +27,8 @@ def build_store(journal: str | os.PathLike[str] | Store) -> Store:
             raise TypeError(f"journal must be a path as text, got {journal!r}")
         if path.startswith(_POSTGRES_SCHEMES):
             return PostgresStore(path)
+        if path == ":memory:":
+            raise ValueError("journal must be the path of a file, got ':memory:': pass acetasks.MemoryStore() instead")
         if not path.strip() or "://" in path:
             raise ValueError(
                 f"journal must be the path of a file, such as 'tasks.db', or a URL 'postgresql://...', got {path!r}"

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import random
 import time
@@ -126,6 +127,7 @@ def parse() -> Options:
 
 if __name__ == "__main__":
     given = parse()
+    logging.getLogger("acetasks").disabled = True  # each cancelled call is a warning
     clock = time.time
     time.time = lambda: clock() + given.later
     with contextlib.suppress(BrokenPipeError):
