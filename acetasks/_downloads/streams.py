@@ -1,4 +1,4 @@
-"""Streams of ended tasks whose files are downloaded as they come."""
+"""Streams of ended tasks, with the download of their files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def with_paths(task: Task, paths: Mapping[int, Path]) -> Task:
-    """Return a task whose artifacts have the paths of their files, by index."""
+    """Return a task with the paths of files, by index, in its artifacts."""
     artifacts = [
         msgspec.structs.replace(artifact, path=str(paths[index])) if index in paths else artifact
         for index, artifact in enumerate(task.artifacts)
@@ -32,10 +32,10 @@ async def download_each(
     keys: Sequence[Key],
     save: Callable[[Task], Awaitable[Task]],
 ) -> AsyncGenerator[tuple[Key, Task], None]:
-    """Yield the tasks of a stream with their keys, each when its files are complete; its artifacts have the paths.
+    """Yield the tasks of a stream with their keys, each when its files are complete, with the paths in its artifacts.
 
-    A task whose download fails is yielded without paths. The first of these errors is raised at the end, as is an
-    error of the stream; until then the other downloads go on. Closing the iterator cancels them.
+    After a failed download the task is yielded without paths. The first such error is raised at the end, as is an error
+    of the stream; until then the other downloads continue. Closing the iterator cancels them.
 
     Args:
         stream: Keys and ended tasks.
@@ -75,8 +75,8 @@ class _Downloads:
     """The downloads of one stream.
 
     Attributes:
-        ended: The tasks whose downloads have ended, with their keys; None at the end.
-        seen: All of them so far, by key.
+        ended: Tasks after their downloads, with their keys; None at the end.
+        seen: The same tasks so far, by key.
         errors: Errors of downloads so far.
     """
 

@@ -50,7 +50,7 @@ class Recording:
         Raises:
             AlreadySubmittedError: The key was submitted before.
             LedgerError: The intent cannot be written.
-            SubmissionUncertainError: The key was submitted before, and nobody knows whether it was accepted.
+            SubmissionUncertainError: The key was submitted before, and it is unknown whether it was accepted.
             ValueError: The key was used for another payload.
         """
         ledger, request = self._ledger, self._request

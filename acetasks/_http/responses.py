@@ -1,6 +1,6 @@
 """Readers of responses: task records, the outcome of a submission, or an error.
 
-Each reader depends on nothing but the request and the response. Whatever the bytes are, the result is a documented one.
+Each reader depends only on the request and the response. Any bytes lead to a documented result.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class PollResponse(msgspec.Struct, frozen=True):
 
     Attributes:
         statuses: New records of polled tasks, by id, in the order of the request.
-        unchanged: Ids whose record is byte for byte the known one, in the order of the request.
-        unreadable: The number of records that cannot be read, so that their ids are unknown.
+        unchanged: Ids with a record that is byte for byte the known one, in the order of the request.
+        unreadable: Number of records that cannot be read, so that their ids are unknown.
         server_time: The `Date` header, in seconds since the epoch, or None.
     """
 
@@ -128,7 +128,7 @@ def read_traced(spec: ProviderSpec, trace_id: str, response: Response) -> Task:
 
 
 def _read_single(spec: ProviderSpec, task_id: str, response: Response) -> dict[str, RecordStatus]:
-    """Read the response to a poll of one task, whose body is the record."""
+    """Read the response to a poll of one task: its body is the record."""
     status = read_record(spec, response.body, task_id=task_id, http_status=response.status)
     head = read_error_head(status.raw)  # not of the body, which may have been repaired
     names_task = head.id is not None or head.task_id is not None
@@ -138,13 +138,13 @@ def _read_single(spec: ProviderSpec, task_id: str, response: Response) -> dict[s
     # A cache or a gateway may answer with the record of another request. A record without an id is of the polled task.
     if ids and not names_id(ids, task_id) and not names_id(_read_all_ids(status.raw), task_id):
         other = ids[0][:ECHO_LIMIT]
-        # Without an excerpt: the record is another's, and may have signed URLs.
+        # Without an excerpt: the record of another task may have signed URLs.
         raise ProtocolError(f"{spec.slug}: the response to a poll of task {task_id!r} is the record of task {other!r}")
     return {task_id: status}
 
 
 def _read_all_ids(record: bytes) -> list[str]:
-    """Return every text or number at the top of a record, or in its response, whose key ends like that of an id."""
+    """Return each text or number at the top of a record or of its response under a key that ends in `id`."""
     try:
         fields = decode(_object_decoder, record)[0]
     except DECODE_ERRORS:

@@ -68,7 +68,7 @@ class Entry(Intent, frozen=True, kw_only=True):
     files: tuple[str, ...] = ()
 
     def is_uncertain(self, *, now: float, bound: float) -> bool:
-        """Return whether nobody knows if the service has accepted the submission.
+        """Return whether it is unknown if the service has accepted the submission.
 
         Args:
             now: The time.

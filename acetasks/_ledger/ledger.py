@@ -113,7 +113,7 @@ class Ledger:
 
         Raises:
             LedgerError: The intent cannot be written. Nothing was sent.
-            SubmissionUncertainError: The key was submitted before, and nobody knows whether it was accepted.
+            SubmissionUncertainError: The key was submitted before, and it is unknown whether it was accepted.
             ValueError: The key was used for another payload, or is malformed.
         """
         key = build_key(self._clock()) if key is None else check_key(key)

@@ -1,7 +1,7 @@
 """Reconciliation: looks uncertain submissions up in the history of their provider.
 
-A submission is recognised by its request and its time. Equal requests are interchangeable, so of several it does not
-matter which one a task is given to. Whatever leaves a doubt is reported, and nothing is ever sent.
+A submission is recognised by its request and its time. Equal requests are interchangeable, so a task can be assigned to
+any of them. Each doubt is reported, and nothing is ever sent.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
     """What became of uncertain submissions.
 
     Attributes:
-        adopted: Entries whose task was found; they have its id now.
+        adopted: Entries with the task that was found for them.
         absent: Entries that are not in the history, although it has had the time to list them. They stay uncertain.
         ambiguous: Entries about which there is a doubt. They stay uncertain.
     """
@@ -88,7 +88,7 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Group:
-    """Uncertain entries with equal requests, in the order of their stamps, and the tasks that may be theirs."""
+    """Uncertain entries with equal requests, in the order of their stamps, and the tasks that may match them."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
@@ -159,8 +159,8 @@ class _Reconciler:
         # Before the walk: what was not listed by then may be listed later.
         now = self._ledger.now()
         async for task in walk.tasks():
-            self._sort_in(task)
-        # After the walk: a task in it may be that of a submission whose id is not noted yet.
+            self._add_candidate(task)
+        # After the walk: a task in it may belong to a submission under way that has not noted its id yet.
         contested: dict[bytes, float] = {}
         async for entry in self._ledger.tasks(provider=self._provider, state=EntryState.SUBMITTING, since=earliest):
             contested.setdefault(_encode(_read_payload(entry.request)), entry.sent_at - CLOCK_MARGIN)
@@ -188,8 +188,8 @@ class _Reconciler:
         ambiguous += [Doubt(entry=entry, reason="another process has just changed the ledger") for entry in lost]
         return Reconciliation(adopted=tuple(adopted), absent=tuple(absent), ambiguous=tuple(ambiguous))
 
-    def _sort_in(self, task: Task) -> None:
-        """Note a task of the history for the groups whose it may be."""
+    def _add_candidate(self, task: Task) -> None:
+        """Add a task of the history to the groups that it may match."""
         request = _read_request(task)
         equal: list[_Group] = []
         partly: list[_Group] = []
@@ -207,7 +207,7 @@ class _Reconciler:
                 group.doubtful.append(task)
 
     def _index(self, keys: frozenset[str], shared: frozenset[str]) -> dict[bytes, list[_Group]]:
-        """Return the groups whose payloads have some keys, by the values of those of them that a record repeats."""
+        """Return the groups with some keys in their payloads, by the values of the keys that a record repeats."""
         index = self._indexes.get((keys, shared))
         if index is None:
             index = self._indexes[keys, shared] = {}
@@ -248,7 +248,7 @@ class _Reconciler:
         end = begin + self._width
         ids = [task.id for task in group.doubtful if task.created_at is None or begin <= task.created_at <= end]
         if ids:
-            return f"one of these tasks may be its: {', '.join(ids[:5])}"
+            return f"one of these tasks may match: {', '.join(ids[:5])}"
         if self._source.reach is not None and now - begin > self._source.reach:
             return "the history does not reach back so far"
         if now - entry.sent_at < self._ledger.bound + self._source.settle_time:
@@ -257,7 +257,7 @@ class _Reconciler:
 
 
 def _find_contest(group: _Group, task: Task, contested_from: float | None) -> str | None:
-    """Return why a task may be that of another submission, or None."""
+    """Return why a task may belong to another submission, or None."""
     if group.is_mixed:
         return "submissions that differ only in their path or headers are uncertain too"
     if contested_from is not None and (task.created_at or 0.0) >= contested_from:
@@ -279,7 +279,7 @@ _decoder = msgspec.json.Decoder(float_hook=_read_float)
 
 
 def _read_payload(request: bytes | None) -> dict[str, object]:
-    """Return what a request asks for; empty if it is no object."""
+    """Return the fields of a payload without those that do not matter; empty if it is no object."""
     try:
         payload = _decoder.decode(request) if request else None
     except DECODE_ERRORS:
@@ -289,7 +289,7 @@ def _read_payload(request: bytes | None) -> dict[str, object]:
 
 
 def _read_request(task: Task) -> dict[str, object]:
-    """Return what a record repeats of its request."""
+    """Return the fields of its request that a record repeats."""
     try:
         return _read_payload(read_sections(task.raw)[0])
     except DECODE_ERRORS:

@@ -29,7 +29,7 @@ _MESSAGES = {
     " a copy",
     sqlite3.SQLITE_ERROR: "the file does not have the tables of a ledger: restore a copy, or name another file",
 }
-#: Codes of conditions that may pass without anybody's doing.
+#: Codes of conditions that may pass by themselves.
 _TRANSIENT = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
 

@@ -39,11 +39,11 @@ class Store(Protocol):
         ...
 
     async def write(self, changes: Sequence[Change], intents: Sequence[Intent]) -> Written:
-        """Apply changes where their conditions hold, and then insert the intents whose keys are new or were refused.
+        """Apply changes where their conditions hold, and then insert the intents with keys that are new or refused.
 
         Args:
             changes: They apply by kind, in the order of `CHANGE_ORDER`.
-            intents: Intents with different keys. One whose key was refused replaces that entry.
+            intents: Intents with different keys. An intent replaces a refused entry of its key.
         """
         ...
 

@@ -49,7 +49,7 @@ class GroupWriter:
 
     Args:
         store: The open store.
-        on_cancelled: Called for an intent whose future was cancelled, with whether it was inserted all the same.
+        on_cancelled: Called for an intent after its future was cancelled, with whether it was inserted all the same.
     """
 
     def __init__(self, store: Store, on_cancelled: Callable[[Intent, bool], None]) -> None:
