@@ -10,8 +10,10 @@ Times, timeouts and intervals are in seconds. A point in time is a reading of th
 ("loop time"), unless its description says "since the epoch".
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from acetasks import providers
-from acetasks._ledger import Doubt, Entry, EntryState, Ledger, MemoryStore, Reconciliation, SQLiteStore, Store
+from acetasks._ledger import Doubt, Entry, EntryState, Ledger, MemoryStore, Reconciliation, Store
 from acetasks._runs import RunResult
 from acetasks._scheduling import Durations
 from acetasks._version import __version__
@@ -64,6 +66,28 @@ from acetasks.providers import (
     VeoResponse,
     normalize,
 )
+from acetasks.stats import (
+    ClientStats,
+    Explanation,
+    ProviderStats,
+    RateStats,
+    RequestStats,
+    SubmissionStats,
+    WaitReason,
+)
+
+if _TYPE_CHECKING:
+    from acetasks._ledger import SQLiteStore
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import `SQLiteStore` on demand, because it loads SQLite."""
+        if name != "SQLiteStore":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from acetasks._ledger.sqlite import SQLiteStore  # noqa: PLC0415  # see above
+
+        return SQLiteStore
+
 
 __all__ = [
     "APIError",
@@ -75,6 +99,7 @@ __all__ = [
     "BatchesIgnored",
     "Client",
     "ClientClosedError",
+    "ClientStats",
     "Doubt",
     "DownloadError",
     "DownloadPolicy",
@@ -83,6 +108,7 @@ __all__ = [
     "Entry",
     "EntryState",
     "Event",
+    "Explanation",
     "FluxResponse",
     "Ledger",
     "LedgerError",
@@ -96,18 +122,22 @@ __all__ = [
     "PixverseResponse",
     "PollPolicy",
     "ProtocolError",
+    "ProviderStats",
     "RateCut",
     "RateLimitError",
     "RateRestored",
+    "RateStats",
     "Reconciliation",
     "RequestAnswered",
     "RequestFailed",
     "RequestSent",
+    "RequestStats",
     "RetryPolicy",
     "RunResult",
     "SQLiteStore",
     "ServiceError",
     "Store",
+    "SubmissionStats",
     "SubmissionUncertain",
     "SubmissionUncertainError",
     "Task",
@@ -124,6 +154,7 @@ __all__ = [
     "UnknownProviderError",
     "UseapiPixverseJob",
     "VeoResponse",
+    "WaitReason",
     "__version__",
     "normalize",
     "providers",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Callable
 
+    from acetasks._tracing import Telemetry
     from acetasks.events import Observers
     from acetasks.policies import PollPolicy, RetryPolicy
 
@@ -70,7 +71,7 @@ class Runtime(NamedTuple):
     """Settings and dependencies of one open client.
 
     `clock` returns the loop time. `wall_clock` returns the seconds since the epoch, for what is compared with times of
-    the service; nothing waits on it.
+    the service; nothing waits on it. `telemetry` is None if requests and waits are not traced.
     """
 
     policy: PollPolicy
@@ -79,6 +80,7 @@ class Runtime(NamedTuple):
     rng: random.Random
     clock: Callable[[], float]
     wall_clock: Callable[[], float] = read_wall_clock
+    telemetry: Telemetry | None = None
 
 
 def is_being_cancelled() -> bool:

@@ -61,7 +61,9 @@ if TYPE_CHECKING:
     from acetasks._polling import WaitTargets
     from acetasks._runs import Keys, OnError, Payloads
     from acetasks._scheduling import Key
+    from acetasks._tracing import Telemetry
     from acetasks.providers import ProviderSpec
+    from acetasks.stats import ClientStats, Explanation
 
     #: A path in the file system.
     StrPath = str | os.PathLike[str]
@@ -89,6 +91,7 @@ class ClientOptions(TypedDict, total=False):
     durations: Durations | None
     downloads: DownloadPolicy | None
     observers: Iterable[Observer]
+    telemetry: Telemetry | None
     journal: str | os.PathLike[str] | Store | None
     rng: random.Random | None
     allow_insecure: bool
@@ -126,6 +129,8 @@ class Client:
             the environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY).
         durations: Statistics of task durations from another client or an earlier run; see `durations`.
         observers: Receivers of the client's events.
+        telemetry: Makes traces and metrics: `acetasks.telemetry.OpenTelemetry()` (with the extra `otel`). None makes
+            none, at no cost.
         journal: Where submissions are written down, so that none that is paid for is lost: the path of a file (with the
             extra `durable`), the URL of a PostgreSQL database, `postgresql://...` (with the extra `postgres`), or a
             `Store`. None writes down nothing.
@@ -151,6 +156,7 @@ class Client:
         http: aiohttp.ClientSession | None = None,
         durations: Durations | None = None,
         observers: Iterable[Observer] = (),
+        telemetry: Telemetry | None = None,
         journal: str | os.PathLike[str] | Store | None = None,
         rng: random.Random | None = None,
         allow_insecure: bool = False,
@@ -160,6 +166,7 @@ class Client:
         self._running: _Running | None = None
         self._closing: asyncio.Task[None] | None = None
         self._was_opened = False
+        self._unwatch: Callable[[], object] = bool
         try:
             secret, useapi_secret = wrap_token(token, Service.ACEDATA), wrap_token(useapi_token, Service.USEAPI)
         finally:
@@ -176,7 +183,8 @@ class Client:
         )
         self._http, self._proxies = http, find_proxies(http, self._endpoints, allow_insecure=allow_insecure)
         self._store = None if journal is None else build_store(journal)
-        self._observers = Observers(observers)
+        self._observers = Observers(observers if telemetry is None else (*observers, telemetry))
+        self._telemetry = telemetry
         self._durations, self._rng = durations or Durations(), rng or random.Random()
 
     def __repr__(self) -> str:
@@ -223,7 +231,7 @@ class Client:
             raise ClientClosedError(f"this client was already opened, and can be opened only once: {_NEW_CLIENT}")
         self._was_opened = True
         loop = asyncio.get_running_loop()
-        runtime = Runtime(self._policy, self._retry, self._observers, self._rng, loop.time)
+        runtime = Runtime(self._policy, self._retry, self._observers, self._rng, loop.time, telemetry=self._telemetry)
         ledger: Ledger | None = None
         if self._store is not None:
             longest_post = min(self._retry.submit_timeout, _ACKNOWLEDGED_AFTER)
@@ -236,6 +244,8 @@ class Client:
         urls = [endpoint.base_url for endpoint in self._endpoints.values()]
         downloader = Downloader(self._downloads, observers=self._observers, rng=self._rng, trusted_urls=urls)
         self._running = _Running(transport, poller, submitter, ledger, downloader, loop, os.getpid())
+        if self._telemetry is not None:
+            self._unwatch = self._telemetry.watch(functools.partial(_describe, self._running))
         return self
 
     async def __aexit__(self, *_exc_info: object) -> None:
@@ -251,6 +261,7 @@ class Client:
         """
         if self._running is not None:
             running, self._running = self._require_open(), None
+            self._unwatch()
             context = running.poller.context
             self._closing = asyncio.create_task(_shut_down(running), name="acetasks close", context=context)
         if self._closing is None:
@@ -533,6 +544,26 @@ class Client:
         """
         return TaskHandle(lookup(provider).slug, check_id(task_id), poller_for=self._poller_for, save=self._save)
 
+    # What happens now.
+
+    def stats(self) -> ClientStats:
+        """Return the state of the client: awaited tasks, requests, limits and submissions. Sends no request.
+
+        Raises:
+            ClientClosedError: The client is not open.
+        """
+        return _describe(self._require_open())
+
+    def explain(self, provider: str, task_id: str) -> Explanation:
+        """Return why a task is still awaited, and when and why it is polled next; `print` it. Sends no request.
+
+        Raises:
+            ClientClosedError: The client is not open.
+            ValueError: The id is malformed.
+            UnknownProviderError: The provider name is invalid.
+        """
+        return self._require_open().poller.explain((lookup(provider).slug, check_id(task_id)))
+
     # The journal.
 
     @property
@@ -806,6 +837,10 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def _describe(running: _Running) -> ClientStats:
+    return running.poller.describe(running.transport.describe(), running.submitter.describe())
 
 
 async def _shut_down(running: _Running) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from acetasks._runs import Keys, OnError, Payloads, RunResult
     from acetasks._scheduling import Durations, Key
     from acetasks.client import StrPath
+    from acetasks.stats import ClientStats, Explanation
 
 __all__ = ["Client", "Journal", "Target", "TaskHandle"]
 
@@ -518,6 +519,22 @@ class Client:
         return self._loop.stream(
             self._client.history, provider, created_after=created_after, created_before=created_before, limit=limit
         )
+
+    def stats(self) -> ClientStats:
+        """Return the state of the client; see `acetasks.Client.stats`."""
+
+        async def read() -> ClientStats:
+            return self._client.stats()
+
+        return self._loop.call(read)
+
+    def explain(self, provider: str, task_id: str) -> Explanation:
+        """Return why a task is still awaited; see `acetasks.Client.explain`."""
+
+        async def read() -> Explanation:
+            return self._client.explain(provider, task_id)
+
+        return self._loop.call(read)
 
     def pending(self) -> Generator[TaskHandle, None, None]:
         """Yield a handle of every task in the journal that has not ended; see `acetasks.Client.pending`."""

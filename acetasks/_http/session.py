@@ -17,6 +17,7 @@ from acetasks._http.headers import read_retry_after
 from acetasks._http.proxies import mask_credentials
 from acetasks._http.responses import read_failure
 from acetasks._limits.backoff import full_jitter
+from acetasks._tracing import RequestTrace
 from acetasks.errors import (
     AceTasksError,
     APIError,
@@ -29,6 +30,8 @@ from acetasks.errors import (
     TransportError,
 )
 from acetasks.events import RequestAnswered, RequestFailed, RequestSent
+from acetasks.providers import lookup
+from acetasks.stats import RequestStats
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -56,6 +59,7 @@ class _Call(Generic[T]):
     record: Callable[[AceTasksError | None, float], None] | None
     delivery: Delivery
     prepare: Callable[[], Awaitable[None]] | None
+    attempts: int = 0
 
     def is_final(self, error: BaseException) -> bool:
         """Return whether not to retry a failed submission."""
@@ -83,6 +87,8 @@ class HTTPTransport:
         self._backend = AiohttpBackend(http, runtime.retry)
         self._is_closed = False
         self._in_flight = 0
+        self._sent = self._answered = self._retries = self._open = 0
+        self._failed: dict[str, int] = {}
         self._has_met_cache = False
         self._scopes: set[anyio.CancelScope] = set()
 
@@ -117,6 +123,19 @@ class HTTPTransport:
             return await self._retry(call, attempts)
         finally:
             self._in_flight -= 1
+
+    def describe(self) -> RequestStats:
+        """Return the requests so far."""
+        failed = self._failed.copy()
+        cancelled = max(0, self._sent - self._open - self._answered - sum(failed.values()))
+        return RequestStats(
+            sent=self._sent,
+            answered=self._answered,
+            failed=failed,
+            cancelled=cancelled,
+            retries=self._retries,
+            in_flight=self._open,
+        )
 
     async def close_idle(self) -> None:
         """Close all connections until the next request, unless one is in flight or they are the user's."""
@@ -196,9 +215,12 @@ class HTTPTransport:
         delivery.begin(self._runtime.wall_clock())
         if observers.wants(RequestSent):
             observers(RequestSent(time=sent_at, provider=provider, ids=count))
+        exchange = self._exchange if self._runtime.telemetry is None else self._trace_exchange
+        self._begin(call)
         try:
-            result, status = await self._exchange(call, base_url, token)
+            result, status = await exchange(call, base_url, token)
         except AceTasksError as error:
+            self._failed[type(error).__name__] = self._failed.get(type(error).__name__, 0) + 1
             observers(RequestFailed(time=clock(), provider=provider, ids=count, error=error))
             if call.record is not None:
                 call.record(error, sent_at)
@@ -206,6 +228,9 @@ class HTTPTransport:
                 raise build_uncertain_error(request, str(error), delivery) from error
             delivery.end(error)
             raise
+        finally:
+            self._open -= 1
+        self._answered += 1
         delivery.end()
         if call.record is not None:
             call.record(None, sent_at)
@@ -213,6 +238,33 @@ class HTTPTransport:
             now = clock()
             observers(RequestAnswered(time=now, provider=provider, ids=count, status=status, seconds=now - sent_at))
         return result
+
+    def _begin(self, call: _Call[T]) -> None:
+        """Count an attempt that begins."""
+        self._sent += 1
+        self._open += 1
+        self._retries += call.attempts > 0
+        call.attempts += 1
+
+    async def _trace_exchange(self, call: _Call[T], base_url: str, token: Secret) -> tuple[T, int]:
+        """Do as `_exchange`, followed by the telemetry."""
+        request, telemetry = call.request, self._runtime.telemetry
+        if telemetry is None:
+            return await self._exchange(call, base_url, token)
+        trace = RequestTrace(
+            provider=request.provider,
+            action="submit" if request.is_submission else "poll" if request.ids else "history",
+            method=request.method,
+            base_url=base_url,
+            path=request.path,
+            ids=request.ids,
+            batch_size=lookup(request.provider).batch_size(self._runtime.policy.batch_size),
+            retries=call.attempts - 1,
+        )
+        with telemetry.trace_request(trace) as note_status:
+            result, status = await self._exchange(call, base_url, token)
+            note_status(status)
+        return result, status
 
     async def _exchange(self, call: _Call[T], base_url: str, token: Secret) -> tuple[T, int]:
         """Send a request, and return its result and HTTP status.

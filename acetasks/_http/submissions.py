@@ -22,6 +22,7 @@ from acetasks._records import ECHO_LIMIT
 from acetasks._runtime import Timer, limit_time
 from acetasks.errors import AceTasksError, RateLimitError, SubmissionUncertainError, TransportError
 from acetasks.events import SubmissionUncertain, TaskSubmitted
+from acetasks.stats import SubmissionStats
 
 if TYPE_CHECKING:
     from acetasks._http.requests import Request
@@ -52,6 +53,7 @@ class Submitter:
         self._runtime = runtime
         self._sending: set[asyncio.Task[Task]] = set()
         self._abandoned: set[asyncio.Task[Task]] = set()
+        self._accepted = self._uncertain = 0
 
     def __repr__(self) -> str:
         return f"<Submitter {len(self._sending)} under way, {len(self._abandoned)} of them abandoned>"
@@ -96,6 +98,15 @@ class Submitter:
             f"{spec.slug}: POST {request.path} was not sent: {reason}", reached=False
         )
 
+    def describe(self) -> SubmissionStats:
+        """Return the submissions so far."""
+        return SubmissionStats(
+            in_flight=len(self._sending),
+            abandoned=len(self._abandoned),
+            accepted=self._accepted,
+            uncertain=self._uncertain,
+        )
+
     async def drain(self) -> None:
         """Wait a moment for the responses to abandoned submissions, before the client is closed."""
         if self._abandoned:
@@ -120,6 +131,7 @@ class Submitter:
             await recording.fail(error)
             raise
         delivery.accepted = task
+        self._accepted += 1
         now, is_abandoned = self._runtime.clock(), delivery.is_abandoned
         self._runtime.observers(
             TaskSubmitted(time=now, provider=spec.slug, path=request.path, task=task, abandoned=is_abandoned)
@@ -190,6 +202,7 @@ class Submitter:
             sending.exception()  # asyncio logs one that was never retrieved
 
     def _tell_uncertain(self, error: SubmissionUncertainError) -> None:
+        self._uncertain += 1
         self._runtime.observers(
             SubmissionUncertain(
                 time=self._runtime.clock(),

@@ -23,6 +23,7 @@ from acetasks._limits.rate_limiter import AdaptiveRateLimiter, TokenBucket
 from acetasks._limits.refusals import ErrorScope, Refusals
 from acetasks.errors import AceTasksError, APIError, RateLimitError, TransportError
 from acetasks.events import BatchesIgnored, Event, OutageBegan, OutageEnded, RateCut, RateRestored
+from acetasks.stats import ProviderStats, RateStats, WaitReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,6 +82,39 @@ class Throttle:
         down = {slug: breaker.state.value for slug, breaker in self._breakers.items() if not breaker.is_closed}
         rates = {str(service): limiter.rate for service, limiter in self._limiters.items()}
         return f"<Throttle down={down} rates={rates}>"
+
+    def describe_rates(self) -> dict[str, RateStats]:
+        """Return the rate limit of each service in use."""
+        return {
+            str(service): RateStats(rate=limiter.rate, is_reduced=limiter.is_reduced)
+            for service, limiter in self._limiters.copy().items()
+        }
+
+    def describe(self, spec: ProviderSpec, *, in_flight: int, now: float) -> ProviderStats:
+        """Return how a provider may be polled; its `pending` is empty."""
+        breaker = self._breakers.get(spec.slug) or CircuitBreaker(self._retry)
+        until = max(breaker.available_at(in_flight), self._refusals.available_at(spec.slug, in_flight))
+        return ProviderStats(
+            circuit=breaker.state.value,
+            held_until=until if until > now else None,
+            batch_size=self.largest_batch(spec, now),
+        )
+
+    def find_hold(self, spec: ProviderSpec, *, in_flight: int, now: float) -> tuple[float, WaitReason]:
+        """Return until when a limit keeps a provider from being polled, and which; a time that has passed for none."""
+        breaker = self._breakers.get(spec.slug) or CircuitBreaker(self._retry)
+        limiter = self._limiters.get(spec.service)
+        holds = [(breaker.paused_until, WaitReason.PAUSE)]
+        if limiter is not None:
+            # The limiter keeps the pauses of other providers under the token too.
+            is_pause = self.requested_pause(spec, now) is not None
+            holds.append((limiter.available_at(), WaitReason.PAUSE if is_pause else WaitReason.RATE_LIMIT))
+        if self._user_limit is not None:
+            holds.append((self._user_limit.available_at(), WaitReason.RATE_LIMIT))
+        holds.append((self._refusals.available_at(spec.slug, in_flight), WaitReason.REFUSED))
+        if not breaker.is_closed:
+            holds.append((breaker.available_at(in_flight), WaitReason.OUTAGE))
+        return max(holds, key=lambda hold: hold[0])
 
     def is_down(self, provider: str) -> bool:
         """Return whether the provider's circuit is open or half-open."""

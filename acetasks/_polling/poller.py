@@ -15,6 +15,7 @@ import math
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
+import msgspec
 
 from acetasks._http import PollResult, poll_batch
 from acetasks._limits import Throttle
@@ -27,6 +28,7 @@ from acetasks._runtime import is_being_cancelled
 from acetasks._scheduling import Scheduler, build_planner
 from acetasks.errors import AceTasksError, ClientClosedError
 from acetasks.providers import lookup
+from acetasks.stats import ClientStats, Explanation, WaitReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from acetasks._scheduling import Durations, InFlightPoll, Key, TrackedTask
     from acetasks.models import Task
     from acetasks.providers import ProviderSpec
+    from acetasks.stats import RequestStats, SubmissionStats
 
 T = TypeVar("T")
 
@@ -53,6 +56,7 @@ class Poller:
         context: The context variables with which polls run, however many waiters with other ones there are: those of
             the creation of the poller.
         throttle: The limits of requests, which the client's submissions share.
+        telemetry: Follows waits; None for no telemetry.
     """
 
     def __init__(
@@ -66,8 +70,11 @@ class Poller:
         policy, retry = runtime.policy, runtime.retry
         self.context = contextvars.copy_context()
         self._transport = transport
+        self._policy = policy
         self._attempts = retry.attempts
         self._observers = runtime.observers
+        self.telemetry = runtime.telemetry
+        self._durations = durations
         self._rng = runtime.rng
         self._clock = runtime.clock
         self._registry = TaskRegistry()
@@ -133,6 +140,56 @@ class Poller:
     def pause_of(self, provider: str) -> float | None:
         """Return the seconds for which the service asked not to poll a provider; None if no such pause lasts."""
         return self.throttle.requested_pause(lookup(provider), self._clock())
+
+    def describe(self, requests: RequestStats, submissions: SubmissionStats) -> ClientStats:
+        """Return the state of the client, of which the requests and submissions are given."""
+        now = self._clock()
+        pending, waiters = self._registry.describe()
+        providers = {}
+        for slug in sorted({*pending, *self._scheduler.providers}):
+            stats = self.throttle.describe(lookup(slug), in_flight=self._scheduler.in_flight_of(slug), now=now)
+            providers[slug] = msgspec.structs.replace(stats, pending=pending.get(slug, {}))
+        return ClientStats(
+            time=now,
+            waiters=waiters,
+            polls_in_flight=len(self._in_flight),
+            requests=requests,
+            submissions=submissions,
+            rates=self.throttle.describe_rates(),
+            max_rate=self._policy.max_rate,
+            providers=providers,
+        )
+
+    def explain(self, key: Key) -> Explanation:
+        """Return why a task is still awaited, and when it is polled next."""
+        provider, task_id = key
+        task, seen = self._registry.get(key), self.last_seen(key)
+        if task is None:
+            return Explanation(
+                provider=provider, id=task_id, reason=WaitReason.NOT_AWAITED, state=seen.state, progress=seen.progress
+            )
+        now = self._clock()
+        next_at, reason = self._scheduler.find_next_poll(task, now)
+        health = self._registry.health.get(key)
+        fault, misses = (None, 0) if health is None else (health.fault, health.misses)
+        if (fault is not None or misses) and reason in {WaitReason.INTERVAL, WaitReason.LEARNED}:
+            reason = WaitReason.OUTAGE if self.throttle.is_down(provider) else WaitReason.RETRY
+        age = None if math.isnan(task.submitted_at) else now - task.submitted_at
+        return Explanation(
+            provider=provider,
+            id=task_id,
+            reason=reason,
+            state=task.state,
+            progress=task.progress,
+            seen_ago=now - task.last_polled_at if task.record is not None else None,
+            polls=task.polls,
+            next_poll_in=None if next_at is None else max(0.0, next_at - now),
+            fault=None if fault is None else str(fault),
+            misses=misses,
+            age=age,
+            expected_left=None if age is None else self._durations.expected_left(seen, age),
+            waiters=len(task.waiters),
+        )
 
     def largest_batch(self, spec: ProviderSpec) -> int:
         """Return the largest number of ids for one poll of a provider."""

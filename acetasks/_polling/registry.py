@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from acetasks._polling.awaited import Outcome, TaskHealth, Waiter
     from acetasks._scheduling import Key
-    from acetasks.models import Task
+    from acetasks.models import Task, TaskState
     from acetasks.providers import RecordStatus
 
 #: Number of tasks whose records are kept when their waiters have left, and the maximum bytes of such a record.
@@ -55,6 +55,16 @@ class TaskRegistry:
         task = self._tasks.get(key)
         record = task.record if task is not None else None
         return read_last_seen(key, self._left.get(key) if record is None else record)
+
+    def describe(self) -> tuple[dict[str, dict[TaskState, int]], int]:
+        """Return the number of tasks of each provider by their state as last seen, and that of all waiters."""
+        counts: dict[str, dict[TaskState, int]] = {}
+        waiters = 0
+        for task in self:
+            states = counts.setdefault(task.key[0], {})
+            states[task.state] = states.get(task.state, 0) + 1
+            waiters += len(task.waiters)
+        return counts, waiters
 
     def register(self, waiter: Waiter, keys: Sequence[Key]) -> list[AwaitedTask]:
         """Add a waiter, not yet registered for any of these tasks, and return the tasks not awaited before."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import operator
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import anyio.lowlevel
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from acetasks._polling.awaited import Outcome
     from acetasks._polling.poller import Poller
     from acetasks._scheduling import Key
+    from acetasks._tracing import Telemetry
 
     #: Ended tasks with their keys.
     Stream = AsyncGenerator[tuple[Key, Task], None]
@@ -72,6 +74,15 @@ async def wait_one(poller: Poller, key: Key, timeout: float | None, *, elapsed: 
         TaskTimeoutError: The timeout passed first.
         AceTasksError: It cannot be polled.
     """
+    if poller.telemetry is None:
+        return await _wait_one(poller, key, timeout, elapsed)
+    with poller.telemetry.trace_wait((key,)) as note_task:
+        task = await _wait_one(poller, key, timeout, elapsed)
+        note_task(task)
+    return task
+
+
+async def _wait_one(poller: Poller, key: Key, timeout: float | None, elapsed: float) -> Task:
     waiter = SingleTaskWaiter()
     poller.register(waiter, (key,))
     try:
@@ -89,7 +100,7 @@ async def wait_one(poller: Poller, key: Key, timeout: float | None, *, elapsed: 
     return succeeded_or_raise(outcome)
 
 
-async def as_completed(
+def as_completed(
     poller: Poller, targets: WaitTargets, timeout: float | None, *, defer_errors: bool = True
 ) -> AsyncGenerator[tuple[Key, Task], None]:
     """Wait for several tasks, and yield the key and the task of each once, as it ends.
@@ -105,6 +116,15 @@ async def as_completed(
         TaskTimeoutError: The timeout passed first.
         AceTasksError: Some tasks cannot be polled. The `tasks` of every error here has all tasks of the wait.
     """
+    stream = _as_completed(poller, targets, timeout, defer_errors=defer_errors)
+    if poller.telemetry is None or not targets.keys:
+        return stream
+    return _trace(stream, poller.telemetry, targets.keys, operator.itemgetter(1))
+
+
+async def _as_completed(
+    poller: Poller, targets: WaitTargets, timeout: float | None, *, defer_errors: bool
+) -> AsyncGenerator[tuple[Key, Task], None]:
     wait = _ManyTasksWait(poller, targets, timeout)
     try:
         await wait.begin()
@@ -143,12 +163,17 @@ async def wait_all(
     return [ended[key] for key in targets.keys]
 
 
-async def updates(poller: Poller, key: Key) -> AsyncGenerator[Task, None]:
+def updates(poller: Poller, key: Key) -> AsyncGenerator[Task, None]:
     """Yield a task when it is first seen and at each change of its state or progress, its end included.
 
     Raises:
         AceTasksError: It cannot be polled.
     """
+    stream = _updates(poller, key)
+    return stream if poller.telemetry is None else _trace(stream, poller.telemetry, (key,), lambda task: task)
+
+
+async def _updates(poller: Poller, key: Key) -> AsyncGenerator[Task, None]:
     waiter = UpdatesWaiter()
     poller.register(waiter, (key,))
     try:
@@ -161,6 +186,17 @@ async def updates(poller: Poller, key: Key) -> AsyncGenerator[Task, None]:
                 break
     finally:
         poller.leave(waiter, (key,))
+
+
+async def _trace(
+    stream: AsyncGenerator[T, None], telemetry: Telemetry, keys: Sequence[Key], task_of: Callable[[T], Task]
+) -> AsyncGenerator[T, None]:
+    """Pass a stream on, followed by the telemetry from the first item that is requested to the end."""
+    with telemetry.trace_wait(keys) as note_task:
+        async with contextlib.aclosing(stream):
+            async for item in stream:
+                note_task(task_of(item))
+                yield item
 
 
 async def once(task: Task) -> AsyncGenerator[Task, None]:

@@ -18,6 +18,7 @@ from acetasks._scheduling.pauses import PollPauses
 from acetasks._scheduling.queue import GroupOutlook, PollQueue, PullLimits
 from acetasks._scheduling.tasks import InFlightPoll, PollBatch, PollGroup
 from acetasks.providers import ProviderSpec, lookup
+from acetasks.stats import WaitReason
 
 if TYPE_CHECKING:
     import random
@@ -116,6 +117,32 @@ class Scheduler:
         in_flight = sum(state.in_flight for state in self._providers.values())
         return f"<Scheduler {self._queue!r}, {in_flight} polls in flight>"
 
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Slugs of the providers that were polled."""
+        return tuple(self._providers)
+
+    def in_flight_of(self, provider: str) -> int:
+        """Return the number of a provider's polls in flight."""
+        state = self._providers.get(provider)
+        return 0 if state is None else state.in_flight
+
+    def find_next_poll(self, task: TrackedTask, now: float) -> tuple[float | None, WaitReason]:
+        """Return when a task is polled next, and why then; no time while that depends on a poll in flight."""
+        batch, spec = task.batch, lookup(task.key[0])
+        # 1. It is being polled.   2. Limits hold it back.   3. It is due.   4. It is polled as planned.
+        if batch is None or batch.group is None:
+            return None, WaitReason.IN_FLIGHT
+        held_until, hold = self._throttle.find_hold(spec, in_flight=self.in_flight_of(spec.slug), now=now)
+        if held_until > max(batch.due, now):
+            return (None if held_until == math.inf else held_until), hold
+        if batch.due <= now:
+            return now, WaitReason.QUEUED
+        if batch.polled_at == -math.inf:
+            return batch.due, WaitReason.FIRST_POLL
+        is_learned = task.profile is not None and bool(task.profile.estimators) and task.profile.timetable.is_learned
+        return batch.due, WaitReason.LEARNED if is_learned else WaitReason.INTERVAL
+
     def add(self, tasks: Sequence[TrackedTask], now: float) -> None:
         """Schedule the first polls of new tasks: after `PollPolicy.linger`, or at the end of their pauses."""
         due = now + self._policy.linger
@@ -169,6 +196,8 @@ class Scheduler:
         poll = batch.poll = InFlightPoll(state.spec, batch, now, sequence=sequence, jitter_sample=jitter_sample)
         state.in_flight += 1
         state.in_flight_tasks += len(batch.tasks)
+        for task in batch.tasks:
+            task.polls += 1
         self._pause(poll, now)
         return poll
 

@@ -31,6 +31,7 @@ class TrackedTask(msgspec.Struct, eq=False, gc=False):
         profile: Of similar tasks; None before its first record.
         submitted_at: Loop time of its submission; NaN before its first record.
         last_polled_at: Loop time of the last poll that found it unfinished, or of its registration.
+        polls: Number of polls that were started.
     """
 
     key: Key
@@ -38,6 +39,7 @@ class TrackedTask(msgspec.Struct, eq=False, gc=False):
     profile: DurationProfile | None = None
     submitted_at: float = math.nan
     last_polled_at: float = math.nan
+    polls: int = 0
 
     @property
     def is_unscheduled(self) -> bool:
