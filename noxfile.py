@@ -42,6 +42,9 @@ NO_TOKEN: dict[str, str | None] = dict.fromkeys(
 # One process for each core; a long test does not hold up those behind it.
 IN_PARALLEL = ("--numprocesses=auto", "--dist=worksteal")
 
+# A type checker finds new faults with each version, so it moves on purpose only.
+PYRIGHT = "pyright@1.1.414"
+
 # Fails unless the package is imported from the session's environment.
 CHECK_ORIGIN = """
 import pathlib, sys, acetasks
@@ -133,12 +136,26 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types of the package, the examples and the benchmarks."""
+    """Check the types of the package, the examples and the benchmarks, and a user's program with a second checker."""
     _install_group(session, "types")
     _install_wheel(session, "cli,test")  # for the dependencies; the source tree is checked
     session.run("mypy")
     if Path("benchmarks").is_dir():
         session.run("mypy", "benchmarks")
+    _run_pyright(session)
+
+
+def _run_pyright(session: nox.Session) -> None:
+    """Check the program of a user with pyright, which runs on Node.js."""
+    if shutil.which("npm") is None:
+        session.warn("npm is not installed: the program of a user is not checked with pyright")
+        return
+    directory = session.cache_dir.resolve() / "pyright"
+    install = ["npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(directory), PYRIGHT]
+    session.run(*install, external=True)
+    python = shutil.which("python", path=session.bin)
+    pyright = str(directory / "node_modules" / ".bin" / "pyright")
+    session.run(pyright, "--pythonpath", str(python), "tests/typing/user_program.py", external=True)
 
 
 @nox.session
