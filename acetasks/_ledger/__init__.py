@@ -5,6 +5,8 @@ process that is killed between the two leaves an uncertain entry, which is never
 neither requests nor polls: it is given keys, JSON and tasks.
 """
 
+from typing import TYPE_CHECKING
+
 from acetasks._ledger.entries import (
     Abandoned,
     Accepted,
@@ -22,9 +24,21 @@ from acetasks._ledger.ledger import Ledger
 from acetasks._ledger.memory import MemoryStore
 from acetasks._ledger.postgres import PostgresStore
 from acetasks._ledger.reconcile import SETTLE_TIME, Doubt, HistorySource, Reconciliation, reconcile
-from acetasks._ledger.sqlite import SQLiteStore
 from acetasks._ledger.store import Store, Written
 from acetasks._ledger.stores import build_store
+
+if TYPE_CHECKING:
+    from acetasks._ledger.sqlite import SQLiteStore
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import `SQLiteStore` on demand: SQLite would add a tenth to the time of `import acetasks`."""
+        if name != "SQLiteStore":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from acetasks._ledger.sqlite import SQLiteStore  # noqa: PLC0415  # see above
+
+        return SQLiteStore
+
 
 __all__ = [
     "SETTLE_TIME",

@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from acetasks._ledger.postgres import PostgresStore
-from acetasks._ledger.sqlite import SQLiteStore
-
 if TYPE_CHECKING:
     from acetasks._ledger.store import Store
 
@@ -22,18 +19,25 @@ def build_store(journal: str | os.PathLike[str] | Store) -> Store:
         TypeError: It is neither a path nor a store.
     """
     if isinstance(journal, str | os.PathLike):
-        path = os.fspath(journal)
-        if not isinstance(path, str):
-            raise TypeError(f"journal must be a path as text, got {journal!r}")
-        if path.startswith(_POSTGRES_SCHEMES):
-            return PostgresStore(path)
-        if path == ":memory:":
-            raise ValueError("journal must be the path of a file, got ':memory:': pass acetasks.MemoryStore() instead")
-        if not path.strip() or "://" in path:
-            raise ValueError(
-                f"journal must be the path of a file, such as 'tasks.db', or a URL 'postgresql://...', got {path!r}"
-            )
-        return SQLiteStore(path)
+        return _build_named(os.fspath(journal))
     if not all(callable(getattr(journal, name, None)) for name in ("open", "write", "restamp", "unfinished")):
         raise TypeError(f"journal must be the path of a file or a store, got {journal!r}")
     return journal
+
+
+def _build_named(name: object) -> Store:
+    if not isinstance(name, str):
+        raise TypeError(f"journal must be a path as text, got {name!r}")
+    if name.startswith(_POSTGRES_SCHEMES):
+        from acetasks._ledger.postgres import PostgresStore  # noqa: PLC0415  # loaded only when it is used
+
+        return PostgresStore(name)
+    if name == ":memory:":
+        raise ValueError("journal must be the path of a file, got ':memory:': pass acetasks.MemoryStore() instead")
+    if not name.strip() or "://" in name:
+        raise ValueError(
+            f"journal must be the path of a file, such as 'tasks.db', or a URL 'postgresql://...', got {name!r}"
+        )
+    from acetasks._ledger.sqlite import SQLiteStore  # noqa: PLC0415  # as above
+
+    return SQLiteStore(name)
