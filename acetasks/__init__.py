@@ -12,7 +12,7 @@ Times, timeouts and intervals are in seconds. A point in time is a reading of th
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from acetasks import providers
+from acetasks import _ledger, providers
 from acetasks._ledger import Doubt, Entry, EntryState, Ledger, MemoryStore, Reconciliation, Store
 from acetasks._runs import RunResult
 from acetasks._scheduling import Durations
@@ -77,16 +77,14 @@ from acetasks.stats import (
 )
 
 if _TYPE_CHECKING:
-    from acetasks._ledger import SQLiteStore
+    from acetasks._ledger import PostgresStore, SQLiteStore
 else:
 
     def __getattr__(name: str) -> object:
-        """Import `SQLiteStore` on demand, because it loads SQLite."""
-        if name != "SQLiteStore":
+        """Import a store of a database on demand, because it loads its driver."""
+        if name not in {"PostgresStore", "SQLiteStore"}:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from acetasks._ledger.sqlite import SQLiteStore  # noqa: PLC0415  # see above
-
-        return SQLiteStore
+        return getattr(_ledger, name)
 
 
 __all__ = [
@@ -121,6 +119,7 @@ __all__ = [
     "PermissionDeniedError",
     "PixverseResponse",
     "PollPolicy",
+    "PostgresStore",
     "ProtocolError",
     "ProviderStats",
     "RateCut",

@@ -388,7 +388,7 @@ class TestFailures:
             async with new_client(journal=tmp_path / "tasks.db"):
                 pass
 
-    @pytest.mark.parametrize("journal", ["", " ", ":memory:", "postgresql://db/tasks", "sqlite:///tasks.db"])
+    @pytest.mark.parametrize("journal", ["", " ", ":memory:", "mysql://db/tasks", "sqlite:///tasks.db"])
     def test_no_path(self, journal: str) -> None:
         """A URL or an empty path is refused when the client is created."""
         with pytest.raises(ValueError, match="journal must be the path of a file"):

@@ -5,6 +5,7 @@ process that is killed between the two leaves an uncertain entry, which is never
 neither requests nor polls: it is given keys, JSON and tasks.
 """
 
+import importlib
 from typing import TYPE_CHECKING
 
 from acetasks._ledger.entries import (
@@ -22,22 +23,22 @@ from acetasks._ledger.entries import (
 from acetasks._ledger.keys import build_fingerprint
 from acetasks._ledger.ledger import Ledger
 from acetasks._ledger.memory import MemoryStore
-from acetasks._ledger.postgres import PostgresStore
 from acetasks._ledger.reconcile import SETTLE_TIME, Doubt, HistorySource, Reconciliation, reconcile
 from acetasks._ledger.store import Store, Written
 from acetasks._ledger.stores import build_store
 
 if TYPE_CHECKING:
+    from acetasks._ledger.postgres import PostgresStore
     from acetasks._ledger.sqlite import SQLiteStore
 else:
+    #: Imported on demand: SQLite would add a tenth to the time of `import acetasks`.
+    _ON_DEMAND = {"PostgresStore": "acetasks._ledger.postgres", "SQLiteStore": "acetasks._ledger.sqlite"}
 
     def __getattr__(name: str) -> object:
-        """Import `SQLiteStore` on demand: SQLite would add a tenth to the time of `import acetasks`."""
-        if name != "SQLiteStore":
+        """Import a store of a database on demand."""
+        if name not in _ON_DEMAND:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from acetasks._ledger.sqlite import SQLiteStore  # noqa: PLC0415  # see above
-
-        return SQLiteStore
+        return getattr(importlib.import_module(_ON_DEMAND[name]), name)
 
 
 __all__ = [
