@@ -231,6 +231,19 @@ def test_exit_without_closing(ace, prepare):
     assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
 
 
+def test_handle_downloads(ace, tmp_path):
+    """A handle waits and downloads; unpickled, it has no client to do so, even if its task has ended."""
+    with ace.new_client() as client:
+        handle = client.submit("luma", {"prompt": "a cat"})
+        task = handle.wait(timeout=20, download_to=tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [f"luma-{task.id}.mp4"]
+        finished = client.submit("luma", {"prompt": "a cat", "async": False})
+    copy = pickle.loads(pickle.dumps(finished))
+    assert copy.wait() == finished.finished
+    with pytest.raises(acetasks.ClientClosedError, match="unpickled"):
+        copy.wait(download_to=tmp_path)
+
+
 def test_exit_without_closing_a_journal(ace, tmp_path):
     """The journal is closed with the client, so that the next process finds what this one has submitted."""
     journal = tmp_path / "tasks.db"
