@@ -1,8 +1,10 @@
-"""Callbacks: each is posted once, when its task ends, and its result is recorded."""
+"""Callbacks: each is posted when its task ends, as scripted, and its result is recorded."""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -33,10 +35,43 @@ class RecordedCallback(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
-class CallbackSender:
-    """Posts callbacks in the running event loop and passes each result to `record`."""
+class CallbackScript(msgspec.Struct, frozen=True, kw_only=True):
+    """How callbacks are posted: the options of `AceServer.script_callbacks`.
 
-    def __init__(self, record: Callable[[RecordedCallback], None]) -> None:
+    Attributes:
+        delay: Seconds from the end of the task.
+        copies: How many times each is posted, at once.
+        drop_rate: Share of the tasks whose callback is never posted, from 0 to 1.
+    """
+
+    delay: float = 0.0
+    copies: int = 1
+    drop_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ValueError: A number is out of range.
+        """
+        if not (math.isfinite(self.delay) and self.delay >= 0):
+            raise ValueError(f"delay must be a finite number of at least 0, got {self.delay!r}")
+        if self.copies < 1:
+            raise ValueError(f"copies must be at least 1, got {self.copies!r}")
+        if not 0 <= self.drop_rate <= 1:
+            raise ValueError(f"drop_rate must be from 0 to 1, got {self.drop_rate!r}")
+
+
+class CallbackSender:
+    """Posts callbacks in the running event loop and passes each result to `record`.
+
+    Attributes:
+        script: How the callbacks of later submissions are posted.
+    """
+
+    def __init__(self, record: Callable[[RecordedCallback], None], *, seed: int = 0) -> None:
+        self.script = CallbackScript()
+        self._rng = random.Random(f"{seed} callbacks")
         self._record = record
         self._timers: set[asyncio.TimerHandle] = set()
         self._deliveries: set[asyncio.Task[None]] = set()
@@ -49,7 +84,7 @@ class CallbackSender:
         """Schedule a callback.
 
         Args:
-            due: When to post it (loop time).
+            due: When the task ends (loop time).
             task_id: The id of the task that ends then.
             url: Where to post it.
             build: Returns the body, or None to post nothing; called when the callback is due.
@@ -60,11 +95,15 @@ class CallbackSender:
             body = build()
             if body is None:
                 return
-            delivery = asyncio.ensure_future(self._deliver(task_id, url, body))
-            self._deliveries.add(delivery)
-            delivery.add_done_callback(self._deliveries.discard)
+            for _ in range(script.copies):
+                delivery = asyncio.ensure_future(self._deliver(task_id, url, body))
+                self._deliveries.add(delivery)
+                delivery.add_done_callback(self._deliveries.discard)
 
-        timer = asyncio.get_running_loop().call_at(due, start)
+        script = self.script
+        if script.drop_rate and self._rng.random() < script.drop_rate:
+            return
+        timer = asyncio.get_running_loop().call_at(due + script.delay, start)
         self._timers.add(timer)
 
     async def close(self) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from acetasks.providers.table import lookup
-from acetasks.testing.callbacks import CallbackSender, RecordedCallback
+from acetasks.testing.callbacks import CallbackScript, CallbackSender, RecordedCallback
 from acetasks.testing.checks import choose
 from acetasks.testing.delivery import DeliveryOptions, loop_time
 from acetasks.testing.effects import Edit, Effect
@@ -98,7 +98,7 @@ class AceServer:
         self._concurrent = 0
         self._scenario = Scenario(seed=seed, speed=speed, failure_rate=failure_rate)
         self._faults = FaultList(seed=seed)
-        self._callback_sender = CallbackSender(self.callbacks.append)
+        self._callback_sender = CallbackSender(self.callbacks.append, seed=seed)
         self._service = SimulatedService(
             self._scenario,
             self._faults,
@@ -270,6 +270,19 @@ class AceServer:
             undocumented_failure=undocumented_failure,
         )
         self._scenario.add_rule(self._lookup(provider), rule, times=times)
+
+    def script_callbacks(self, *, delay: float = 0.0, copies: int = 1, drop_rate: float = 0.0) -> None:
+        """Set how the callbacks of submissions from now on are posted; without options, each once and at once.
+
+        Args:
+            delay: Seconds from the end of the task.
+            copies: How many times each is posted, at once.
+            drop_rate: Share of the tasks whose callback is never posted, from 0 to 1.
+
+        Raises:
+            ValueError: A number is out of range.
+        """
+        self._callback_sender.script = CallbackScript(delay=delay, copies=copies, drop_rate=drop_rate)
 
     def fail(
         self,

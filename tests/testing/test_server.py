@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
-from server_support import EPOCH, Caller, Response, ids_in
+from server_support import EPOCH, TOKEN, Caller, Response, ids_in
 from support import now
 
 from acetasks.errors import UnknownProviderError
@@ -444,6 +444,45 @@ class TestCallbacks:
         assert {"success", "task_id", "trace_id"} <= receiver.callbacks[0][2].keys()
         (callback,) = server.callbacks
         assert (callback.time, callback.task_id, callback.status, callback.error) == (start + 145, task_id, 204, None)
+
+    async def test_callbacks_are_posted_as_scripted(
+        self, server: AceServer, caller: Caller, receiver: CallbackReceiver
+    ) -> None:
+        """The callbacks of later submissions come late, several times or never; earlier ones as scripted before."""
+        server.script("luma", after=10, times=None)
+        server.script_callbacks(delay=5, copies=3)
+        await caller.send("/luma/videos", {"callback_url": f"{receiver.url}/late"})
+        server.script_callbacks(drop_rate=1)
+        await caller.send("/luma/videos", {"callback_url": f"{receiver.url}/lost"})
+        server.script_callbacks()
+        start = now()
+        await caller.send("/luma/videos", {"callback_url": f"{receiver.url}/plain"})
+        await asyncio.sleep(20)
+        times = sorted((time - start, path) for time, path, _ in receiver.callbacks)
+        assert times == [(10, "/plain"), *[(15, "/late")] * 3]
+        assert len(server.callbacks) == 4
+
+    async def test_a_share_of_the_callbacks_is_lost(self, receiver: CallbackReceiver) -> None:
+        """The share that is lost is drawn from the seed, the same in each run."""
+        counts = []
+        for _ in range(2):
+            receiver.callbacks.clear()
+            async with AceServer(token=TOKEN, seed=3) as server, aiohttp.ClientSession() as http:
+                server.script_callbacks(drop_rate=0.25)
+                server.script("luma", after=1, times=None)
+                for _ in range(40):
+                    await Caller(server, http).send("/luma/videos", {"callback_url": receiver.url})
+                await asyncio.sleep(2)
+            counts.append(len(receiver.callbacks))
+        assert counts[0] == counts[1]
+        assert 20 < counts[0] < 40
+
+    @pytest.mark.parametrize("options", [{"delay": -1}, {"delay": float("nan")}, {"copies": 0}, {"drop_rate": 1.5}])
+    async def test_impossible_scripts_are_refused(self, server: AceServer, options: dict[str, float]) -> None:
+        """A number out of range is named with its value."""
+        ((name, value),) = options.items()
+        with pytest.raises(ValueError, match=rf"^{name} must be .*, got {value}$"):
+            server.script_callbacks(**options)
 
     async def test_callback_does_not_follow_redirects(
         self, server: AceServer, caller: Caller, receiver: CallbackReceiver
