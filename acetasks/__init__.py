@@ -13,6 +13,7 @@ Times, timeouts and intervals are in seconds. A point in time is a reading of th
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from acetasks import _ledger, providers
+from acetasks._callbacks import Callbacks
 from acetasks._ledger import Doubt, Entry, EntryState, Ledger, MemoryStore, Reconciliation, Store
 from acetasks._runs import RunResult
 from acetasks._scheduling import Durations
@@ -39,6 +40,8 @@ from acetasks.errors import (
 )
 from acetasks.events import (
     BatchesIgnored,
+    CallbacksMissing,
+    CallbacksRestored,
     DownloadProgress,
     Event,
     LoggingObserver,
@@ -95,6 +98,9 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "BatchesIgnored",
+    "Callbacks",
+    "CallbacksMissing",
+    "CallbacksRestored",
     "Client",
     "ClientClosedError",
     "ClientStats",

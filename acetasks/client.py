@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypedDict, Unpack, overload
 import anyio
 import msgspec
 
+from acetasks._callback_link import CallbackLink, check_callbacks
 from acetasks._downloads import Downloader, download_each, with_paths
 from acetasks._http import (
     Endpoint,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from acetasks._callbacks import Callbacks
     from acetasks._http import Request
     from acetasks._ledger import Reconciliation, Store
     from acetasks._polling import WaitTargets
@@ -93,6 +95,7 @@ class ClientOptions(TypedDict, total=False):
     observers: Iterable[Observer]
     telemetry: Telemetry | None
     journal: str | os.PathLike[str] | Store | None
+    callbacks: Callbacks | None
     rng: random.Random | None
     allow_insecure: bool
 
@@ -105,6 +108,7 @@ class _Running(NamedTuple):
     submitter: Submitter
     ledger: Ledger | None
     downloader: Downloader
+    callbacks: CallbackLink | None
     loop: asyncio.AbstractEventLoop
     pid: int
 
@@ -134,6 +138,7 @@ class Client:
         journal: Where submissions are written down, so that none that is paid for is lost: the path of a file (with the
             extra `durable`), the URL of a PostgreSQL database, `postgresql://...` (with the extra `postgres`), or a
             `Store`. None writes down nothing.
+        callbacks: Where the service can call this program when a task ends; see `Callbacks`. None only polls.
         rng: Source of randomness for jitter and backoff, for repeatable tests; None creates one.
         allow_insecure: Whether to allow sending tokens to other machines without TLS (a base URL of `http://`) or
             without certificate verification (in `http`), or to this machine through a proxy (of `http`).
@@ -158,6 +163,7 @@ class Client:
         observers: Iterable[Observer] = (),
         telemetry: Telemetry | None = None,
         journal: str | os.PathLike[str] | Store | None = None,
+        callbacks: Callbacks | None = None,
         rng: random.Random | None = None,
         allow_insecure: bool = False,
     ) -> None:
@@ -185,6 +191,7 @@ class Client:
         self._store = None if journal is None else build_store(journal)
         self._observers = Observers(observers if telemetry is None else (*observers, telemetry))
         self._telemetry = telemetry
+        self._callbacks = check_callbacks(callbacks)
         self._durations, self._rng = durations or Durations(), rng or random.Random()
 
     def __repr__(self) -> str:
@@ -239,11 +246,18 @@ class Client:
             await ledger.open()
         transport = HTTPTransport(self._endpoints, http=self._http, runtime=runtime, proxies=self._proxies)
         on_end = None if ledger is None else ledger.finish
-        poller = Poller(transport, runtime=runtime, durations=self._durations, on_end=on_end)
-        submitter = Submitter(transport, throttle=poller.throttle, runtime=runtime, ledger=ledger)
+        link = None if self._callbacks is None else CallbackLink(self._callbacks, self._policy)
+        expected = None if link is None else link.expected
+        poller = Poller(transport, runtime=runtime, durations=self._durations, on_end=on_end, callbacks=expected)
+        on_accepted = None if link is None else link.note_accepted
+        submitter = Submitter(
+            transport, throttle=poller.throttle, runtime=runtime, ledger=ledger, on_accepted=on_accepted
+        )
         urls = [endpoint.base_url for endpoint in self._endpoints.values()]
         downloader = Downloader(self._downloads, observers=self._observers, rng=self._rng, trusted_urls=urls)
-        self._running = _Running(transport, poller, submitter, ledger, downloader, loop, os.getpid())
+        self._running = _Running(transport, poller, submitter, ledger, downloader, link, loop, os.getpid())
+        if link is not None:
+            link.open(poller)
         if self._telemetry is not None:
             self._unwatch = self._telemetry.watch(functools.partial(_describe, self._running))
         return self
@@ -262,6 +276,8 @@ class Client:
         if self._running is not None:
             running, self._running = self._require_open(), None
             self._unwatch()
+            if running.callbacks is not None:
+                running.callbacks.close()
             context = running.poller.context
             self._closing = asyncio.create_task(_shut_down(running), name="acetasks close", context=context)
         if self._closing is None:
@@ -416,7 +432,8 @@ class Client:
         Args:
             provider: The provider's slug.
             payload: The provider's parameters. `async: true` is added, unless the payload has `async` or a
-                `callback_url`; with `async: false` the service responds when the task is done.
+                `callback_url`; with `async: false` the service responds when the task is done. A client with
+                `callbacks` adds a `callback_url`, unless the payload has its own or `async: false`.
             path: Path of the request, such as `/suno/lyrics`; None uses the provider's default.
             headers: Headers for the service, such as `{"model": "s2-pro"}` for fish, or an `Idempotency-Key`.
             key: Your name for this submission, such as `order-4711`. The same key is submitted and paid for once, by
@@ -438,7 +455,7 @@ class Client:
             TypeError: The payload cannot be encoded as JSON, or a header is no string.
         """
         spec = lookup(provider)
-        return await self._submit(spec, build_submission(spec, payload, path, headers), key=key)
+        return await self._submit(spec, self._build_submission(spec, payload, path, headers), key=key)
 
     async def run(
         self,
@@ -459,7 +476,7 @@ class Client:
         """
         seconds = check_timeout(timeout)
         spec = lookup(provider)
-        request = build_submission(spec, payload, path, headers)
+        request = self._build_submission(spec, payload, path, headers)
         return await self._run(spec, request, key=key, timeout=seconds, download_to=download_to)
 
     async def _run(
@@ -519,10 +536,21 @@ class Client:
         submit_and_wait = functools.partial(self._run, spec, timeout=check_timeout(timeout), download_to=download_to)
 
         def run(item: RunResult, on_submitted: Callable[[TaskHandle], object]) -> Awaitable[Task]:
-            request = build_submission(spec, item.payload, path, headers)
+            request = self._build_submission(spec, item.payload, path, headers)
             return submit_and_wait(request, key=item.key, on_submitted=on_submitted)
 
         return run_many(run, running.poller.last_seen, payloads, keys=keys, concurrency=concurrency, on_error=on_error)
+
+    def _build_submission(
+        self,
+        spec: ProviderSpec,
+        payload: Mapping[str, object],
+        path: str | None,
+        headers: Mapping[str, str] | None,
+    ) -> Request:
+        link = self._require_open().callbacks
+        url = None if link is None else link.build_url(spec)
+        return build_submission(spec, payload, path, headers, callback_url=url)
 
     async def _submit(
         self, spec: ProviderSpec, request: Request, *, key: str | None = None, timeout: float | None = None
@@ -590,6 +618,8 @@ class Client:
         """
         async for entry in self.journal.unfinished():
             if entry.task_id is not None:
+                if (link := self._require_open().callbacks) is not None:
+                    link.expect(entry.provider, entry.task_id, entry.request)
                 yield self.handle(entry.provider, entry.task_id)
 
     async def resume(self, *, timeout: float | None = None, download_to: StrPath | None = None) -> list[Task]:

@@ -197,6 +197,14 @@ class BatchesIgnored(Event, frozen=True, kw_only=True):
     until: float
 
 
+class CallbacksMissing(Event, frozen=True, kw_only=True):
+    """Several tasks of a provider in a row have ended without their callbacks: its tasks are polled as without any."""
+
+
+class CallbacksRestored(Event, frozen=True, kw_only=True):
+    """A callback has arrived from a provider whose callbacks were missing; they are relied on again."""
+
+
 class DownloadProgress(Event, frozen=True, kw_only=True):
     """A file is being downloaded: twice a second at most, and when it is complete.
 
@@ -223,7 +231,7 @@ class Observer(Protocol):
 
 
 class LoggingObserver:
-    """Logs outages, rate cuts, ignored batches and undocumented states.
+    """Logs outages, rate cuts, ignored batches, missing callbacks and undocumented states.
 
     An undocumented state is logged once per provider, and once more if a task stays in it for very long; states that
     differ in a number, such as "position 17", are one. Also logged is each submission that is uncertain, or was
@@ -245,6 +253,14 @@ class LoggingObserver:
                 self._log_submission(event)
             case OutageBegan() | OutageEnded() | RateCut() | RateRestored() | BatchesIgnored():
                 self._log_limits(event)
+            case CallbacksMissing():
+                self._logger.warning(
+                    "%s: tasks end without their callbacks, so they are polled as without; check that the service can"
+                    " reach the URL of Client(callbacks=...)",
+                    event.provider,
+                )
+            case CallbacksRestored():
+                self._logger.info("%s: callbacks arrive again", event.provider)
             case TaskChanged(unknown_word=str(word), unknown_for=seconds) if self._is_new(
                 event.provider, word, seconds
             ):
@@ -314,6 +330,7 @@ _LOGGED_EVENTS = frozenset(
     {
         *(RequestFailed, TaskSubmitted, SubmissionUncertain),
         *(OutageBegan, OutageEnded, RateCut, RateRestored, BatchesIgnored),
+        *(CallbacksMissing, CallbacksRestored),
     }
 )
 

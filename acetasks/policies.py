@@ -25,7 +25,9 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
             step. An interval is never shortened.
         batch_size: Maximum number of ids in one `retrieve_batch` request. The service recommends at most 50.
         linger: Seconds by which the first poll of a new task is delayed, so that tasks added meanwhile share its
-            request.
+            request. A poll after a callback is delayed by half of it at most, so that other callbacks share it.
+        callback_interval: Seconds between two polls of a task while its callback is expected (`Client(callbacks=)`);
+            None uses the provider's typical duration, from 60 to 900.
         max_in_flight: Maximum number of poll requests in flight, over all providers.
         start_rate: Initial limit of poll requests a second under one token; the service documents 60. The limit is
             halved at each HTTP 429 and then recovers slowly. Bursts may use one second's worth at once. Polls that
@@ -48,6 +50,7 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
     jitter: float = 0.2
     batch_size: int = 50
     linger: float = 0.05
+    callback_interval: float | None = None
     max_in_flight: int = 8
     start_rate: float = 60.0
     max_rate: float | None = None
@@ -65,6 +68,8 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
         _check("PollPolicy.jitter", self.jitter, least=0)
         _check_count("PollPolicy.batch_size", self.batch_size)
         _check("PollPolicy.linger", self.linger, least=0)
+        if self.callback_interval is not None:
+            _check("PollPolicy.callback_interval", self.callback_interval, above=0)
         _check_count("PollPolicy.max_in_flight", self.max_in_flight)
         _check("PollPolicy.start_rate", self.start_rate, above=0)
         if self.max_rate is not None:

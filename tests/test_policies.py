@@ -10,7 +10,7 @@ import pytest
 from acetasks import PollPolicy, RetryPolicy
 
 #: Settings that may be None.
-OPTIONAL = [(PollPolicy, "interval"), (PollPolicy, "max_rate")]
+OPTIONAL = [(PollPolicy, "interval"), (PollPolicy, "callback_interval"), (PollPolicy, "max_rate")]
 POSITIVE = [*OPTIONAL, (PollPolicy, "start_rate"), (RetryPolicy, "timeout"), (RetryPolicy, "submit_timeout")]
 NOT_NEGATIVE = [
     *((PollPolicy, name) for name in ("jitter", "linger", "missing_grace")),
@@ -112,6 +112,7 @@ def test_defaults() -> None:
         "jitter": 0.2,
         "batch_size": 50,
         "linger": 0.05,
+        "callback_interval": None,
         "max_in_flight": 8,
         "start_rate": 60.0,
         "max_rate": None,

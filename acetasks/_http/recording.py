@@ -59,7 +59,12 @@ class Recording:
         entry = None if self._entry is None else await ledger.restamp(self._entry)
         if entry is None:
             entry = await ledger.begin(
-                self._key, provider=request.provider, path=request.path, request=request.body, headers=request.headers
+                self._key,
+                provider=request.provider,
+                path=request.path,
+                request=request.body,
+                payload=request.payload or None,
+                headers=request.headers,
             )
         if entry.state is not EntryState.SUBMITTING:
             raise AlreadySubmittedError(entry)

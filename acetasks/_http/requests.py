@@ -43,6 +43,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         body: JSON, or empty.
         headers: Headers besides those of every request.
         ids: The polled task ids; empty for a submission.
+        payload: What the caller submits, as JSON, if the body has a callback URL besides; else empty.
         is_submission: Whether the request is billed, so that it must not be sent twice.
         is_blocking: Whether the response to the submission is the result, not an acknowledgement.
         task_statuses: HTTP statuses of 400 and above that describe the task, not the request.
@@ -56,6 +57,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes = b""
     headers: dict[str, str] = {}
     ids: tuple[str, ...] = ()
+    payload: bytes = b""
     is_submission: bool = False
     is_blocking: bool = False
     task_statuses: frozenset[int] = frozenset()
@@ -114,11 +116,16 @@ def build_submission(
     payload: Mapping[str, object],
     path: str | None = None,
     headers: Mapping[str, str] | None = None,
+    *,
+    callback_url: str | None = None,
 ) -> Request:
     """Build the request that submits a task, to the provider's first path by default.
 
     `async: true` is added to the payload, unless it has `async` or a `callback_url` or the provider does not accept
     it: without it the service responds only when the task is done.
+
+    The callback URL is added, unless the payload has one, or the service responds when the task is done, or the
+    provider has no callbacks.
 
     Raises:
         ValueError: There is no path, or it is malformed, or a header is malformed or the client's own.
@@ -132,17 +139,23 @@ def build_submission(
         raise ValueError(f"provider {spec.slug!r} has no known submit path; pass path='/{spec.slug}/...'")
     _check_path(path)
     body = dict(payload)
-    if spec.accepts_async and "async" not in body and not body.get("callback_url"):
+    has_callback = bool(body.get(spec.callback_field or "callback_url"))
+    if spec.accepts_async and "async" not in body and not has_callback:
         body["async"] = True
+    is_blocking = spec.accepts_async and not body.get("async") and not has_callback
+    encoded = submitted = _encode_payload(path, body)
+    if callback_url is not None and spec.callback_field is not None and not has_callback and not is_blocking:
+        submitted = _encode_payload(path, body | {spec.callback_field: callback_url})
     return Request(
         provider=spec.slug,
         service=spec.service,
         method="POST",
         path=path,
-        body=_encode_payload(path, body),
+        body=submitted,
         headers=_check_headers(headers or {}),
+        payload=b"" if submitted is encoded else encoded,
         is_submission=True,
-        is_blocking=spec.accepts_async and not body.get("async") and not body.get("callback_url"),
+        is_blocking=is_blocking,
     )
 
 

@@ -25,6 +25,8 @@ from acetasks.events import SubmissionUncertain, TaskSubmitted
 from acetasks.stats import SubmissionStats
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from acetasks._http.requests import Request
     from acetasks._http.session import HTTPTransport
     from acetasks._ledger import Ledger
@@ -45,10 +47,22 @@ class Submitter:
     """Sends the submissions of one client."""
 
     def __init__(
-        self, transport: HTTPTransport, *, throttle: Throttle, runtime: Runtime, ledger: Ledger | None = None
+        self,
+        transport: HTTPTransport,
+        *,
+        throttle: Throttle,
+        runtime: Runtime,
+        ledger: Ledger | None = None,
+        on_accepted: Callable[[Task, bytes, float | None], object] | None = None,
     ) -> None:
+        """Create a submitter.
+
+        `on_accepted` is called with each accepted task, the body of its request, and the loop time; None for a task
+        that was submitted before, which the ledger has.
+        """
         self._transport = transport
         self._ledger = ledger
+        self._on_accepted = on_accepted
         self._throttle = throttle
         self._runtime = runtime
         self._sending: set[asyncio.Task[Task]] = set()
@@ -126,18 +140,25 @@ class Submitter:
         try:
             task = await self._exchange(spec, request, delivery, recording)
         except AlreadySubmittedError as found:
-            return read_entry(found.entry)
+            task = read_entry(found.entry)
+            self._pass_on(task, found.entry.request, None)
+            return task
         except (Exception, asyncio.CancelledError) as error:
             await recording.fail(error)
             raise
         delivery.accepted = task
         self._accepted += 1
+        self._pass_on(task, request.body, self._runtime.clock())
         now, is_abandoned = self._runtime.clock(), delivery.is_abandoned
         self._runtime.observers(
             TaskSubmitted(time=now, provider=spec.slug, path=request.path, task=task, abandoned=is_abandoned)
         )
         await recording.accept(task)
         return task
+
+    def _pass_on(self, task: Task, request: bytes, time: float | None) -> None:
+        if self._on_accepted is not None:
+            self._on_accepted(task, request, time)
 
     async def _exchange(self, spec: ProviderSpec, request: Request, delivery: Delivery, recording: Recording) -> Task:
         """Send a submission, and return the task of the response."""

@@ -96,7 +96,14 @@ class Ledger:
     # Submissions.
 
     async def begin(
-        self, key: str | None, *, provider: str, path: str, request: bytes, headers: Mapping[str, str] | None = None
+        self,
+        key: str | None,
+        *,
+        provider: str,
+        path: str,
+        request: bytes,
+        payload: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Entry:
         """Write down the intent to submit, unless the key was submitted before; wait while it is being submitted.
 
@@ -105,6 +112,7 @@ class Ledger:
             provider: The provider's slug.
             path: Path of the request.
             request: Body of the request, as JSON.
+            payload: What the key names, as JSON, if that is not the whole request: a callback URL is new each time.
             headers: The headers that change what is made.
 
         Returns:
@@ -117,7 +125,7 @@ class Ledger:
             ValueError: The key was used for another payload, or is malformed.
         """
         key = build_key(self._clock()) if key is None else check_key(key)
-        fingerprint = build_fingerprint(provider, path, request, headers)
+        fingerprint = build_fingerprint(provider, path, request if payload is None else payload, headers)
         patience = Patience(self._clock, self._bound)
         while True:
             await self._claims.wait(key)

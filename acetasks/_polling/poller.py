@@ -25,7 +25,7 @@ from acetasks._polling.registry import TaskRegistry
 from acetasks._polling.results import ResultHandler
 from acetasks._polling.unexpected import UnexpectedErrors
 from acetasks._runtime import is_being_cancelled
-from acetasks._scheduling import Scheduler, build_planner
+from acetasks._scheduling import CallbackState, Scheduler, build_planner
 from acetasks.errors import AceTasksError, ClientClosedError
 from acetasks.providers import lookup
 from acetasks.stats import ClientStats, Explanation, WaitReason
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from acetasks._http import Request, Response, Transport
     from acetasks._polling.awaited import Waiter
+    from acetasks._polling.callbacks import ExpectedCallbacks
     from acetasks._runtime import Runtime
     from acetasks._scheduling import Durations, InFlightPoll, Key, TrackedTask
     from acetasks.models import Task
@@ -66,6 +67,7 @@ class Poller:
         runtime: Runtime,
         durations: Durations,
         on_end: Callable[[Task], object] | None = None,
+        callbacks: ExpectedCallbacks | None = None,
     ) -> None:
         policy, retry = runtime.policy, runtime.retry
         self.context = contextvars.copy_context()
@@ -80,9 +82,14 @@ class Poller:
         self._registry = TaskRegistry()
         self.throttle = Throttle(policy, retry)
         planner = build_planner(policy, durations, self._clock() + self._rng.random())
-        self._scheduler = Scheduler(policy, throttle=self.throttle, planner=planner, rng=self._rng)
+        self._scheduler = Scheduler(
+            policy, throttle=self.throttle, planner=planner, rng=self._rng, has_callbacks=callbacks is not None
+        )
         rules = OutcomeRules(policy, throttle=self.throttle, registry=self._registry)
-        self._results = ResultHandler(self._registry, rules=rules, observers=self._observers, on_end=on_end)
+        self._callbacks = callbacks
+        self._results = ResultHandler(
+            self._registry, rules=rules, observers=self._observers, on_end=on_end, callbacks=callbacks
+        )
         self._unexpected = UnexpectedErrors()
         self._slots = anyio.Semaphore(policy.max_in_flight)
         self._in_flight: set[InFlightPoll] = set()
@@ -114,10 +121,22 @@ class Poller:
         if self._closed:
             raise ClientClosedError("this client is closed: make a new one to wait for tasks")
         if new := self._registry.register(waiter, keys):
-            self._scheduler.add(new, self._clock())
-            self._wake_by(self._scheduler.next_poll_at)
+            self._schedule(new, is_patient=not waiter.wants_changes)
+        if self._callbacks is not None and waiter.wants_changes:
+            self._poll_often(keys)
         if self._task is None:
             self._start()
+
+    def receive_callback(self, key: Key, token: str) -> None:
+        """Poll a task soon because of a callback with a genuine token; a repeated one has no effect."""
+        if self._callbacks is None:
+            return
+        now, task = self._clock(), self._registry.get(key)
+        for event in self._callbacks.restore(key[0], now):
+            self._observers(event)
+        if self._callbacks.receive(key, token, is_awaited=task is not None) and task is not None:
+            self._scheduler.poll_soon(task, now)
+            self._wake_by(self._scheduler.next_poll_at)
 
     def leave(self, waiter: Waiter, keys: Sequence[Key]) -> None:
         """Remove a waiter from tasks; a task without waiters is not polled any more."""
@@ -249,6 +268,25 @@ class Poller:
             if late:
                 _logger.warning("a closed client still has a request in flight that ignores its cancellation: %r", self)
 
+    def _schedule(self, tasks: Sequence[AwaitedTask], *, is_patient: bool) -> None:
+        """Schedule new tasks; with a patient waiter, those whose callbacks are expected are polled rarely."""
+        now = self._clock()
+        if self._callbacks is None or not is_patient:
+            self._scheduler.add(tasks, now)
+        else:
+            soon, later = self._callbacks.sort(tasks, now)
+            self._scheduler.add(soon, now)
+            self._scheduler.add_expecting(later, now)
+        self._wake_by(self._scheduler.next_poll_at)
+
+    def _poll_often(self, keys: Sequence[Key]) -> None:
+        """Do not wait for callbacks, because a waiter wants each change."""
+        for key in keys:
+            task = self._registry.get(key)
+            if task is not None and task.callback is CallbackState.EXPECTED:
+                self._scheduler.poll_soon(task, self._clock())
+                self._wake_by(self._scheduler.next_poll_at)
+
     # The background task.
 
     def _start(self) -> None:
@@ -303,6 +341,8 @@ class Poller:
         now = self._clock()
         self._record(poll.spec, result, sent_at=poll.sent_at, now=now, jitter_sample=poll.jitter_sample)
         changes = self._results.apply(poll, result, now)
+        if self._callbacks is not None:
+            self._callbacks.review(poll.spec.slug, poll.batch.tasks)
         self._scheduler.requeue(poll, changes, now)
 
     def _retry_later(self, poll: InFlightPoll, tasks: Sequence[TrackedTask], error: BaseException) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from acetasks._http import PollResult
     from acetasks._polling.awaited import AwaitedTask, Outcome
+    from acetasks._polling.callbacks import ExpectedCallbacks
     from acetasks._polling.outcomes import OutcomeRules
     from acetasks._polling.registry import TaskRegistry
     from acetasks._scheduling import InFlightPoll
@@ -37,9 +38,11 @@ class ResultHandler:
         rules: OutcomeRules,
         observers: Observers,
         on_end: Callable[[Task], object] | None = None,
+        callbacks: ExpectedCallbacks | None = None,
     ) -> None:
         self._registry = registry
         self._on_end = on_end
+        self._callbacks = callbacks
         self._rules = rules
         self._observers = observers
 
@@ -67,6 +70,9 @@ class ResultHandler:
             return
         if self._on_end is not None:
             self._on_end(outcome)
+        if self._callbacks is not None:
+            for event in self._callbacks.finish(task, outcome, now):
+                self._observers(event)
         if self._observers.wants(TaskSettled):
             self._observers(TaskSettled(time=now, provider=task.key[0], task=outcome, waiters=waiters))
 

@@ -3,9 +3,10 @@
 from acetasks._scheduling.durations import Durations
 from acetasks._scheduling.planner import IntervalPlanner, build_planner
 from acetasks._scheduling.scheduler import Changes, Scheduler
-from acetasks._scheduling.tasks import InFlightPoll, Key, PollBatch, TrackedTask
+from acetasks._scheduling.tasks import CallbackState, InFlightPoll, Key, PollBatch, TrackedTask
 
 __all__ = [
+    "CallbackState",
     "Changes",
     "Durations",
     "InFlightPoll",

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _TIMESTAMP_LAG = 0.5
 #: Difference between two estimates of one age, in seconds, that is no contradiction.
 _AGE_TOLERANCE = 1.0
+#: Limits of the interval of polls while a callback is expected, in seconds. It is the typical duration: by then some
+#: tasks have ended, which shows whether callbacks arrive.
+_MIN_NET_INTERVAL = 60.0
+_MAX_NET_INTERVAL = 900.0
 
 
 class PlannedPoll(NamedTuple):
@@ -60,6 +64,15 @@ class IntervalPlanner(abc.ABC):
             since, due = now, next_tick(now, interval, self._policy.jitter, self._anchor)
             self._ticks[interval] = since, due
         return due
+
+    def plan_net(self, spec: ProviderSpec, batch: PollBatch, now: float) -> PlannedPoll:
+        """Plan the next poll of tasks whose end a callback is to announce, in case that it is lost."""
+        interval = self._policy.callback_interval
+        if interval is None:
+            interval = min(max(spec.typical_duration, _MIN_NET_INTERVAL), _MAX_NET_INTERVAL)
+        interval = max(interval, spec.poll_interval(self._policy.interval))
+        due = next_tick(now, interval, self._policy.jitter, self._anchor)
+        return PlannedPoll(due, PollPriority(1.0 / spec.typical_duration, now), batch)
 
     @abc.abstractmethod
     def observe(
@@ -146,11 +159,7 @@ class _AgePlanner(FixedPlanner):
         unknown: list[TrackedTask] = []
         for profile, tasks in _split_by_profile(batch.tasks, now):
             if profile is not None:
-                # Tasks of a batch have mostly been together for long: the mean is that of the first and the last.
-                first, last = tasks[0], tasks[-1]
-                submitted_at = (first.submitted_at + last.submitted_at) / 2.0
-                polled_at = (first.last_polled_at + last.last_polled_at) / 2.0
-                profile.observe_exposure(polled_at - submitted_at, now - submitted_at, len(tasks), now)
+                _observe_exposure(profile, tasks, now)
             if profile is not None and profile.timetable.is_learned:
                 plans.append(self._plan_by_profile(spec, profile, _part_of(batch, tasks), now))
             else:
@@ -158,6 +167,13 @@ class _AgePlanner(FixedPlanner):
         if unknown:
             plans += super().plan(spec, _part_of(batch, unknown), now)
         return plans
+
+    def plan_net(self, spec: ProviderSpec, batch: PollBatch, now: float) -> PlannedPoll:
+        """Plan one poll of the whole batch, and learn that its tasks are unfinished."""
+        for profile, tasks in _split_by_profile(batch.tasks, now):
+            if profile is not None:
+                _observe_exposure(profile, tasks, now)
+        return super().plan_net(spec, batch, now)
 
     def _plan_by_profile(
         self, spec: ProviderSpec, profile: DurationProfile, batch: PollBatch, now: float
@@ -200,6 +216,15 @@ class LearnedPlanner(_AgePlanner):
             estimators = (estimator,) if estimator is parent else (estimator, parent)
             profile = self._profiles[estimator] = DurationProfile(timetable, estimators)
         return profile
+
+
+def _observe_exposure(profile: DurationProfile, tasks: Sequence[TrackedTask], now: float) -> None:
+    """Count similar tasks that were unfinished from their last poll until now."""
+    # Tasks of a batch have mostly been together for long: the mean is that of the first and the last.
+    first, last = tasks[0], tasks[-1]
+    submitted_at = (first.submitted_at + last.submitted_at) / 2.0
+    polled_at = (first.last_polled_at + last.last_polled_at) / 2.0
+    profile.observe_exposure(polled_at - submitted_at, now - submitted_at, len(tasks), now)
 
 
 def _split_by_profile(

@@ -16,7 +16,7 @@ import msgspec
 from acetasks._limits import PollBudget
 from acetasks._scheduling.pauses import PollPauses
 from acetasks._scheduling.queue import GroupOutlook, PollQueue, PullLimits
-from acetasks._scheduling.tasks import InFlightPoll, PollBatch, PollGroup
+from acetasks._scheduling.tasks import CallbackState, InFlightPoll, PollBatch, PollGroup
 from acetasks.providers import ProviderSpec, lookup
 from acetasks.stats import WaitReason
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from acetasks._limits import Throttle
-    from acetasks._scheduling.planner import IntervalPlanner
+    from acetasks._scheduling.planner import IntervalPlanner, PlannedPoll
     from acetasks._scheduling.tasks import PollPriority, TrackedTask
     from acetasks.policies import PollPolicy
     from acetasks.providers import RecordStatus
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _COALESCE_FRACTION = 0.1
 #: Seconds within which new tasks share their first due time, however many register one by one.
 _GATHER_WINDOW = 0.001
+#: Delay of a poll after a callback, as a fraction of `PollPolicy.linger`: callbacks that arrive meanwhile share it.
+_CALLBACK_LINGER = 0.5
 #: Seconds for which a slot is left free after the last poll of a provider, of which another task may be awaited next.
 _SLOT_RESERVE = 1.0
 
@@ -95,12 +97,27 @@ class _ReadyGroup(NamedTuple):
 class Scheduler:
     """Schedule of all awaited tasks of one client.
 
+    Args:
+        policy: How tasks are polled.
+        throttle: Limits requests.
+        planner: Plans the next polls of unfinished tasks.
+        rng: Source of the jitter samples.
+        has_callbacks: Whether tasks may expect callbacks.
+
     Attributes:
         next_poll_at: Loop time at which `next_batch` should be called next; infinity for never.
         is_saturated: Whether a batch is due but has to wait for a poll in flight, as of the last `next_batch`.
     """
 
-    def __init__(self, policy: PollPolicy, *, throttle: Throttle, planner: IntervalPlanner, rng: random.Random) -> None:
+    def __init__(
+        self,
+        policy: PollPolicy,
+        *,
+        throttle: Throttle,
+        planner: IntervalPlanner,
+        rng: random.Random,
+        has_callbacks: bool = False,
+    ) -> None:
         self._policy = policy
         self._throttle = throttle
         self._planner = planner
@@ -109,6 +126,8 @@ class Scheduler:
         self._providers: dict[str, _ProviderState] = {}
         self._sequence = itertools.count()
         self._first_polls_at = -math.inf
+        self._callback_polls_at = -math.inf
+        self._has_callbacks = has_callbacks
         self._pauses = PollPauses()
         self.next_poll_at = math.inf
         self.is_saturated = False
@@ -160,6 +179,30 @@ class Scheduler:
                 batch = PollBatch(members[start : start + size])
                 self._push(PollGroup(provider), batch, due, priority, next(self._sequence))
 
+    def add_expecting(self, tasks: Sequence[TrackedTask], now: float) -> None:
+        """Schedule new tasks that were submitted just now, and whose end a callback is to announce."""
+        by_provider: dict[str, list[TrackedTask]] = collections.defaultdict(list)
+        for task in tasks:
+            by_provider[task.key[0]].append(task)
+        size = self._policy.batch_size
+        for provider, members in by_provider.items():
+            spec = lookup(provider)
+            for start in range(0, len(members), size):
+                self._push_expecting(spec, PollBatch(members[start : start + size]), next(self._sequence), now)
+
+    def poll_soon(self, task: TrackedTask, now: float) -> None:
+        """Poll a task whose callback has arrived, in a request with others that arrive now; once, however many arrive.
+
+        If its poll is in flight, it is polled again after that, since the response may be older than the callback.
+        """
+        batch = task.batch
+        if batch is None or task.callback is CallbackState.RECEIVED:
+            return
+        task.callback = CallbackState.RECEIVED
+        if batch.group is not None:
+            self._queue.discard(task)
+            self._push_received(lookup(task.key[0]), PollBatch([task], polled_at=batch.polled_at), now)
+
     def suspend(self, task: TrackedTask, now: float) -> None:
         """Stop polling a task that is not awaited any more; if it is added again, its interval is kept."""
         batch = task.batch
@@ -193,6 +236,10 @@ class Scheduler:
         state = self._providers[ready.group.provider]
         sequence, jitter_sample = next(self._sequence), self._rng.random()
         batch = self._pop(state, ready, now)
+        if self._has_callbacks:
+            for task in batch.tasks:
+                if task.callback is CallbackState.RECEIVED:
+                    task.callback = CallbackState.NONE
         poll = batch.poll = InFlightPoll(state.spec, batch, now, sequence=sequence, jitter_sample=jitter_sample)
         state.in_flight += 1
         state.in_flight_tasks += len(batch.tasks)
@@ -225,12 +272,44 @@ class Scheduler:
                 part = PollBatch(members, polled_at=now)
                 self._push(PollGroup(spec.slug, split_level), part, time, priority, poll.sequence)
         batch.prune()
+        if self._has_callbacks:
+            batch = self._requeue_expecting(poll, batch, now)
         if batch.tasks:
-            for time, priority, part in self._planner.plan(spec, batch, now):
-                part.polled_at = now
-                for task in part.tasks:
-                    task.last_polled_at = now
-                self._push(PollGroup(spec.slug), part, time, priority, poll.sequence)
+            for planned in self._planner.plan(spec, batch, now):
+                self._push_planned(PollGroup(spec.slug), planned, poll.sequence, now)
+
+    def _requeue_expecting(self, poll: InFlightPoll, batch: PollBatch, now: float) -> PollBatch:
+        """Schedule the tasks of a batch whose callback is expected, or came while it was polled; return the others."""
+        if all(task.callback is CallbackState.NONE for task in batch.tasks):
+            return batch
+        parts: dict[CallbackState, list[TrackedTask]] = collections.defaultdict(list)
+        for task in batch.tasks:
+            parts[task.callback].append(task)
+        if received := parts[CallbackState.RECEIVED]:
+            self._push_received(poll.spec, PollBatch(received, polled_at=now), now)
+        if expecting := parts[CallbackState.EXPECTED]:
+            self._push_expecting(poll.spec, PollBatch(expecting), poll.sequence, now)
+        return PollBatch(parts[CallbackState.NONE])
+
+    def _push_expecting(self, spec: ProviderSpec, batch: PollBatch, sequence: int, now: float) -> None:
+        planned = self._planner.plan_net(spec, batch, now)
+        self._push_planned(PollGroup(spec.slug, expecting=True), planned, sequence, now)
+
+    def _push_received(self, spec: ProviderSpec, batch: PollBatch, now: float) -> None:
+        if self._callback_polls_at <= now:
+            self._callback_polls_at = now + _CALLBACK_LINGER * self._policy.linger
+        due = self._callback_polls_at
+        if spec.min_interval:
+            due = max(self._pauses.delay(task.key, due) for task in batch.tasks)
+        priority = self._planner.first_priority(spec, now)
+        self._push(PollGroup(spec.slug, expecting=True), batch, due, priority, next(self._sequence))
+
+    def _push_planned(self, group: PollGroup, planned: PlannedPoll, sequence: int, now: float) -> None:
+        due, priority, batch = planned
+        batch.polled_at = now
+        for task in batch.tasks:
+            task.last_polled_at = now
+        self._push(group, batch, due, priority, sequence)
 
     def _push(self, group: PollGroup, batch: PollBatch, due: float, priority: PollPriority, sequence: int) -> None:
         self._queue.push(group, batch, due, priority, sequence)
@@ -273,7 +352,7 @@ class Scheduler:
     def _due_within_budget(self, state: _ProviderState, outlook: GroupOutlook, now: float) -> float:
         """Return when the first batch of a group is due, deferred until the poll budget allows it if it may be."""
         group, queued, due, deferrable_due, deadline = outlook
-        if not group.split_level:
+        if not group.split_level and not group.expecting:
             full_batch = state.spec.batch_size(self._policy.batch_size)
             state.budget.refill(now, max(1.0, (queued + state.in_flight_tasks) / full_batch))
             if deferrable_due <= now < due:
@@ -282,11 +361,13 @@ class Scheduler:
 
     def _pop(self, state: _ProviderState, ready: _ReadyGroup, now: float) -> PollBatch:
         """Take the next batch of a ready group out of the queue, and count its request."""
-        state.budget.spend()
+        if not ready.group.expecting:
+            state.budget.spend()
         self._throttle.acquire(state.spec, now)
-        # Tasks that are due later fill the batch, unless the provider has a minimum interval. A batch of deferrable
-        # ones is filled with little more than what is due: the rest has a better time of its own.
-        due = deferrable_due = now if state.spec.min_interval else math.inf
+        # Tasks that are due later fill the batch, unless the provider has a minimum interval or a callback announces
+        # their ends. A batch of deferrable ones is filled with little more than what is due: the rest has a better time
+        # of its own.
+        due = deferrable_due = now if state.spec.min_interval or ready.group.expecting else math.inf
         if ready.deferrable:
             deferrable_due = min(due, now + self._coalescing_window(state.spec))
         limits = PullLimits(due, deferrable_due, defer_deadline=now - state.budget.deferral_limit)

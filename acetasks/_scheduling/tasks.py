@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import math
 from collections.abc import Callable, Iterable
@@ -19,6 +20,17 @@ Key = tuple[str, str]
 _MIN_HAZARD = 1e-11
 
 
+class CallbackState(enum.Enum):
+    """Whether the service is to announce the end of a task by a callback."""
+
+    #: No callback is expected, or none any more: the task is polled at its intervals.
+    NONE = enum.auto()
+    #: It is polled rarely until the callback arrives.
+    EXPECTED = enum.auto()
+    #: The callback has arrived, and no poll was sent since then.
+    RECEIVED = enum.auto()
+
+
 class TrackedTask(msgspec.Struct, eq=False, gc=False):
     """A task that is polled until it ends.
 
@@ -32,6 +44,7 @@ class TrackedTask(msgspec.Struct, eq=False, gc=False):
         submitted_at: Loop time of its submission; NaN before its first record.
         last_polled_at: Loop time of the last poll that found it unfinished, or of its registration.
         polls: Number of polls that were started.
+        callback: Whether a callback is to announce its end.
     """
 
     key: Key
@@ -40,6 +53,7 @@ class TrackedTask(msgspec.Struct, eq=False, gc=False):
     submitted_at: float = math.nan
     last_polled_at: float = math.nan
     polls: int = 0
+    callback: CallbackState = CallbackState.NONE
 
     @property
     def is_unscheduled(self) -> bool:
@@ -54,10 +68,12 @@ class PollGroup(NamedTuple):
         provider: Provider slug.
         split_level: How often a full batch is halved for these tasks. Tasks whose polls keep failing are polled in ever
             smaller batches, until the one that causes the failure is alone.
+        expecting: Whether they are tasks with a callback, expected or just received, which fill no other batches.
     """
 
     provider: str
     split_level: int = 0
+    expecting: bool = False
 
 
 class PollPriority(NamedTuple):

@@ -130,6 +130,7 @@ class ProviderSpec(msgspec.Struct, frozen=True, kw_only=True):
         missing_grace: Seconds for which the provider may not report an existing task; the policy's value is a minimum.
             With any, a single poll (`Client.retrieve`) that finds no task reports it as pending.
         accepts_async: Whether a submission may contain `async: true`.
+        callback_field: Field of a submission with the URL that is called when the task ends, or None if there is none.
         history_call: The form of the requests that list its latest tasks.
         history_reach: Seconds for which the history has a task, or None if no limit is known.
         finds_traces: Whether a task can be retrieved by its trace id.
@@ -157,6 +158,7 @@ class ProviderSpec(msgspec.Struct, frozen=True, kw_only=True):
     min_interval: float = 0.0
     missing_grace: float = 0.0
     accepts_async: bool = True
+    callback_field: str | None = "callback_url"
     history_call: HistoryCall = HistoryCall.BATCH
     history_reach: float | None = None
     finds_traces: bool = False

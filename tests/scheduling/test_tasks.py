@@ -100,6 +100,7 @@ def test_tasks_are_not_tracked_by_the_garbage_collector() -> None:
 
 def test_groups_are_ordered_by_provider_and_split_level() -> None:
     """At equal scores, tasks that are not split are polled first."""
-    groups = [PollGroup("luma", 5), PollGroup("luma"), PollGroup("flux"), PollGroup("luma", 1)]
+    expecting = PollGroup("luma", expecting=True)
+    groups = [PollGroup("luma", 5), expecting, PollGroup("luma"), PollGroup("flux"), PollGroup("luma", 1)]
 
-    assert sorted(groups) == [("flux", 0), ("luma", 0), ("luma", 1), ("luma", 5)]
+    assert sorted(groups) == [PollGroup("flux"), PollGroup("luma"), expecting, *groups[-1:], groups[0]]
