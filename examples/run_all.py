@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -9,6 +10,12 @@ from pathlib import Path
 from acetasks.testing import AceServer
 
 HERE = Path(__file__).parent
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
 
 
 def arguments(server: AceServer, directory: Path) -> dict[str, list[str]]:
@@ -28,6 +35,7 @@ def arguments(server: AceServer, directory: Path) -> dict[str, list[str]]:
         "ten_minutes_in_no_time.py": [],
         "trouble_on_purpose.py": [],
         "learn_and_remember.py": [],
+        "callbacks_in_a_web_app.py": [f"http://127.0.0.1:{free_port()}", "5"],
         "prompts_to_files.py": [str(directory / "prompts.csv"), str(directory / "pictures")],
     }
 

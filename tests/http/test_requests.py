@@ -154,6 +154,30 @@ class TestBuildSubmission:
         """An always asynchronous provider gets the payload unchanged."""
         assert json.loads(build_submission(spec, {"prompt": "a"}).body) == {"prompt": "a"}
 
+    @pytest.mark.parametrize(
+        ("spec", "payload", "field"),
+        [
+            (FLUX, {"prompt": "a"}, "callback_url"),
+            (FLUX, {"prompt": "a", "async": True, "callback_url": ""}, "callback_url"),
+            (MINIMAX, {"prompt": "a", "async": False}, "callback_url"),
+            (USEAPI, {"prompt": "a"}, "replyUrl"),
+            (CAPTCHA, {"website_key": "a"}, None),
+            (FLUX, {"prompt": "a", "async": False}, None),
+            (FLUX, {"prompt": "a", "callback_url": "https://example.com/own"}, None),
+            (USEAPI, {"prompt": "a", "replyUrl": "https://example.com/own"}, None),
+        ],
+    )
+    def test_adds_a_callback_url(self, spec: ProviderSpec, payload: dict[str, object], field: str | None) -> None:
+        """In the provider's field, beside the payload as without; not beside one of the caller's, or if it blocks."""
+        without = build_submission(spec, payload)
+        request = build_submission(spec, payload, callback_url="https://example.com/ours")
+        if field is None:
+            assert request == without
+            return
+        assert json.loads(request.body) == {**json.loads(without.body), field: "https://example.com/ours"}
+        assert (request.payload, without.payload) == (without.body, b"")
+        assert request.is_blocking is False
+
     def test_path_overrides_the_first_path(self) -> None:
         """The caller's path takes precedence over the provider's first path."""
         assert build_submission(SUNO, {}).path == "/suno/audios"

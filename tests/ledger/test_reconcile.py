@@ -107,6 +107,9 @@ async def test_equal_requests_are_interchangeable() -> None:
         (payload(prompt="a"), {"prompt": "a", "callback_url": "https://x"}, "ambiguous"),
         (payload(prompt="a"), {"prompt": "b"}, "absent"),
         (payload(prompt="a", callback_url="https://x/1"), {"prompt": "a", "callback_url": "https://x/2"}, "absent"),
+        (payload(prompt="a", callback_url="https://x/1"), {"prompt": "a", "callback_url": "https://x/1"}, "adopted"),
+        (payload(prompt="a", callback_url="https://x/1"), {"prompt": "a"}, "adopted"),
+        (payload(prompt="a", callback_url="https://x/1"), {"callback_url": "https://x/1"}, "ambiguous"),
     ],
 )
 async def test_what_a_record_repeats(sent: bytes, request_: dict[str, object], expected: str) -> None:
@@ -115,6 +118,19 @@ async def test_what_a_record_repeats(sent: bytes, request_: dict[str, object], e
     await uncertain(store, x=sent)
     found = await run(store, Listed([listed("t", **request_)]))
     assert [name for name in ("adopted", "absent", "ambiguous") if getattr(found, name)] == [expected]
+
+
+async def test_callback_urls_tell_equal_payloads_apart() -> None:
+    """If the records repeat them; if not, each of the tasks may be that of each submission."""
+    urls = {key: f"https://x/{key}" for key in ("x", "y")}
+    for has_url in (True, False):
+        store = MemoryStore()
+        await uncertain(store, **{key: payload(prompt="a", callback_url=url) for key, url in urls.items()})
+        requests = {key: {"prompt": "a"} | ({"callback_url": url} if has_url else {}) for key, url in urls.items()}
+        found = await run(store, Listed([listed(f"t{key}", **request) for key, request in requests.items()]))
+        adopted, absent, ambiguous = outcome(found)
+        assert (adopted, absent) == ({"x": "tx", "y": "ty"} if has_url else {}, [])
+        assert set(ambiguous) == (set() if has_url else {"x", "y"})
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,13 @@ def test_some_submissions_do_not_accept_async() -> None:
     assert {spec.slug for spec in specs() if not spec.accepts_async} == {"maestro", "minimax", "useapi-pixverse"}
 
 
+def test_callback_fields() -> None:
+    """Every provider but captcha takes a callback URL, useapi.net's in a field of its own."""
+    fields = {spec.slug: spec.callback_field for spec in specs() if spec.callback_field != "callback_url"}
+    assert fields == {"captcha": None, "useapi-pixverse": "replyUrl"}
+    assert ProviderSpec(slug="newest").callback_field == "callback_url"
+
+
 # ------------------------------------------------------------------------------------------------ methods of a spec
 
 

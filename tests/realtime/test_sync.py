@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from anyio.from_thread import start_blocking_portal
+from callback_figures import serve
 
 import acetasks
 import acetasks.sync
@@ -345,3 +346,17 @@ client.close()
 """
     done = run_program(ace, program)
     assert done.stdout.split() == ["True", "True", "7"]
+
+
+def test_callbacks_that_another_thread_receives(ace: ThreadedServer) -> None:
+    """A wait ends with the poll that a callback leads to, in the client's own loop."""
+    policy = PollPolicy(interval=60, callback_interval=300)
+    with (
+        start_blocking_portal("asyncio") as portal,
+        portal.wrap_async_context_manager(serve()) as callbacks,
+        acetasks.sync.Client(ace.server.token, base_url=ace.server.url, policy=policy, callbacks=callbacks) as client,
+    ):
+        task = client.submit("luma", {"prompt": "a cat"}).wait(timeout=30)
+    assert task.state is TaskState.SUCCEEDED
+    assert callbacks.received == 1
+    assert [request.action for request in ace.server.requests] == ["submit", "retrieve"]

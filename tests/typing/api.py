@@ -6,9 +6,9 @@ import contextlib
 import csv
 import datetime as dt
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_type
+from typing import TYPE_CHECKING, Any, assert_type
 
 import acetasks
 import acetasks.sync
@@ -17,6 +17,7 @@ from acetasks.testing import AceServer, Fault, VirtualClockLoop, run
 
 if TYPE_CHECKING:
     import aiohttp
+    from aiohttp import web
 
 
 class Progress:
@@ -136,6 +137,32 @@ def name_journals(store: acetasks.Store) -> None:
     acetasks.Client("token", journal=7)  # type: ignore[arg-type]  # neither a path nor a store
 
 
+async def receive_callbacks(app: web.Application) -> None:
+    """Use callbacks, in both apps and without one."""
+    callbacks = acetasks.Callbacks("https://shop.example/acetasks", secret=b"sixteen bytes...", max_bytes=100_000)
+    app.add_subapp("/acetasks", callbacks.aiohttp_app())
+    mount(callbacks.asgi_app())
+    callbacks.receive("/acetasks/luma/token", b"{}")
+    assert_type((callbacks.url, callbacks.received, callbacks.refused), tuple[str, int, int])
+    acetasks.Client("token", callbacks=callbacks, policy=acetasks.PollPolicy(callback_interval=60))
+    acetasks.sync.Client("token", callbacks=callbacks)
+    await acetasks.Client.open("token", callbacks=callbacks)
+    acetasks.Client("token", callbacks="https://shop.example")  # type: ignore[arg-type]  # a URL is not enough
+
+
+def mount(
+    app: Callable[
+        [
+            MutableMapping[str, Any],
+            Callable[[], Awaitable[MutableMapping[str, Any]]],
+            Callable[[MutableMapping[str, Any]], Awaitable[None]],
+        ],
+        Awaitable[None],
+    ],
+) -> None:
+    """Take an ASGI app as Starlette types it."""
+
+
 async def open_and_close() -> None:
     """Open a client without a `with` statement."""
     client = await acetasks.Client.open("token", policy=acetasks.PollPolicy(interval=5), allow_insecure=True)
@@ -230,6 +257,7 @@ async def use_the_simulated_service() -> None:
         server.fail("luma", status=403, code="used_up")
         server.allow("newest")
         server.clear_scripts()
+        server.script_callbacks(delay=1, copies=2, drop_rate=0.5)
         assert_type(server.requests[0].headers["Accept"], str)
         assert_type(server.requests[0].body, object)
         server.fail("luma", status="503")  # type: ignore[arg-type]  # a status is an integer
