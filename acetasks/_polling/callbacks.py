@@ -30,7 +30,8 @@ _MAX_EXPECTED = 100_000
 #: Maximum number of callbacks that are kept for tasks that are not known yet: those that come before the response to
 #: their submission, by some seconds at most.
 _MAX_EARLY = 1024
-#: Tasks of a provider that must end one after the other without their callbacks before no more are expected.
+#: Tasks of a provider that must end one after the other without their callbacks, and without any other since their
+#: submission, before no more are expected.
 _MISSES = 3
 _ENDS = frozenset({TaskState.SUCCEEDED, TaskState.PARTIAL, TaskState.FAILED})
 
@@ -58,6 +59,8 @@ class ExpectedCallbacks:
         # Task ids, by token.
         self._early: collections.OrderedDict[str, str] = collections.OrderedDict()
         self._misses: collections.Counter[str] = collections.Counter()
+        # Loop time of the last callback, by provider.
+        self._received_at: dict[str, float] = {}
 
     def __repr__(self) -> str:
         missing = [provider for provider, misses in self._misses.items() if misses >= _MISSES]
@@ -91,7 +94,8 @@ class ExpectedCallbacks:
         return True
 
     def restore(self, provider: str, now: float) -> list[Event]:
-        """Expect callbacks of a provider again, since one has arrived; return the events that follow."""
+        """Expect callbacks of a provider, since one has arrived; return the events that follow."""
+        self._received_at[provider] = now
         misses = self._misses.pop(provider, 0)
         return [CallbacksRestored(time=now, provider=provider)] if misses >= _MISSES else []
 
@@ -130,6 +134,9 @@ class ExpectedCallbacks:
         if task.callback is not CallbackState.EXPECTED or callback.submitted_at == -math.inf:
             return []
         provider = task.key[0]
+        # One callback is late or lost if others arrive.
+        if self._received_at.get(provider, -math.inf) >= callback.submitted_at:
+            return []
         self._misses[provider] += 1
         return [CallbacksMissing(time=now, provider=provider)] if self._misses[provider] == _MISSES else []
 

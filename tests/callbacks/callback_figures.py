@@ -70,6 +70,7 @@ async def measure(
     after: float | None = None,
     callbacks: bool = True,
     tasks: int = TASKS,
+    linger: float = 0.05,
     **script: float,
 ) -> Figures:
     """Submit and await Luma tasks.
@@ -79,6 +80,7 @@ async def measure(
         after: Seconds that each task takes; None for the service's distribution around 154.
         callbacks: Whether the client has callbacks.
         tasks: Number of tasks.
+        linger: As in `PollPolicy`.
         script: How the service posts callbacks, as for `AceServer.script_callbacks`.
     """
     lateness: list[float] = []
@@ -95,7 +97,8 @@ async def measure(
     async with AceServer(token=TOKEN, epoch=_EPOCH, record_requests=False) as server, serve() as own:
         server.script_callbacks(**script)
         server.script("luma", after=after, times=None)
-        client = acetasks.Client(TOKEN, base_url=server.url, rng=random.Random(1), callbacks=own if callbacks else None)
+        given, policy = own if callbacks else None, acetasks.PollPolicy(linger=linger)
+        client = acetasks.Client(TOKEN, base_url=server.url, rng=random.Random(1), callbacks=given, policy=policy)
         async with client:
             await asyncio.gather(*(one(server, client, number) for number in range(tasks)))
         return Figures(
@@ -107,27 +110,14 @@ async def measure(
         )
 
 
-class Flood(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures of a flood of forged callbacks.
-
-    Attributes:
-        looks: Largest number of polls of one task during the flood.
-        grown: Bytes by which the traced memory has grown from one half of the flood to the other.
-        statuses: The statuses of the responses.
-    """
-
-    looks: int
-    grown: int
-    statuses: set[int]
-
-
 #: Runs of the table: the name, and the options of `measure`.
 RUNS: dict[str, dict[str, float]] = {
     "submitted at once": {},
     "submitted at once, each takes 150 s": {"after": 150.0},
     "one submitted every 0.2 s": {"apart": 0.2},
 }
-FAULTS: dict[str, dict[str, float]] = {
+OTHERS: dict[str, dict[str, float]] = {
+    "with callbacks, `linger=2`": {"linger": 2.0},
     "each callback three times": {"copies": 3},
     "each callback 2 s late": {"delay": 2.0},
     "a tenth of the callbacks lost": {"drop_rate": 0.1},
@@ -143,7 +133,7 @@ def main() -> None:
         print_row(f"{name}, without callbacks", without)
         print_row(f"{name}, with callbacks", with_, without)
     without = run(measure(callbacks=False))
-    for name, options in FAULTS.items():
+    for name, options in OTHERS.items():
         print_row(f"submitted at once, {name}", run(measure(**options)), without)
 
 
