@@ -11,6 +11,7 @@ import sys
 import textwrap
 
 import pytest
+from aiohttp import web
 
 import acetasks
 from acetasks.testing.server import AceServer
@@ -41,6 +42,7 @@ DOWNLOADS = find_sample("usage.md", "ids, download_to")
 MANY = find_sample("usage.md", "run_many(")
 RESTART = find_sample("durability.md", "client.resume()")
 LEAVING = find_sample("usage.md", "aclosing")
+CALLBACKS = find_sample("usage.md", "acetasks.Callbacks(")
 BLOCKING = find_sample("usage.md", "acetasks.sync")
 FAILED_VIDEO, UNRELIABLE_SERVICE = find_programs(PAGES[ROOT / "docs" / "testing.md"])
 
@@ -86,6 +88,20 @@ async def test_sample_of_leaving_early_runs(server, client):
     task, _ = await values["leave"]()
     assert task.id == ids[1]
     assert "0 waiters" in repr(client)
+
+
+async def test_callbacks_sample_runs(server, monkeypatch):
+    """The sample with an aiohttp application waits for a task; its public URL cannot be reached from a test."""
+    monkeypatch.setenv("ACEDATACLOUD_API_BASE_URL", server.url)
+    monkeypatch.setenv("ACEDATACLOUD_API_TOKEN", server.token)
+    monkeypatch.setenv("CALLBACK_SECRET", "a secret of the tests")
+    server.script_callbacks(drop_rate=1)
+    values = {"acetasks": acetasks, "os": os, "web_app": web.Application()}
+    code = "async def call():\n" + textwrap.indent(CALLBACKS, "    ") + "    await client.close()\n    return task\n"
+    exec(compile(code, "call", "exec"), values)  # noqa: S102  # the project's own sample
+    task = await values["call"]()
+    assert task.state.value == "succeeded"
+    assert server.requests[0].body["callback_url"].startswith("https://shop.example/acetasks/luma/")
 
 
 @pytest.mark.real_clock

@@ -33,6 +33,8 @@ async def _handle(receiver: CallbackReceiver, request: web.Request) -> web.Respo
             body = await _read_body(request, receiver.max_bytes)
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
+    except (ConnectionError, web.RequestPayloadError):  # the sender has gone, or the encoding is wrong
+        raise web.HTTPBadRequest from None
     receiver.deliver(admission, body)
     return web.Response(status=204)
 

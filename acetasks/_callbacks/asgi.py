@@ -12,6 +12,8 @@ from acetasks._callbacks.receiver import BODY_TIMEOUT
 if TYPE_CHECKING:
     from acetasks._callbacks.receiver import CallbackReceiver
 
+#: Digits of a content length that are read: Python refuses to convert thousands.
+_MAX_DIGITS = 20
 #: The connection and its messages, as ASGI has them.
 Message: TypeAlias = MutableMapping[str, object]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -86,7 +88,7 @@ def _content_length(headers: object) -> int:
     if isinstance(headers, Iterable):
         for name, value in headers:
             if name.lower() == b"content-length" and value.isdigit():
-                return int(value)
+                return int(value[:_MAX_DIGITS])
     return 0
 
 

@@ -33,7 +33,7 @@ class TokenMaker:
 
     def is_genuine(self, provider: str, token: str) -> bool:
         """Return whether this is a token that `make` has returned for the provider, in this process or another."""
-        if len(token) != _LENGTH or not token.isascii():
+        if len(token) != _LENGTH or not token.isascii() or not provider.isascii():
             return False
         try:
             nonce = base64.urlsafe_b64decode(token + "=")[:_NONCE_SIZE]

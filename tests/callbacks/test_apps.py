@@ -168,6 +168,7 @@ class TestASGI:
         """Nor is one whose announced length is too large."""
         assert await sender.send(sender.url[:-1], chunks=[b"x" * 10**6] * 100) == 204
         assert await sender.send(sender.url, length=str(LIMIT + 1)) == 413
+        assert await sender.send(sender.url, length="9" * 5000) == 413
         assert sender.reads == 0
 
     async def test_it_stops_reading_at_the_limit(self, sender: ASGISender) -> None:
@@ -245,6 +246,28 @@ class TestAiohttp:
             assert (await reader.readline()).startswith(b"HTTP/1.1 408")
             assert asyncio.get_running_loop().time() - start == 10
             writer.close()
+
+    async def test_a_sender_that_goes_away_is_no_error(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A body that ends too soon is no callback, and leaves nothing in the log."""
+        async with serve() as callbacks:
+            sender = HttpSender(callbacks)
+            url = aiohttp.client.URL(sender.url)
+            for start in (b"", b"{"):
+                _, writer = await asyncio.open_connection(url.host, url.port)
+                writer.write(f"POST {url.path} HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n".encode() + start)
+                await writer.drain()
+                await asyncio.sleep(1)
+                writer.close()
+                await asyncio.sleep(1)
+            assert sender.received == []
+        assert caplog.records == []
+
+    async def test_a_body_that_cannot_be_decompressed_is_refused(self) -> None:
+        """It is no callback, and no error of the application."""
+        async with serve() as callbacks, aiohttp.ClientSession() as http:
+            url = callbacks.build_url("luma")
+            async with http.post(url, data=b"no gzip", headers={"Content-Encoding": "gzip"}) as response:
+                assert response.status == 400
 
     async def test_the_limit_of_the_whole_application_does_not_count(self) -> None:
         """Aiohttp's limit of a megabyte is that of the application it is added to."""

@@ -60,6 +60,12 @@ def test_texts_of_about_the_length_are_refused(text: str) -> None:
     assert not MAKER.is_genuine("luma", text)
 
 
+@pytest.mark.parametrize("provider", ["", "lüma", "\udcff", "luma/", "LUMA"])
+def test_no_other_provider_has_the_token(provider: str) -> None:
+    """Whatever stands before it in the path."""
+    assert not MAKER.is_genuine(provider, MAKER.make("luma"))
+
+
 def test_the_secret_is_not_shown() -> None:
     """The repr has no secret."""
     assert "secret" not in repr(MAKER)
