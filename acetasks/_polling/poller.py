@@ -31,7 +31,7 @@ from acetasks.providers import lookup
 from acetasks.stats import ClientStats, Explanation, WaitReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from acetasks._http import Request, Response, Transport
     from acetasks._polling.awaited import Waiter
@@ -46,6 +46,8 @@ T = TypeVar("T")
 
 _logger = logging.getLogger("acetasks")
 
+#: Seconds before a timeout at which tasks are polled whose callbacks are expected: enough for a poll and its retry.
+_LAST_LOOK = 5.0
 #: Seconds that requests in flight may take to end when the client is closed.
 CLOSE_TIMEOUT = 0.5
 
@@ -137,6 +139,28 @@ class Poller:
         if self._callbacks.receive(key, token, is_awaited=task is not None) and task is not None:
             self._scheduler.poll_soon(task, now)
             self._wake_by(self._scheduler.next_poll_at)
+
+    def schedule_last_look(
+        self, timeout: float | None, keys: Callable[[], Iterable[Key]]
+    ) -> asyncio.TimerHandle | None:
+        """Poll tasks once more before a wait for them times out, if they are polled rarely: a callback may be lost.
+
+        Args:
+            timeout: Seconds from now; None for no timeout.
+            keys: Returns the tasks.
+
+        Returns:
+            The timer, to be cancelled when the wait ends; None if there is no need of one.
+        """
+        if self._callbacks is None or timeout is None or timeout <= _LAST_LOOK:
+            return None
+
+        def look() -> None:
+            tasks = [task for key in keys() if (task := self._registry.get(key)) is not None]
+            self._scheduler.poll_early(tasks, self._clock())
+            self._wake_by(self._scheduler.next_poll_at)
+
+        return asyncio.get_running_loop().call_later(timeout - _LAST_LOOK, look)
 
     def leave(self, waiter: Waiter, keys: Sequence[Key]) -> None:
         """Remove a waiter from tasks; a task without waiters is not polled any more."""

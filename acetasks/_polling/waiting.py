@@ -84,16 +84,20 @@ async def wait_one(poller: Poller, key: Key, timeout: float | None, *, elapsed: 
 
 async def _wait_one(poller: Poller, key: Key, timeout: float | None, elapsed: float) -> Task:
     waiter = SingleTaskWaiter()
+    left = None if timeout is None else max(0.0, timeout - elapsed)
     poller.register(waiter, (key,))
+    last_look = poller.schedule_last_look(left, lambda: (key,))
     try:
         with contextlib.suppress(TimeoutError):
-            async with limit_time(None if timeout is None else max(0.0, timeout - elapsed)):
+            async with limit_time(left):
                 await asyncio.wait((waiter.done,))
         if not waiter.done.done():
             fault, pause = poller.fault_of(key), poller.pause_of(key[0])
             raise _build_timeout_error((poller.last_seen(key),), timeout or 0.0, fault, pause)
         outcome = waiter.done.result()
     finally:
+        if last_look is not None:
+            last_look.cancel()
         poller.leave(waiter, (key,))
     if isinstance(outcome, AceTasksError):
         raise fresh_copy(outcome)
@@ -229,6 +233,7 @@ class _ManyTasksWait:
         self._timer: Timer | None = None
         if timeout is not None:
             self._timer = Timer(timeout, functools.partial(self._waiter.queue.put_nowait, None))
+        self._last_look = poller.schedule_last_look(timeout, self._awaited_keys)
 
     async def begin(self) -> None:
         """Queue the finished tasks, and register the waiter once for each other task."""
@@ -267,6 +272,8 @@ class _ManyTasksWait:
         """Remove the waiter in chunks, even if the wait was cancelled; at once if it is cancelled again."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._last_look is not None:
+            self._last_look.cancel()
         keys = self._awaited_keys()
         leave = functools.partial(self._poller.leave, self._waiter)
         try:

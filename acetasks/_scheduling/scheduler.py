@@ -22,7 +22,7 @@ from acetasks.stats import WaitReason
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from acetasks._limits import Throttle
     from acetasks._scheduling.planner import IntervalPlanner, PlannedPoll
@@ -201,7 +201,19 @@ class Scheduler:
         task.callback = CallbackState.RECEIVED
         if batch.group is not None:
             self._queue.discard(task)
-            self._push_received(lookup(task.key[0]), PollBatch([task], polled_at=batch.polled_at), now)
+            self._push_soon(lookup(task.key[0]), PollBatch([task], polled_at=batch.polled_at), now)
+
+    def poll_early(self, tasks: Iterable[TrackedTask], now: float) -> None:
+        """Poll tasks whose callbacks are expected once in between, and expect their callbacks as before."""
+        by_provider: dict[str, list[TrackedTask]] = collections.defaultdict(list)
+        for task in tasks:
+            if task.callback is CallbackState.EXPECTED and task.batch is not None and task.batch.group is not None:
+                self._queue.discard(task)
+                by_provider[task.key[0]].append(task)
+        size = self._policy.batch_size
+        for provider, members in by_provider.items():
+            for start in range(0, len(members), size):
+                self._push_soon(lookup(provider), PollBatch(members[start : start + size]), now)
 
     def suspend(self, task: TrackedTask, now: float) -> None:
         """Stop polling a task that is not awaited any more; if it is added again, its interval is kept."""
@@ -286,7 +298,7 @@ class Scheduler:
         for task in batch.tasks:
             parts[task.callback].append(task)
         if received := parts[CallbackState.RECEIVED]:
-            self._push_received(poll.spec, PollBatch(received, polled_at=now), now)
+            self._push_soon(poll.spec, PollBatch(received, polled_at=now), now)
         if expecting := parts[CallbackState.EXPECTED]:
             self._push_expecting(poll.spec, PollBatch(expecting), poll.sequence, now)
         return PollBatch(parts[CallbackState.NONE])
@@ -295,7 +307,7 @@ class Scheduler:
         planned = self._planner.plan_net(spec, batch, now)
         self._push_planned(PollGroup(spec.slug, expecting=True), planned, sequence, now)
 
-    def _push_received(self, spec: ProviderSpec, batch: PollBatch, now: float) -> None:
+    def _push_soon(self, spec: ProviderSpec, batch: PollBatch, now: float) -> None:
         if self._callback_polls_at <= now:
             self._callback_polls_at = now + _CALLBACK_LINGER * self._policy.linger
         due = self._callback_polls_at

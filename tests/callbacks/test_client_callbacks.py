@@ -258,6 +258,37 @@ class TestNet:
             await client.run("luma", PAYLOAD)
         assert [time for time, _ in polls(server)] == pytest.approx([30, 60, 90, 120])
 
+    @pytest.mark.parametrize("many", [False, True])
+    async def test_a_task_is_polled_before_its_timeout(
+        self,
+        server: AceServer,
+        client: acetasks.Client,
+        many: bool,  # noqa: FBT001  # a parameter of the test
+    ) -> None:
+        """A callback that is lost does not lead to a timeout of a task that has ended."""
+        server.script("luma", after=100, times=None)
+        server.script_callbacks(drop_rate=1)
+        handles = [await client.submit("luma", PAYLOAD) for _ in range(60 if many else 1)]
+        if many:
+            await client.wait_all(handles, timeout=120)
+        else:
+            await handles[0].wait(timeout=120)
+        assert now() == 115 + LINGER
+        assert [len(ids) for _, ids in polls(server)] == ([50, 10] if many else [1])
+
+    async def test_the_poll_before_a_timeout_leaves_other_waits_as_they_are(
+        self, server: AceServer, client: acetasks.Client
+    ) -> None:
+        """The callback is expected as before; without it the next poll is a rare one."""
+        server.script("luma", after=100)
+        handle = await client.submit("luma", PAYLOAD)
+        wait = asyncio.create_task(handle.wait())
+        with pytest.raises(acetasks.TaskTimeoutError) as caught:
+            await handle.wait(timeout=40)
+        assert caught.value.task.state is TaskState.RUNNING
+        await wait
+        assert [time for time, _ in polls(server)] == [35 + LINGER, 100 + LINGER]
+
     async def test_missing_callbacks_are_not_relied_on(
         self, server: AceServer, new_client: Callable[..., acetasks.Client], callbacks: Callbacks, caplog
     ) -> None:

@@ -204,6 +204,30 @@ class TestReceived:
         assert repr(scene.scheduler) == "<Scheduler <PollQueue luma: 1000>, 0 polls in flight>"
 
 
+class TestEarly:
+    """`poll_early`: a poll in between."""
+
+    def test_they_are_polled_once_and_then_rarely(self, scene: Scene) -> None:
+        """The callback is still expected."""
+        tasks = scene.expect(60)
+        scene.scheduler.poll_early(tasks, 10.0)
+        assert [len(scene.poll(10.025)) for _ in range(2)] == [50, 10]
+        assert {task.callback for task in tasks} == {EXPECTED}
+        assert scene.next_time(10.025) == pytest.approx(110.025)
+
+    def test_others_are_left_alone(self, scene: Scene) -> None:
+        """Tasks without a callback, and those that were discarded or are in flight."""
+        (others,) = scene.new_tasks(1)
+        scene.scheduler.add([others], 9.0)
+        discarded, polled = scene.expect(2)
+        scene.scheduler.discard(discarded)
+        scene.scheduler.poll_early([others, discarded], 10.0)
+        assert scene.poll(10.0) == [others]
+        scene.poll(100.0, before=lambda: scene.scheduler.poll_early([polled], 100.0))
+        assert scene.poll(100.0) == [others]
+        assert scene.next_time(100.0) == 105.0
+
+
 class TestLearning:
     """What is learned of tasks that are polled rarely."""
 
