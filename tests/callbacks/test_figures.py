@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from acetasks import Callbacks
     from acetasks.testing.server import AceServer
 
+# Ten seconds of CPU, of which most is for a thousand connections: much more if traced, on a busy machine.
+pytestmark = pytest.mark.timeout(400)
+
 #: Tasks that forged callbacks name.
 TASKS = 100
 
