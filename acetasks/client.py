@@ -11,7 +11,6 @@ import random
 from typing import TYPE_CHECKING, NamedTuple, Self, TypedDict, Unpack, overload
 
 import anyio
-import msgspec
 
 from acetasks._callback_link import CallbackLink, check_callbacks
 from acetasks._downloads import Downloader, download_each, with_paths
@@ -23,21 +22,18 @@ from acetasks._http import (
     TokenProvider,
     build_endpoints,
     build_submission,
-    build_trace_lookup,
     describe_submitted,
     find_proxies,
     read_entry,
-    read_traced,
     wrap_token,
 )
 from acetasks._ledger import SETTLE_TIME, HistorySource, Ledger, build_store, reconcile
-from acetasks._polling import CLOSE_TIMEOUT, Poller, waiting
+from acetasks._polling import CLOSE_TIMEOUT, Poller, retrieve_tasks, retrieve_traced, waiting
 from acetasks._runs import RunResult, check_arguments, run_many
 from acetasks._runtime import Runtime
 from acetasks._scheduling import Durations
 from acetasks._validation import check_count, check_id, check_setting, check_time, check_timeout
 from acetasks.errors import (
-    AceTasksError,
     ClientClosedError,
     DownloadError,
     TaskFailedError,
@@ -590,7 +586,7 @@ class Client:
             ValueError: The id is malformed.
             UnknownProviderError: The provider name is invalid.
         """
-        return self._require_open().poller.explain((lookup(provider).slug, check_id(task_id)))
+        return self._require_open().poller.inspector.explain((lookup(provider).slug, check_id(task_id)))
 
     # The journal.
 
@@ -667,9 +663,7 @@ class Client:
         spec = lookup(provider)
         if not spec.finds_traces:
             raise ValueError(f"provider {spec.slug!r} does not find tasks by trace id: use the task id, or `history`")
-        request = build_trace_lookup(spec, check_id(trace_id))
-        read = functools.partial(read_traced, spec, trace_id)
-        return _as_polled_once(spec, await self._poller_of(spec).request(spec, request, read))
+        return await retrieve_traced(self._poller_of(spec).requests, spec, check_id(trace_id))
 
     async def retrieve_batch(self, provider: str, ids: Iterable[str]) -> list[Task]:
         """Return several tasks as they are now, in the order given and in as few requests as the provider allows.
@@ -681,32 +675,13 @@ class Client:
             ValueError: An id is malformed.
         """
         targets = parse_targets(provider, ids)
-        poller, spec = self._poller_for(targets.keys), lookup(provider)
+        requests = self._poller_for(targets.keys).requests
         distinct = list(dict.fromkeys(task_id for _, task_id in targets.keys))
-        size = poller.largest_batch(spec)
-        tasks: dict[str, Task] = {}
-        errors: dict[str, AceTasksError] = {}
-
-        async def poll(batch: list[str]) -> None:
-            result = await poller.poll_once(spec, batch)
-            tasks.update((task_id, status.task) for task_id, status in result.statuses.items())
-            if len(batch) > 1:  # only a poll of the task alone says that there is none
-                for task_id in result.missing:
-                    group.start_soon(poll, [task_id])
-            errors.update(result.errors)
-
-        async with anyio.create_task_group() as group:
-            for start in range(0, len(distinct), size):
-                group.start_soon(poll, distinct[start : start + size])
-        if errors:
-            raise next(errors[task_id] for task_id in distinct if task_id in errors)
-        if lost := [task_id for task_id in distinct if task_id not in tasks]:
-            # A task group ends without an error if something else cancels a poll.
-            raise AceTasksError(f"{spec.slug}: the poll of task {lost[0]!r} ended without a result: try again")
+        tasks = await retrieve_tasks(requests, lookup(provider), distinct)
         if (ledger := self._require_open().ledger) is not None:
             for task in tasks.values():
                 ledger.finish(task)
-        return [_as_polled_once(spec, tasks[task_id]) for _, task_id in targets.keys]
+        return [tasks[task_id] for _, task_id in targets.keys]
 
     # History.
 
@@ -745,7 +720,7 @@ class Client:
     def _walk_history(
         self, spec: ProviderSpec, created_after: float | None, created_before: float | None
     ) -> HistoryWalk:
-        fetch = functools.partial(self._poller_of(spec).request, spec)
+        fetch = functools.partial(self._poller_of(spec).requests.send, spec)
         return HistoryWalk(spec, fetch, created_after=created_after, created_before=created_before)
 
     async def reconcile(self, provider: str | None = None) -> Reconciliation:
@@ -870,7 +845,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _describe(running: _Running) -> ClientStats:
-    return running.poller.describe(running.transport.describe(), running.submitter.describe())
+    return running.poller.inspector.describe(running.transport.describe(), running.submitter.describe())
 
 
 async def _shut_down(running: _Running) -> None:
@@ -906,10 +881,3 @@ async def _tasks_of(stream: AsyncGenerator[tuple[Key, Task], None]) -> AsyncGene
     async with contextlib.aclosing(stream):
         async for _, task in stream:
             yield task
-
-
-def _as_polled_once(spec: ProviderSpec, task: Task) -> Task:
-    """Return a task as a single poll may report it: one poll cannot find that a late reported task does not exist."""
-    if task.state is TaskState.NOT_FOUND and spec.missing_grace > 0:
-        return msgspec.structs.replace(task, state=TaskState.PENDING)
-    return task

@@ -23,7 +23,7 @@ import acetasks
 from acetasks import TaskState
 from acetasks import client as client_module
 from acetasks._http import PollResult
-from acetasks._polling import Poller
+from acetasks._polling.limited_requests import LimitedRequests
 from acetasks.providers import lookup, read_record
 from acetasks.testing import AceServer, run
 
@@ -598,7 +598,7 @@ class TestRetrieve:
             spec = lookup("luma")
             return PollResult(statuses={task_id: read_record(spec, b"{}", task_id=task_id) for task_id in found})
 
-        monkeypatch.setattr(Poller, "poll_once", poll_once)
+        monkeypatch.setattr(LimitedRequests, "poll_once", poll_once)
         with pytest.raises(acetasks.AceTasksError, match="luma: the poll of task 'lost' ended without a result"):
             await client.retrieve_batch("luma", [*found, "lost"])
 

@@ -2,6 +2,7 @@
 
 from acetasks._polling.callbacks import ExpectedCallbacks
 from acetasks._polling.poller import CLOSE_TIMEOUT, Poller
+from acetasks._polling.retrieval import retrieve_tasks, retrieve_traced
 from acetasks._polling.waiting import WaitTargets
 
-__all__ = ["CLOSE_TIMEOUT", "ExpectedCallbacks", "Poller", "WaitTargets"]
+__all__ = ["CLOSE_TIMEOUT", "ExpectedCallbacks", "Poller", "WaitTargets", "retrieve_tasks", "retrieve_traced"]

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import itertools
 import logging
 import math
 from typing import TYPE_CHECKING, TypeVar
 
-import anyio
-import msgspec
-
-from acetasks._http import PollResult, poll_batch
+from acetasks._http import PollResult
 from acetasks._limits import Throttle
 from acetasks._polling.awaited import AwaitedTask
+from acetasks._polling.inspector import Inspector
+from acetasks._polling.limited_requests import LimitedRequests
 from acetasks._polling.outcomes import OutcomeRules
 from acetasks._polling.registry import TaskRegistry
 from acetasks._polling.results import ResultHandler
@@ -28,19 +26,16 @@ from acetasks._runtime import is_being_cancelled
 from acetasks._scheduling import CallbackState, Scheduler, build_planner
 from acetasks.errors import AceTasksError, ClientClosedError
 from acetasks.providers import lookup
-from acetasks.stats import ClientStats, Explanation, WaitReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from acetasks._http import Request, Response, Transport
+    from acetasks._http import Transport
     from acetasks._polling.awaited import Waiter
     from acetasks._polling.callbacks import ExpectedCallbacks
     from acetasks._runtime import Runtime
     from acetasks._scheduling import Durations, InFlightPoll, Key, TrackedTask
     from acetasks.models import Task
-    from acetasks.providers import ProviderSpec
-    from acetasks.stats import RequestStats, SubmissionStats
 
 T = TypeVar("T")
 
@@ -59,6 +54,8 @@ class Poller:
         context: The context variables with which polls run, however many waiters with other ones there are: those of
             the creation of the poller.
         throttle: The limits of requests, which the client's submissions share.
+        requests: Sends requests within these limits, polls of a single time too.
+        inspector: Says what is awaited, and why.
         telemetry: Follows waits; None for no telemetry.
     """
 
@@ -74,18 +71,19 @@ class Poller:
         policy, retry = runtime.policy, runtime.retry
         self.context = contextvars.copy_context()
         self._transport = transport
-        self._policy = policy
-        self._attempts = retry.attempts
         self._observers = runtime.observers
         self.telemetry = runtime.telemetry
-        self._durations = durations
-        self._rng = runtime.rng
         self._clock = runtime.clock
         self._registry = TaskRegistry()
         self.throttle = Throttle(policy, retry)
-        planner = build_planner(policy, durations, self._clock() + self._rng.random())
+        self._wake = asyncio.Event()
+        self.requests = LimitedRequests(transport, runtime=runtime, throttle=self.throttle, on_freed=self._wake.set)
+        planner = build_planner(policy, durations, self._clock() + runtime.rng.random())
         self._scheduler = Scheduler(
-            policy, throttle=self.throttle, planner=planner, rng=self._rng, has_callbacks=callbacks is not None
+            policy, throttle=self.throttle, planner=planner, rng=runtime.rng, has_callbacks=callbacks is not None
+        )
+        self.inspector = Inspector(
+            self._registry, scheduler=self._scheduler, throttle=self.throttle, durations=durations, runtime=runtime
         )
         rules = OutcomeRules(policy, throttle=self.throttle, registry=self._registry)
         self._callbacks = callbacks
@@ -93,15 +91,13 @@ class Poller:
             self._registry, rules=rules, observers=self._observers, on_end=on_end, callbacks=callbacks
         )
         self._unexpected = UnexpectedErrors()
-        self._slots = anyio.Semaphore(policy.max_in_flight)
         self._in_flight: set[InFlightPoll] = set()
-        self._wake = asyncio.Event()
         self._sleeps_until = -math.inf
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<Poller {self._registry!r}, {self._scheduler!r}, {self._slots.value} free slots>"
+        return f"<Poller {self._registry!r}, {self._scheduler!r}, {self.requests.slots.value} free slots>"
 
     @property
     def is_idle(self) -> bool:
@@ -184,104 +180,6 @@ class Poller:
         """Return the seconds for which the service asked not to poll a provider; None if no such pause lasts."""
         return self.throttle.requested_pause(lookup(provider), self._clock())
 
-    def describe(self, requests: RequestStats, submissions: SubmissionStats) -> ClientStats:
-        """Return the state of the client, of which the requests and submissions are given."""
-        now = self._clock()
-        pending, waiters = self._registry.describe()
-        providers = {}
-        for slug in sorted({*pending, *self._scheduler.providers}):
-            stats = self.throttle.describe(lookup(slug), in_flight=self._scheduler.in_flight_of(slug), now=now)
-            providers[slug] = msgspec.structs.replace(stats, pending=pending.get(slug, {}))
-        return ClientStats(
-            time=now,
-            waiters=waiters,
-            polls_in_flight=len(self._in_flight),
-            requests=requests,
-            submissions=submissions,
-            rates=self.throttle.describe_rates(),
-            max_rate=self._policy.max_rate,
-            providers=providers,
-        )
-
-    def explain(self, key: Key) -> Explanation:
-        """Return why a task is still awaited, and when it is polled next."""
-        provider, task_id = key
-        task, seen = self._registry.get(key), self.last_seen(key)
-        if task is None:
-            return Explanation(
-                provider=provider, id=task_id, reason=WaitReason.NOT_AWAITED, state=seen.state, progress=seen.progress
-            )
-        now = self._clock()
-        next_at, reason = self._scheduler.find_next_poll(task, now)
-        health = self._registry.health.get(key)
-        fault, misses = (None, 0) if health is None else (health.fault, health.misses)
-        if (fault is not None or misses) and reason in {WaitReason.INTERVAL, WaitReason.LEARNED}:
-            reason = WaitReason.OUTAGE if self.throttle.is_down(provider) else WaitReason.RETRY
-        age = None if math.isnan(task.submitted_at) else now - task.submitted_at
-        return Explanation(
-            provider=provider,
-            id=task_id,
-            reason=reason,
-            state=task.state,
-            progress=task.progress,
-            seen_ago=now - task.last_polled_at if task.record is not None else None,
-            polls=task.polls,
-            next_poll_in=None if next_at is None else max(0.0, next_at - now),
-            fault=None if fault is None else str(fault),
-            misses=misses,
-            age=age,
-            expected_left=None if age is None else self._durations.expected_left(seen, age),
-            waiters=len(task.waiters),
-        )
-
-    def largest_batch(self, spec: ProviderSpec) -> int:
-        """Return the largest number of ids for one poll of a provider."""
-        return self.throttle.largest_batch(spec, self._clock())
-
-    async def poll_once(self, spec: ProviderSpec, ids: Sequence[str]) -> PollResult:
-        """Poll some tasks once, awaited or not, within the limits on requests.
-
-        Args:
-            spec: The provider.
-            ids: Without duplicates, no more than `largest_batch`.
-        """
-        try:
-            async with self._slots:
-                await self._acquire_rate_slot(spec)
-                sent_at = self._clock()
-                result = await self._send(spec, ids, attempts=self._attempts)
-        finally:
-            self._wake.set()
-        self._record(spec, result, sent_at=sent_at, now=self._clock(), jitter_sample=self._rng.random())
-        return result
-
-    async def request(self, spec: ProviderSpec, request: Request, read: Callable[[Response], T]) -> T:
-        """Send a request that is no poll of known ids, such as for a history, within the limits on requests.
-
-        Raises:
-            AceTasksError: As `Transport.send` does.
-        """
-        sent_at = self._clock()
-
-        async def acquire_slot() -> None:
-            nonlocal sent_at
-            await self._acquire_rate_slot(spec)
-            sent_at = self._clock()
-
-        outcome = PollResult(missing=[""])  # answered
-        try:
-            async with self._slots:
-                return await self._transport.send(request, read, acquire_slot=acquire_slot, attempts=self._attempts)
-        except AceTasksError as error:
-            outcome = PollResult(errors={"": error})
-            raise
-        except BaseException:
-            outcome = PollResult()
-            raise
-        finally:
-            self._wake.set()
-            self._record(spec, outcome, sent_at=sent_at, now=self._clock(), jitter_sample=self._rng.random())
-
     async def close(self) -> None:
         """Resolve every awaited task with a `ClientClosedError`, and end the polls in flight."""
         self._closed = True
@@ -337,8 +235,8 @@ class Poller:
 
     def _start_ready(self, group: asyncio.TaskGroup) -> None:
         """Start the polls that are due, as long as there are free slots."""
-        while (poll := self._scheduler.next_batch(self._clock(), self._slots.value)) is not None:
-            self._slots.acquire_nowait()
+        while (poll := self._scheduler.next_batch(self._clock(), self.requests.slots.value)) is not None:
+            self.requests.slots.acquire_nowait()
             self._in_flight.add(poll)
             group.create_task(self._run_poll(poll))
 
@@ -363,7 +261,7 @@ class Poller:
         result = await self._request(poll)
         # Synchronous from here on, so that no two results interleave.
         now = self._clock()
-        self._record(poll.spec, result, sent_at=poll.sent_at, now=now, jitter_sample=poll.jitter_sample)
+        self.requests.record(poll.spec, result, sent_at=poll.sent_at, now=now, jitter_sample=poll.jitter_sample)
         changes = self._results.apply(poll, result, now)
         if self._callbacks is not None:
             self._callbacks.review(poll.spec.slug, poll.batch.tasks)
@@ -376,7 +274,7 @@ class Poller:
         left = [task for task in tasks if self._registry.get(task.key) is task and task.is_unscheduled]
         failure = self._unexpected.convert(poll.spec.slug, error)
         result = PollResult(errors={task.key[1]: failure for task in left})
-        self._record(poll.spec, result, sent_at=poll.sent_at, now=now, jitter_sample=poll.jitter_sample)
+        self.requests.record(poll.spec, result, sent_at=poll.sent_at, now=now, jitter_sample=poll.jitter_sample)
         changes = self._results.apply(poll, result, now)
         self._scheduler.requeue(poll.with_tasks(left), changes, now)
 
@@ -389,14 +287,14 @@ class Poller:
                 poll.cancel = current.cancel
             tasks = poll.batch.tasks
             known = [task.record if isinstance(task, AwaitedTask) else None for task in tasks]
-            return await self._send(poll.spec, [task.key[1] for task in tasks], known)
+            return await self.requests.send_poll(poll.spec, [task.key[1] for task in tasks], known)
         finally:
             self._finish(poll)
 
     def _finish(self, poll: InFlightPoll) -> None:
         """End a poll in flight, and wake the loop if it can do more then."""
         self._in_flight.discard(poll)
-        self._slots.release()
+        self.requests.slots.release()
         self._scheduler.finish(poll, self._clock())
         if self._scheduler.is_saturated or not self._registry:
             self._wake.set()
@@ -406,33 +304,6 @@ class Poller:
         for task in self._registry:
             self._results.resolve(task, error, now)
             self._scheduler.discard(task)
-
-    # Requests within the limits.
-
-    async def _send(
-        self, spec: ProviderSpec, ids: Sequence[str], known: Sequence[bytes | None] = (), *, attempts: int = 1
-    ) -> PollResult:
-        """Send the requests of one poll; the rate slot of the first is already acquired, by the scheduler mostly."""
-        earlier_requests = itertools.count()
-
-        async def acquire_slot() -> None:
-            if next(earlier_requests) > 0:
-                await self._acquire_rate_slot(spec)
-
-        return await poll_batch(self._transport, spec, ids, known, acquire_slot=acquire_slot, attempts=attempts)
-
-    async def _acquire_rate_slot(self, spec: ProviderSpec) -> None:
-        """Wait until the limits allow a request, and count it."""
-        while (available_at := self.throttle.rate_available_at(spec)) > self._clock():  # noqa: ASYNC110  # it may move
-            await anyio.sleep_until(available_at)
-        self.throttle.acquire(spec, self._clock())
-
-    def _record(
-        self, spec: ProviderSpec, result: PollResult, *, sent_at: float, now: float, jitter_sample: float
-    ) -> None:
-        """Update the limits by the result of a poll, and emit the events that follow."""
-        for event in self.throttle.record(spec, result, sent_at=sent_at, now=now, jitter_sample=jitter_sample):
-            self._observers(event)
 
     # Sleeping between polls.
 

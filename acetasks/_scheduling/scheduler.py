@@ -133,13 +133,17 @@ class Scheduler:
         self.is_saturated = False
 
     def __repr__(self) -> str:
-        in_flight = sum(state.in_flight for state in self._providers.values())
-        return f"<Scheduler {self._queue!r}, {in_flight} polls in flight>"
+        return f"<Scheduler {self._queue!r}, {self.in_flight} polls in flight>"
 
     @property
     def providers(self) -> tuple[str, ...]:
         """Slugs of the providers that were polled."""
         return tuple(self._providers)
+
+    @property
+    def in_flight(self) -> int:
+        """Number of polls in flight."""
+        return sum(state.in_flight for state in self._providers.values())
 
     def in_flight_of(self, provider: str) -> int:
         """Return the number of a provider's polls in flight."""

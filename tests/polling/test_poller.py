@@ -91,8 +91,8 @@ class TestTiming:
         async with asyncio.TaskGroup() as group:
             for waiting in waits:
                 group.create_task(waiting)
-            group.create_task(poller.poll_once(VEO, ["other"]))
-            group.create_task(poller.poll_once(VEO, ["another"]))
+            group.create_task(poller.requests.poll_once(VEO, ["other"]))
+            group.create_task(poller.requests.poll_once(VEO, ["another"]))
 
         assert transport.max_in_flight == 3
 
@@ -101,7 +101,7 @@ class TestTiming:
         transport = FakeService(done, latency=1)
         poller = new_poller(transport, PollPolicy(max_in_flight=1))
         async with asyncio.TaskGroup() as group:
-            group.create_task(poller.poll_once(VEO, ["other"]))
+            group.create_task(poller.requests.poll_once(VEO, ["other"]))
             group.create_task(wait(poller, "t"))
 
         assert transport.times == [0.0, 1.0]
@@ -115,7 +115,7 @@ class TestTiming:
                 group.create_task(wait(poller, "t", 20))
                 group.create_task(wait(poller, "gone", 20))
                 for number in range(3):
-                    group.create_task(poller.poll_once(LUMA, ["gone", f"other{number}"]))
+                    group.create_task(poller.requests.poll_once(LUMA, ["gone", f"other{number}"]))
 
         assert len(transport.times) == 8
         assert all(later - earlier > 1 - 1e-6 for earlier, later in itertools.pairwise(transport.times))

@@ -89,7 +89,7 @@ async def test_no_window_exceeds_the_rate(slow_provider: ProviderSpec, max_rate:
     """In any window of T seconds at most max_rate * T requests are sent, and the one that it begins with."""
     transport = FakeService(latency=0.7)
     poller = await poll_tasks(transport, [(FLUX, 60), (slow_provider, 60), (USEAPI, 5)], max_rate, 300.0)
-    await poller.poll_once(LUMA, ["a", "b"])
+    await poller.requests.poll_once(LUMA, ["a", "b"])
     await poller.close()
 
     assert len(transport.times) == pytest.approx(max_rate * 300.0, rel=0.05)
