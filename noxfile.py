@@ -27,6 +27,7 @@ nox.options.sessions = [
     *(f"tests-{python}" for python in PYTHONS[1:]),
     "coverage",
     "examples",
+    "plugin",
 ]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
@@ -188,6 +189,16 @@ def examples(session: nox.Session) -> None:
     """Run every example against the simulated service."""
     _install_wheel(session, "cli,durable")
     session.run("python", "examples/run_all.py", env=NO_TOKEN)
+
+
+@nox.session
+def plugin(session: nox.Session) -> None:
+    """Run a sample project and some tests with the pytest plugin beside other plugins, and print a table."""
+    _install_wheel(session, "durable")
+    _install_group(session, "plugin")
+    env = {**NO_TOKEN, "PYTHONSAFEPATH": "1"}
+    session.run("python", "-c", CHECK_ORIGIN, env=env)
+    session.run("python", "tests/matrix/run.py", env=env)
 
 
 @nox.session

@@ -15,9 +15,9 @@ import acetasks
 
 
 async def main(source: Path, directory: Path) -> None:
-    rows = list(csv.DictReader(source.read_text("utf-8").splitlines()))  # noqa: ASYNC240  # nothing runs yet
+    rows = list(csv.DictReader(source.read_text("utf-8").splitlines()))  # nothing runs yet
     payloads = ({"action": "generate", "prompt": row["prompt"]} for row in rows)
-    directory.mkdir(exist_ok=True)  # noqa: ASYNC240  # as above
+    directory.mkdir(exist_ok=True)  # as above
     failed = 0
     with Progress() as progress:
         bar = progress.add_task("pictures", total=len(rows))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-pytest_plugins = ["acetasks.testing.pytest_plugin", "pytester"]
+pytest_plugins = ["pytester"]
 
 # The same examples each time: a test that fails, fails for everybody and again.
 settings.register_profile("exact", derandomize=True, deadline=None)

@@ -11,9 +11,17 @@ Times are loop times: seconds of the event loop's clock.
 """
 
 from acetasks.testing.callbacks import RecordedCallback
-from acetasks.testing.clock import VirtualClockDeadlockError, VirtualClockLoop, run
+from acetasks.testing.clock import VirtualClockLoop, run
+from acetasks.testing.clock_errors import (
+    StuckTask,
+    VirtualClockAddressError,
+    VirtualClockDeadlockError,
+    VirtualClockError,
+)
 from acetasks.testing.faults import Fault, RecordedRequest
-from acetasks.testing.scenario import Outcome, Rule, ScriptedTask
+from acetasks.testing.outside import VirtualClockWarning
+from acetasks.testing.rules import Outcome, Rule
+from acetasks.testing.scenario import ScriptedTask
 from acetasks.testing.server import AceServer
 
 __all__ = [
@@ -24,7 +32,11 @@ __all__ = [
     "RecordedRequest",
     "Rule",
     "ScriptedTask",
+    "StuckTask",
+    "VirtualClockAddressError",
     "VirtualClockDeadlockError",
+    "VirtualClockError",
     "VirtualClockLoop",
+    "VirtualClockWarning",
     "run",
 ]

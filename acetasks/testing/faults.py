@@ -236,6 +236,11 @@ class FaultList:
             fault.stop()
         self._faults.clear()
 
+    def reset(self) -> None:
+        """Stop and remove all faults, and draw the same random numbers for the next ones."""
+        self.clear()
+        self._created = 0
+
     def choose(self, request: RecordedRequest) -> Fault | None:
         """Return the first fault that hits a parsed request, and count the hit.
 

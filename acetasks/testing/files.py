@@ -14,7 +14,7 @@ import msgspec
 
 from acetasks.testing.media import build_file
 from acetasks.testing.responses import RawResponse, status_phrase
-from acetasks.testing.scenario import Outcome
+from acetasks.testing.rules import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

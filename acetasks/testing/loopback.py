@@ -1,7 +1,7 @@
 """Selector of the virtual clock, which detects undelivered data between sockets of one loop.
 
 Time may jump only after all data that one socket sent to another has arrived. The kernel delivers over loopback with
-some delay, so its queues are inspected. Like the clock, this module imports only the standard library.
+some delay, so its queues are inspected. Like the clock, this module needs only the standard library.
 """
 
 from __future__ import annotations
@@ -15,18 +15,23 @@ from dataclasses import dataclass
 from time import sleep  # bound here, so that a test that patches time.sleep does not break the loop
 from typing import TYPE_CHECKING
 
-if sys.platform == "linux":
-    import fcntl
-    import termios
+from acetasks.testing.tcp_state import (
+    Address,
+    borrow_socket,
+    check_queues,
+    count_outgoing,
+    count_sent,
+    is_reset,
+    read_address,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     from _typeshed import FileDescriptorLike
 
 #: Result of a selector.
 Events = list[tuple[selectors.SelectorKey, int]]
-_Address = tuple[str, int]
 _Delivery = tuple[int, str]  # the inode of a socket, and the undelivered data from it or to it
 
 # Real seconds. Loopback traffic arrives within the first or second pause even on a busy machine; the total of 1.3 s
@@ -37,21 +42,19 @@ _DELIVERY_PAUSES = tuple(2e-5 * 2**count for count in range(16))
 # times the duration of a delivery over loopback.
 _BLIND_PAUSE = 0.001
 
-# From linux/sockios.h; not defined by Python. Returns the number of unsent bytes of a TCP socket.
-_SIOCOUTQNSD = 0x894B
-_ZERO = bytes(4)  # a C int
-
-# From netinet/tcp.h; not defined by Python. The state of a socket without a connection, usually after a reset by the
-# other end.
-_TCP_CLOSE = 7
-
 
 class VirtualSelector(selectors.DefaultSelector):
-    """Selector that never waits; when there are no events it calls `on_idle` and returns its result."""
+    """Selector that never waits.
 
-    def __init__(self, on_idle: Callable[[], Events]) -> None:
+    Args:
+        on_idle: Called when there are no events; its result is returned.
+        on_iteration: Called instead when the loop has callbacks to run, with whether there are events.
+    """
+
+    def __init__(self, on_idle: Callable[[], Events], on_iteration: Callable[..., None]) -> None:
         super().__init__()
         self._on_idle = on_idle
+        self._on_iteration = on_iteration
         self._watch = _TcpWatch(self.get_map())
         self._ignored: frozenset[_Delivery] = frozenset()
 
@@ -67,12 +70,24 @@ class VirtualSelector(selectors.DefaultSelector):
         events = super().select(0)
         self._watch.mark_in_use(events)
         if events or (timeout is not None and timeout <= 0):
-            return events
-        return self._on_idle()
+            self._on_iteration(has_events=bool(events))
+        else:
+            events = self._on_idle()
+            self._watch.mark_in_use(events)
+        return events
 
     def select_in_real_time(self, timeout: float) -> Events:
         """Wait for events like an ordinary selector."""
         return super().select(timeout)
+
+    def list_unanswered(self) -> dict[Hashable, str]:
+        """Return descriptions of the connections to the outside on which this loop awaits a response."""
+        return self._watch.list_unanswered()
+
+    def take_foreign_reads(self) -> bool:
+        """Return whether data have come from outside the loop since the last call."""
+        has_read, self._watch.has_foreign_reads = self._watch.has_foreign_reads, False
+        return has_read
 
     def await_deliveries(self) -> Events:
         """Wait until there are events or all data between sockets of this loop has been delivered."""
@@ -101,9 +116,10 @@ class _TcpEnd:
 
     fd: int
     inode: int  # distinguishes it from a later socket with the same descriptor
-    names: tuple[_Address, _Address] | None = None  # its own address and that of its peer, once connected
+    names: tuple[Address, Address] | None = None  # its own address and that of its peer, once connected
     peer: _TcpEnd | None = None  # the other end, once it has been registered too
     is_closed: bool = False
+    answered_bytes: int = -1  # bytes sent before the last data from the peer; a new connection may await a greeting
 
 
 class _TcpWatch:
@@ -118,8 +134,9 @@ class _TcpWatch:
         self._registered = registered
         self._listening_ports: dict[int, int] = {}  # by descriptor
         self._ends: dict[int, _TcpEnd] = {}  # open ends by descriptor
-        self._ends_by_names: dict[tuple[_Address, _Address], _TcpEnd] = {}
+        self._ends_by_names: dict[tuple[Address, Address], _TcpEnd] = {}
         self._ends_in_use: set[_TcpEnd] = set()
+        self.has_foreign_reads = False
 
     def add(self, fd: int) -> None:
         """Track a newly registered descriptor if it is a TCP socket."""
@@ -130,14 +147,14 @@ class _TcpWatch:
         if known is not None and known.inode != inode:
             self._forget(known)
         self._listening_ports.pop(fd, None)
-        with contextlib.suppress(OSError), _borrow_socket(fd) as sock:  # OSError: not a socket
+        with contextlib.suppress(OSError), borrow_socket(fd) as sock:  # OSError: not a socket
             if sock.type != socket.SOCK_STREAM or sock.family not in {socket.AF_INET, socket.AF_INET6}:
                 return
             if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 self._listening_ports[fd] = sock.getsockname()[1]
                 return
             try:
-                fcntl.ioctl(fd, _SIOCOUTQNSD, _ZERO)
+                check_queues(fd)
             except OSError:
                 self.is_blind = True  # some systems that report Linux lack this call
             end = self._ends.setdefault(fd, _TcpEnd(fd, inode))
@@ -145,9 +162,13 @@ class _TcpWatch:
 
     def mark_in_use(self, events: Events) -> None:
         """Mark the connections with events as in use."""
-        for key, _ in events:
-            if (end := self._ends.get(key.fd)) is not None:
-                self._ends_in_use.update((end, end.peer or end))
+        for key, mask in events:
+            if (end := self._ends.get(key.fd)) is None:
+                continue
+            self._ends_in_use.update((end, end.peer or end))
+            if end.peer is None and mask & selectors.EVENT_READ:
+                end.answered_bytes = count_sent(end.fd)
+                self.has_foreign_reads = True
 
     def acknowledge_reads(self) -> None:
         """Make the connections in use acknowledge the data they have read.
@@ -165,6 +186,27 @@ class _TcpWatch:
                 self._forget(end)
         found = ((end.inode, self._describe_delivery(end)) for end in self._ends.values())
         return frozenset(delivery for delivery in found if delivery[1])
+
+    def list_unanswered(self) -> dict[Hashable, str]:
+        """Return descriptions of the unanswered connections that were opened to others than sockets of this loop."""
+        found: dict[Hashable, str] = {}
+        for end in self._ends.values():
+            if end.peer is not None or self._find_peer(end) is not None:
+                continue
+            # 1. Not connected: the handshake may be in progress.
+            if end.names is None:
+                if self._is_awaited(end, selectors.EVENT_WRITE):
+                    found[end.inode] = "a connection that is being opened"
+                continue
+            # 2. A connection from outside, or to this loop: what follows is not this loop's to await.
+            if self._is_listening(end.names[0][1]) or self._is_listening(end.names[1][1]):
+                continue
+            # 3. Nothing has come since the last bytes were sent, and some task is reading.
+            sent = count_sent(end.fd)
+            if sent > end.answered_bytes and self._is_awaited(end, selectors.EVENT_READ):
+                host, port = end.names[1]
+                found[end.inode, sent] = f"a response from {host}:{port}"
+        return found
 
     def _describe_delivery(self, end: _TcpEnd) -> str:
         peer = end.peer or self._find_peer(end)
@@ -184,15 +226,15 @@ class _TcpWatch:
         return ""
 
     def _count_undelivered(self, end: _TcpEnd) -> tuple[int, int]:
-        counts = _count_outgoing(end.fd)
+        counts = count_outgoing(end.fd)
         if not counts[0]:
             return counts
         if end.peer is None or end.peer.is_closed:
-            return (0, 0) if _is_reset(end.fd) else counts
+            return (0, 0) if is_reset(end.fd) else counts
         # The other end may have the bytes and delay the acknowledgement until it sends data; request it now.
-        with contextlib.suppress(OSError), _borrow_socket(end.peer.fd) as sock:
+        with contextlib.suppress(OSError), borrow_socket(end.peer.fd) as sock:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        return _count_outgoing(end.fd)
+        return count_outgoing(end.fd)
 
     def _is_awaited(self, end: _TcpEnd, event: int) -> bool:
         key = None if end.is_closed else self._registered.get(end.fd)
@@ -205,9 +247,9 @@ class _TcpWatch:
         if end.names is None:
             with (
                 contextlib.suppress(OSError),
-                _borrow_socket(end.fd) as sock,
+                borrow_socket(end.fd) as sock,
             ):  # OSError: not connected
-                end.names = (_read_address(sock.getsockname()), _read_address(sock.getpeername()))
+                end.names = (read_address(sock.getsockname()), read_address(sock.getpeername()))
                 self._ends_by_names[end.names] = end
         if end.names is not None:
             end.peer = self._ends_by_names.get((end.names[1], end.names[0]))
@@ -227,35 +269,3 @@ def _is_open(end: _TcpEnd) -> bool:
         return os.fstat(end.fd).st_ino == end.inode
     except OSError:
         return False
-
-
-@contextlib.contextmanager
-def _borrow_socket(fd: int) -> Iterator[socket.socket]:
-    sock = socket.socket(fileno=fd)
-    try:
-        yield sock
-    finally:
-        sock.detach()  # its owner closes it
-
-
-def _read_address(name: tuple[str, int]) -> _Address:
-    # A dual-stack server gets IPv4 addresses in IPv6 form.
-    return (name[0].removeprefix("::ffff:"), name[1])
-
-
-def _is_reset(fd: int) -> bool:
-    """Return whether a TCP socket has lost its connection; its unacknowledged bytes then stay so forever."""
-    with contextlib.suppress(OSError), _borrow_socket(fd) as sock:
-        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
-    return False  # it was closed without being unregistered
-
-
-def _count_outgoing(fd: int) -> tuple[int, int]:
-    """Return the numbers of unacknowledged and of unsent bytes of a TCP socket; a shutdown counts as one."""
-    try:
-        outgoing = fcntl.ioctl(fd, termios.TIOCOUTQ, _ZERO)
-        unsent = fcntl.ioctl(fd, _SIOCOUTQNSD, _ZERO) if outgoing != _ZERO else _ZERO
-    except OSError:
-        return 0, 0  # it was closed without being unregistered
-    not_sent = int.from_bytes(unsent, sys.byteorder)
-    return int.from_bytes(outgoing, sys.byteorder) - not_sent, not_sent

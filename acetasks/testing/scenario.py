@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from acetasks.testing.rules import Outcome, Rule
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,19 +31,6 @@ QUEUED_FRACTION = 0.1
 MAX_QUEUED = 5.0
 #: Maximum progress of a running task, in percent.
 MAX_RUNNING_PROGRESS = 99.0
-
-
-class Outcome(enum.StrEnum):
-    """Outcome of a scripted task."""
-
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    #: Some of the requested files are generated, and the rest fails.
-    PARTIAL = "partial"
-    #: The task is never visible to the tasks call.
-    NOT_FOUND = "not_found"
-    #: The task never ends.
-    FOREVER = "forever"
 
 
 class Phase(enum.Enum):
@@ -65,46 +54,6 @@ _FINAL_PHASES = {
     Outcome.FAILED: Phase.FAILED,
     Outcome.PARTIAL: Phase.PARTIAL,
 }
-
-
-class Rule(msgspec.Struct, frozen=True):
-    """Outcome and timing of a task to be created: the options of `AceServer.add` and `AceServer.script`.
-
-    Times are in seconds, before division by the server's `speed`.
-
-    Attributes:
-        after: From submission to end; None draws a duration around the provider's typical one.
-        outcome: An `Outcome` or its name; None means succeeded, or failed at the server's failure rate.
-        visible_after: From submission until the task is visible to the tasks call.
-        queued_for: From submission until the work starts; None means a tenth of `after`, at most 5.
-        progress: Progress shown while running, in percent, if the provider's records have any; None means the elapsed
-            share of the duration.
-        error: Code and message of a failed or partial task; None means those of the provider's sample.
-        timestamps: Whether the record has the times of the work, such as `finished_at`. Most providers
-            have stamped them since August 2026 only.
-        undocumented_failure: Whether a failed task's record has the provider's own form of a failure, as observed,
-            instead of the documented one.
-    """
-
-    after: float | None = None
-    outcome: Outcome | None = None
-    visible_after: float = 0.0
-    queued_for: float | None = None
-    progress: float | None = None
-    error: tuple[str, str] | None = None
-    timestamps: bool = True
-    undocumented_failure: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ValueError: A number is negative or not finite.
-        """
-        for name in ("after", "visible_after", "queued_for", "progress"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}")
 
 
 class ScriptedTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -185,6 +134,7 @@ class Scenario:
         self._by_provider: dict[str, list[ScriptedTask]] = {}
         self._next_rules: dict[str, deque[Rule]] = {}
         self._default_rules: dict[str, Rule] = {}
+        self._seed = seed
         self._rng = random.Random(seed)
         self._speed = speed
         self._failure_rate = failure_rate
@@ -251,6 +201,13 @@ class Scenario:
         self.tasks[task.id] = task
         self._by_provider.setdefault(spec.slug, []).append(task)
         return task
+
+    def clear(self) -> None:
+        """Remove all tasks and rules, and draw the same random numbers again."""
+        self.tasks.clear()
+        self._by_provider.clear()
+        self.clear_rules()
+        self._rng.seed(self._seed)
 
     def clear_rules(self) -> None:
         """Remove all rules for future submissions."""

@@ -8,44 +8,53 @@ and all random numbers are drawn from one seed.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from acetasks.providers.table import lookup
-from acetasks.testing.callbacks import CallbackScript, CallbackSender, RecordedCallback
+from acetasks.testing.addresses import idle_service_message, register_service, unregister_service
+from acetasks.testing.callbacks import CallbackScript, CallbackSender
 from acetasks.testing.checks import choose
 from acetasks.testing.delivery import DeliveryOptions, loop_time
 from acetasks.testing.effects import Edit, Effect
 from acetasks.testing.faults import Fault, FaultList, RecordedRequest, When
 from acetasks.testing.listener import Listener
+from acetasks.testing.outside import VirtualClockWarning
+from acetasks.testing.real_time import RealTimeWatch
 from acetasks.testing.requests import Action
 from acetasks.testing.routing import RequestParser, TasksRequest
-from acetasks.testing.scenario import Outcome, Rule, Scenario, ScriptedTask
+from acetasks.testing.rules import build_rule
+from acetasks.testing.scenario import Scenario
 from acetasks.testing.service import SimulatedService
+from acetasks.testing.traffic import Traffic
 
 if TYPE_CHECKING:
     import types
     from collections.abc import Mapping
+    from typing import Unpack
 
     from aiohttp import web
 
     from acetasks.providers.spec import ProviderSpec
+    from acetasks.testing.rules import RuleOptions
+    from acetasks.testing.scenario import ScriptedTask
 
 #: Exceptions that end a test or the program from outside, so no other exception may replace them.
 _EXIT_EXCEPTIONS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
-class AceServer:
+class AceServer(Traffic):
     """The simulated service, as an async context manager.
+
+    It responds while the event loop runs in which it was started.
 
     Args:
         token: The bearer token that requests must have.
         seed: Seed of all random numbers: ids, durations, failures and, separately, the rates of faults.
         epoch: The loop's time zero, in seconds since the epoch, for the times in records and `Date` headers. None
-            takes it from `time.time()` at the first start, rounded up: whole seconds, so that runs are alike.
+            takes it from `time.time()` at the first start, also if freezegun or time-machine has set that.
         host: The address to listen on.
         port: The port to listen on; 0 takes a free one.
         speed: Divisor of every scripted time of a task.
@@ -57,13 +66,8 @@ class AceServer:
 
     Attributes:
         token: The bearer token that requests must have.
-        requests: The requests since the start or `clear_requests`, in order; empty if not recorded.
-        callbacks: The results of posted callbacks.
-        request_count: Number of requests of all kinds.
-        ids_asked: Number of ids in tasks calls, including duplicates.
-        connections: Number of connections opened in total.
-        open_connections: Number of open connections.
-        max_concurrent: Maximum number of requests in flight at once.
+
+    The other attributes are those of `Traffic`: the requests, the callbacks, and their counts.
 
     Raises:
         ValueError: A number is out of range.
@@ -83,19 +87,11 @@ class AceServer:
         file_lifetime: float | None = None,
         errors_have_success: bool = False,
     ) -> None:
+        super().__init__(record_requests=record_requests)
         self.token = token
-        self.requests: list[RecordedRequest] = []
-        self.callbacks: list[RecordedCallback] = []
-        self.request_count = 0
-        self.ids_asked = 0
-        self.connections = 0
-        self.open_connections = 0
-        self.max_concurrent = 0
         self._host = host
         self._port = port
         self._epoch = epoch
-        self._keeps_requests = record_requests
-        self._concurrent = 0
         self._scenario = Scenario(seed=seed, speed=speed, failure_rate=failure_rate)
         self._faults = FaultList(seed=seed)
         self._callback_sender = CallbackSender(self.callbacks.append, seed=seed)
@@ -105,10 +101,13 @@ class AceServer:
             self._callback_sender,
             file_lifetime=file_lifetime,
             errors_have_success=errors_have_success,
+            on_submission=self._count_submission,
         )
         self._parser = RequestParser()
+        self._real_time = RealTimeWatch()
         self._url = ""
         self._listener: Listener | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
         state = f"open at {self._url}" if self._listener else "closed"
@@ -119,21 +118,30 @@ class AceServer:
         """The base URL, such as `http://127.0.0.1:41234`; it stays the same after a stop and another start.
 
         Raises:
-            RuntimeError: The server was never started.
+            RuntimeError: The server was never started, or its loop cannot respond.
         """
         if not self._url:
             raise RuntimeError("the server has no address before it is started: use `async with` or `start`")
+        self._check_loop()
         return self._url
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables with which acetasks and the official clients use the server.
+
+        Raises:
+            RuntimeError: The server was never started, or its loop cannot respond.
+        """
+        return {
+            f"{name}_API_{variable}": value
+            for name in ("ACEDATACLOUD", "USEAPI")
+            for variable, value in (("BASE_URL", self.url), ("TOKEN", self.token))
+        }
 
     @property
     def tasks(self) -> Mapping[str, ScriptedTask]:
         """All tasks by id in the order of creation, including hidden ones."""
         return self._scenario.tasks
-
-    @property
-    def submissions(self) -> int:
-        """Number of tasks submitted over HTTP."""
-        return self._service.submissions
 
     async def start(self) -> Self:
         """Start to listen; after a stop, at the same address and with the same tasks and faults.
@@ -147,9 +155,11 @@ class AceServer:
         listener = Listener(self._handle, on_open=self._count_opened, on_close=self._count_closed)
         host, self._port = await listener.open(self._host, self._port)
         self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        register_service(self._port, self._loop)
         self._url = f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
         if self._epoch is None:
-            self._epoch = float(math.ceil(time.time() - loop_time()))
+            self._epoch = time.time() - loop_time()
         self._service.open(url=self._url, epoch=self._epoch)
         return self
 
@@ -200,76 +210,44 @@ class AceServer:
         self,
         provider: str,
         *,
-        after: float | None = None,
-        outcome: Outcome | str | None = None,
         id: str | None = None,  # noqa: A002  # the name it has in a record
-        visible_after: float = 0.0,
-        queued_for: float | None = None,
-        progress: float | None = None,
-        error: tuple[str, str] | None = None,
-        timestamps: bool = True,
-        undocumented_failure: bool = False,
         request: Mapping[str, object] | None = None,
         path: str = "",
+        **options: Unpack[RuleOptions],
     ) -> str:
         """Create a task as if it were submitted now, and return its id.
 
-        `Rule` describes the outcome and the timing. `id` is the task's id, by default a UUID; `request` the submitted
-        body, by default that of the provider's sample; `path` the submission path, such as `/suno/wav`, by default the
-        provider's main one.
+        Args:
+            provider: The provider's slug.
+            id: The task's id; None means a UUID.
+            request: The submitted body; None means that of the provider's sample.
+            path: The submission path, such as `/suno/wav`; empty means the provider's main one.
+            options: Outcome and timing, described by `Rule`, such as `after=600` or `outcome="failed"`.
 
         Raises:
-            ValueError: The id is taken, a time is negative, or the outcome is impossible for the provider.
+            TypeError: There is no such option.
+            ValueError: The id is taken, a time is negative, or the outcome is unknown or impossible for the provider.
             UnknownProviderError: The provider name is invalid.
-            RuntimeError: No event loop is running.
+            RuntimeError: No event loop is running before the start, or the server's loop cannot respond.
         """
-        rule = Rule(
-            after=after,
-            outcome=None if outcome is None else choose(Outcome, outcome),
-            visible_after=visible_after,
-            queued_for=queued_for,
-            progress=progress,
-            error=error,
-            timestamps=timestamps,
-            undocumented_failure=undocumented_failure,
-        )
+        rule = build_rule(**options)
         spec = self._lookup(provider)
-        return self._scenario.add(spec, rule, now=loop_time(), task_id=id, request=request, path=path).id
+        return self._scenario.add(spec, rule, now=self._now(), task_id=id, request=request, path=path).id
 
-    def script(
-        self,
-        provider: str,
-        *,
-        after: float | None = None,
-        outcome: Outcome | str | None = None,
-        visible_after: float = 0.0,
-        queued_for: float | None = None,
-        progress: float | None = None,
-        error: tuple[str, str] | None = None,
-        timestamps: bool = True,
-        undocumented_failure: bool = False,
-        times: int | None = 1,
-    ) -> None:
+    def script(self, provider: str, *, times: int | None = 1, **options: Unpack[RuleOptions]) -> None:
         """Set the outcome and timing of the next submissions to a provider, after those already scripted.
 
-        `Rule` describes the options. `times` is the number of submissions; None means every submission that is not
-        scripted otherwise.
+        Args:
+            provider: The provider's slug.
+            times: The number of submissions; None means every submission that is not scripted otherwise.
+            options: Outcome and timing, described by `Rule`, such as `after=600` or `outcome="failed"`.
 
         Raises:
-            ValueError: A number is out of range, or the outcome is impossible for the provider.
+            TypeError: There is no such option.
+            ValueError: A number is out of range, or the outcome is unknown or impossible for the provider.
             UnknownProviderError: The provider name is invalid.
         """
-        rule = Rule(
-            after=after,
-            outcome=None if outcome is None else choose(Outcome, outcome),
-            visible_after=visible_after,
-            queued_for=queued_for,
-            progress=progress,
-            error=error,
-            timestamps=timestamps,
-            undocumented_failure=undocumented_failure,
-        )
-        self._scenario.add_rule(self._lookup(provider), rule, times=times)
+        self._scenario.add_rule(self._lookup(provider), build_rule(**options), times=times)
 
     def script_callbacks(self, *, delay: float = 0.0, copies: int = 1, drop_rate: float = 0.0) -> None:
         """Set how the callbacks of submissions from now on are posted; without options, each once and at once.
@@ -331,13 +309,25 @@ class AceServer:
         """Remove everything set by `script`; tasks already created are not affected."""
         self._scenario.clear_rules()
 
-    def clear_requests(self) -> None:
-        """Remove recorded requests and callbacks and reset the counts; open connections, faults and scripts stay."""
-        self.requests.clear()
-        self.callbacks.clear()
-        self.request_count = self.ids_asked = self._service.submissions = 0
-        self.connections = self.open_connections
-        self.max_concurrent = self._concurrent
+    def reset(self) -> None:
+        """Make the server like new, for the next test: without tasks, scripts, faults, and recorded requests."""
+        self._scenario.clear()
+        self._faults.reset()
+        self.clear_requests()
+
+    def _now(self) -> float:
+        """Return the time of the server's loop, or of the running one before the start."""
+        self._check_loop()
+        return loop_time() if self._loop is None else self._loop.time()
+
+    def _check_loop(self) -> None:
+        """Check that the server can respond to code in the running loop.
+
+        Raises:
+            RuntimeError: It was started in another loop, which is not running.
+        """
+        if self._loop is not None and not self._loop.is_running() and _is_in_loop():
+            raise RuntimeError(idle_service_message(f"the AceServer at {self._url}"))
 
     def _lookup(self, provider: str) -> ProviderSpec:
         """Return the spec of a provider, which is served from now on."""
@@ -350,6 +340,8 @@ class AceServer:
         listener, self._listener = self._listener, None
         if listener is None:
             return
+        unregister_service(self._port)
+        self._loop = None
         listener.stop_accepting()
         try:
             await self._callback_sender.close()
@@ -362,12 +354,8 @@ class AceServer:
         self._service.function_errors.clear()
         return first
 
-    def _count_opened(self) -> None:
-        self.connections += 1
-        self.open_connections += 1
-
-    def _count_closed(self) -> None:
-        self.open_connections -= 1
+    def _count_submission(self) -> None:
+        self.submissions += 1
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Record and count a request, and respond to it."""
@@ -381,6 +369,22 @@ class AceServer:
             parsed = await self._parser.parse(request, record, token=self.token)
             if isinstance(parsed.content, TasksRequest):
                 self.ids_asked += len(record.ids)
+                self._watch_real_time(record)
             return await self._service.respond(request, parsed, record)
         finally:
             self._concurrent -= 1
+
+    def _watch_real_time(self, record: RecordedRequest) -> None:
+        tasks = [task for task_id in record.ids if (task := self._scenario.tasks.get(task_id)) is not None]
+        try:
+            self._real_time.observe_poll(tasks, now=record.time)
+        except VirtualClockWarning as warning:  # pytest makes it an error: raised by `stop`, not in the response
+            self._service.function_errors.append(warning)
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

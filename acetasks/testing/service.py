@@ -23,12 +23,15 @@ from acetasks.testing.responses import (
     payment_required,
 )
 from acetasks.testing.routing import Submission
+from acetasks.testing.rules import Outcome
 from acetasks.testing.samples import template_for
-from acetasks.testing.scenario import Outcome, Phase, Scenario
+from acetasks.testing.scenario import Phase, Scenario
 from acetasks.testing.snapshot import fake_uuid
 from acetasks.testing.tasks_api import TasksApi
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp import web
 
     from acetasks.testing.callbacks import CallbackSender
@@ -51,9 +54,9 @@ class SimulatedService:
         callbacks: Posts the callbacks of submissions.
         file_lifetime: Seconds from a task's end until its files are gone; None means that they stay.
         errors_have_success: Whether error bodies have `success: false`.
+        on_submission: Called for each task submitted over HTTP.
 
     Attributes:
-        submissions: Number of tasks submitted over HTTP.
         function_errors: Exceptions raised by `when` and `edit` functions of faults.
     """
 
@@ -65,8 +68,9 @@ class SimulatedService:
         *,
         file_lifetime: float | None,
         errors_have_success: bool,
+        on_submission: Callable[[], None],
     ) -> None:
-        self.submissions = 0
+        self._on_submission = on_submission
         self.function_errors: list[BaseException] = []
         self._scenario = scenario
         self._faults = faults
@@ -78,7 +82,7 @@ class SimulatedService:
         self._trace_number = 0
 
     def __repr__(self) -> str:
-        return f"<SimulatedService {self._scenario!r} submissions={self.submissions}>"
+        return f"<SimulatedService {self._scenario!r}>"
 
     def open(self, *, url: str, epoch: float) -> None:
         """Set what is known when the server starts.
@@ -161,7 +165,7 @@ class SimulatedService:
         rule = self._scenario.pop_rule(spec.slug)
         typical = template.typical_duration(record.path)
         task = self._scenario.add(spec, rule, now=loop_time(), request=body, path=record.path, typical_duration=typical)
-        self.submissions += 1
+        self._on_submission()
         record.ids = (task.id,)
         url = body.get(template.callback_field)
         if isinstance(url, str) and url:

@@ -21,8 +21,9 @@ from acetasks.providers import (
     read_record,
     specs,
 )
+from acetasks.testing.rules import Outcome
 from acetasks.testing.samples import GENERIC, template_for
-from acetasks.testing.scenario import Outcome, ScriptedTask
+from acetasks.testing.scenario import ScriptedTask
 
 if TYPE_CHECKING:
     from acetasks.testing.snapshot import Json, Snapshot

@@ -1,0 +1,1 @@
+"""A sample application that makes videos."""
