@@ -191,7 +191,7 @@ def examples(session: nox.Session) -> None:
     session.run("python", "examples/run_all.py", env=NO_TOKEN)
 
 
-@nox.session
+@nox.session(python=(PYTHONS[0], PYTHONS[-1]))
 def plugin(session: nox.Session) -> None:
     """Run a sample project and some tests with the pytest plugin beside other plugins, and print a table."""
     _install_wheel(session, "durable")

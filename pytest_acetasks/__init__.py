@@ -77,23 +77,41 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None, object, 
         return (yield)
 
 
-# The innermost wrapper: when it fails a test, those of other plugins have begun, which their tear-down needs.
-@pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a test at once that asks for a virtual clock and cannot have it, and set up the others."""
-    clock = read_clock(item, getattr(item, "fixturenames", ())) if isinstance(item, pytest.Function) else None
-    if clock is None or not isinstance(item, pytest.Function):
-        return (yield)
-    if clock.is_explicit and (problem := find_problem(item)):
+@pytest.hookimpl(specname="pytest_runtest_setup")
+def check_clock(item: pytest.Item) -> None:
+    """Fail a test at once that asks for a virtual clock and cannot have it."""
+    clock = _read_clock_of(item)
+    if (
+        clock is not None
+        and clock.is_explicit
+        and isinstance(item, pytest.Function)
+        and (problem := find_problem(item))
+    ):
         pytest.fail(problem, pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Set up a test on its virtual clock."""
+    clock = _read_clock_of(item)
+    if clock is None:
+        return (yield)
     with offer_loop_factory(item.config, clock):
         result = yield
     _set_unittest_loop(item, clock)
     return result
 
 
-def _set_unittest_loop(item: pytest.Function, clock: ClockOptions) -> None:
-    if item.cls is not None and issubclass(item.cls, unittest.IsolatedAsyncioTestCase):
+def _read_clock_of(item: pytest.Item) -> ClockOptions | None:
+    return read_clock(item, item.fixturenames) if isinstance(item, pytest.Function) else None
+
+
+def _set_unittest_loop(item: pytest.Item, clock: ClockOptions) -> None:
+    if (
+        isinstance(item, pytest.Function)
+        and item.cls is not None
+        and issubclass(item.cls, unittest.IsolatedAsyncioTestCase)
+    ):
         case: Any = item.instance
         # A new attribute of Python 3.13; a class with a factory of its own keeps it.
         if getattr(case, "loop_factory", ...) is None:

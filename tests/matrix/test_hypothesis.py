@@ -11,8 +11,8 @@ from acetasks.testing import AceServer
 pytestmark = [pytest.mark.asyncio, pytest.mark.acetasks_virtual_clock]
 
 
-@settings(max_examples=10, deadline=None, database=None)
-@given(strategies.integers(1, 3600))
+@settings(max_examples=5, deadline=None, database=None)
+@given(strategies.integers(1, 900))
 async def test_every_duration(seconds):
     """A task of any duration is awaited to its end."""
     started = asyncio.get_running_loop().time()
