@@ -77,8 +77,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None, object, 
         return (yield)
 
 
+# Not a wrapper, so that a skipped test is skipped first. Pytest requires a name that begins with `pytest_`.
 @pytest.hookimpl(specname="pytest_runtest_setup")
-def check_clock(item: pytest.Item) -> None:
+def pytest_runtest_setup_check(item: pytest.Item) -> None:
     """Fail a test at once that asks for a virtual clock and cannot have it."""
     clock = _read_clock_of(item)
     if (

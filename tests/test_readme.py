@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 import acetasks
+from acetasks import testing
 from acetasks.testing.server import AceServer
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -36,7 +37,7 @@ def find_sample(page: str, word: str) -> str:
     return program
 
 
-FIRST_PROGRAM, TOUR = find_programs(README)
+FIRST_PROGRAM, TOUR, TESTING = find_programs(README)
 DURATIONS = find_sample("usage.md", "Durations.from_json")
 DOWNLOADS = find_sample("usage.md", "ids, download_to")
 MANY = find_sample("usage.md", "run_many(")
@@ -44,7 +45,7 @@ RESTART = find_sample("durability.md", "client.resume()")
 LEAVING = find_sample("usage.md", "aclosing")
 CALLBACKS = find_sample("usage.md", "acetasks.Callbacks(")
 BLOCKING = find_sample("usage.md", "acetasks.sync")
-FAILED_VIDEO, UNRELIABLE_SERVICE = find_programs(PAGES[ROOT / "docs" / "testing.md"])
+TESTS = [*find_programs(PAGES[ROOT / "docs" / "testing.md"]), TESTING]
 
 
 @pytest.mark.real_clock
@@ -170,25 +171,25 @@ async def test_run_many_sample_runs(client, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.count("pictures/flux-") == 2
 
 
-async def test_failed_video_sample_runs():
-    """The sample test of a failed video passes."""
-    values: dict[str, object] = {}
-    exec(compile(FAILED_VIDEO, "failed_video", "exec"), values)  # noqa: S102  # the project's own sample
-    await values["test_a_failed_video"]()
-
-
-async def test_unreliable_service_sample_runs():
-    """The sample test with simulated faults passes."""
-    values: dict[str, object] = {}
-    code = FAILED_VIDEO + UNRELIABLE_SERVICE
-    exec(compile(code, "unreliable_service", "exec"), values)  # noqa: S102  # the project's own sample
-    await values["test_an_unreliable_service"]()
+@pytest.mark.parametrize("mode", ["strict", "auto"])
+@pytest.mark.parametrize("number", range(len(TESTS)))
+def test_samples_of_tests_pass(pytester, number, mode):
+    """Each sample of a test passes in a new project, in both modes of pytest-asyncio."""
+    pytester.makepyfile(test_sample=TESTS[number])
+    options = ("-p", "no:randomly", "-W", "error", "-o", "asyncio_default_fixture_loop_scope=function")
+    result = pytester.runpytest_inprocess(f"--asyncio-mode={mode}", *options)
+    assert result.ret == pytest.ExitCode.OK
+    assert result.parseoutcomes()["passed"] >= 1
 
 
 @pytest.mark.parametrize("name", MENTIONED)
 def test_mentioned_names_exist(name):
     """Errors, responses and policies named in the documentation exist, or are built-in."""
-    assert hasattr(acetasks, name) or name in {"CancelledError", "TimeoutError", "ValueError", "TypeError"}
+    assert (
+        hasattr(acetasks, name)
+        or hasattr(testing, name)
+        or name in {"CancelledError", "TimeoutError", "ValueError", "TypeError"}
+    )
 
 
 def test_readme_names_every_error():

@@ -6,8 +6,8 @@
 
 `server.fail("luma", status=429, headers={"Retry-After": "7"})` scripts a fault; `Fault` describes the options.
 
-With `pytest_plugins = ["acetasks.testing.pytest_plugin"]` in `conftest.py`, all async tests run on the virtual clock.
-Times are loop times: seconds of the event loop's clock.
+The pytest plugin `pytest_acetasks` has fixtures of both, and a marker for virtual time. Times are loop times: seconds
+of the event loop's clock.
 """
 
 from acetasks.testing.callbacks import RecordedCallback

@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 
 #: Real seconds until the end of a task from which on a test had better use the virtual clock.
 _LONG = 5.0
+#: Real seconds between two polls of one task from which on it is awaited, and not just looked up.
+_AWAITED = 2.0
 
 
 class RealTimeWatch:
-    """Warns once if a test polls tasks, more than once, that end much later in real time."""
+    """Warns once if a test goes on polling a task whose scripted end is much later in real time."""
 
     def __init__(self) -> None:
-        self._polled: set[str] = set()
+        self._first_polls: dict[str, float] = {}
         self._has_warned = False
 
     def __repr__(self) -> str:
-        return f"<RealTimeWatch polled={len(self._polled)}{' warned' if self._has_warned else ''}>"
+        return f"<RealTimeWatch polled={len(self._first_polls)}{' warned' if self._has_warned else ''}>"
 
     def observe_poll(self, tasks: Iterable[ScriptedTask], *, now: float) -> None:
         """Check the tasks of a poll.
@@ -36,14 +38,14 @@ class RealTimeWatch:
             now: The loop time.
 
         Warns:
-            VirtualClockWarning: One of them ends much later.
+            VirtualClockWarning: The scripted end of one of them is much later.
         """
         if self._has_warned or "pytest" not in sys.modules or not _is_real(asyncio.get_running_loop()):
             return
         for task in tasks:
-            if task.ends_at - now <= _LONG:
+            if not task.has_scripted_end or task.ends_at - now <= _LONG:
                 continue
-            if task.id in self._polled:
+            if now - self._first_polls.setdefault(task.id, now) >= _AWAITED:
                 self._has_warned = True
                 warnings.warn(
                     f"the {task.provider} task {task.id} ends in {task.ends_at - now:.0f} s of real time: mark the test"
@@ -52,7 +54,6 @@ class RealTimeWatch:
                     stacklevel=2,
                 )
                 return
-            self._polled.add(task.id)
 
 
 def _is_real(loop: asyncio.AbstractEventLoop) -> bool:

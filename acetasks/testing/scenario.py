@@ -73,6 +73,7 @@ class ScriptedTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         path: The path it was submitted to; empty for the provider's main one.
         timestamps: Whether the record has the times of the work.
         undocumented_failure: Whether the record of the failed task has the provider's own form of a failure.
+        has_scripted_end: Whether it ends after a time that the test has set.
     """
 
     provider: str
@@ -88,6 +89,7 @@ class ScriptedTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     path: str = ""
     timestamps: bool = True
     undocumented_failure: bool = False
+    has_scripted_end: bool = False
 
     @property
     def finishes_at(self) -> float:
@@ -197,6 +199,7 @@ class Scenario:
             path=path,
             timestamps=rule.timestamps,
             undocumented_failure=rule.undocumented_failure,
+            has_scripted_end=rule.after is not None and outcome in _FINAL_PHASES,
         )
         self.tasks[task.id] = task
         self._by_provider.setdefault(spec.slug, []).append(task)

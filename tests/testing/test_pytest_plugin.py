@@ -498,10 +498,12 @@ class TestEnds:
     def test_long_task_in_real_time_is_warned_about(self, pytester: pytest.Pytester) -> None:
         """A test that polls a long task in real time gets a warning that names the marker."""
         tests = """
-    async def test_it():
+    async def test_it(monkeypatch):
+        monkeypatch.setattr("acetasks.testing.real_time._AWAITED", 0.01)
         async with AceServer() as server, acetasks.Client(server.token, base_url=server.url) as client:
             task_id = server.add("luma", after=600)
             await client.retrieve("luma", task_id)
+            await asyncio.sleep(0.02)
             await client.retrieve("luma", task_id)
     """
         run(pytester, tests, "-W", "default").assert_outcomes(passed=1, warnings=1)
