@@ -60,12 +60,7 @@ async def main() -> None:
 
 async def run_all(directory: Path) -> None:
     async with AceServer(speed=100) as server:
-        env = os.environ | {
-            "ACEDATACLOUD_API_BASE_URL": server.url,
-            "ACEDATACLOUD_API_TOKEN": server.token,
-            "USEAPI_API_BASE_URL": server.url,
-            "USEAPI_API_TOKEN": server.token,
-        }
+        env = os.environ | server.environment
         server.allow("lantern")  # the provider of own_provider.py, which the service does not know
         programs = arguments(server, directory)
         missing = {path.name for path in HERE.glob("*.py")} - {*programs, Path(__file__).name}

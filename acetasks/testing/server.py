@@ -147,11 +147,13 @@ class AceServer(Traffic):
         """Start to listen; after a stop, at the same address and with the same tasks and faults.
 
         Raises:
-            RuntimeError: The server is already listening.
+            RuntimeError: The server is already listening, or no asyncio event loop is running, as on trio.
             OSError: The port is taken.
         """
         if self._listener is not None:
             raise RuntimeError(f"the server is already listening at {self._url}")
+        if not _is_in_loop():
+            raise RuntimeError("AceServer needs a running asyncio event loop: acetasks runs on asyncio only")
         listener = Listener(self._handle, on_open=self._count_opened, on_close=self._count_closed)
         host, self._port = await listener.open(self._host, self._port)
         self._listener = listener

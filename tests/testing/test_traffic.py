@@ -190,6 +190,12 @@ class TestLoops:
 
         assert await asyncio.to_thread(wait) == "succeeded"
 
+    def test_start_without_asyncio_is_refused(self) -> None:
+        """On another framework, such as trio, the error names the one that is needed."""
+        start = AceServer().start()
+        with pytest.raises(RuntimeError, match="needs a running asyncio event loop: acetasks runs on asyncio only"):
+            start.send(None)
+
     async def test_environment(self, server: AceServer, monkeypatch: pytest.MonkeyPatch) -> None:
         """A client without arguments uses the server that the environment names, for both services."""
         for name, value in server.environment.items():
