@@ -88,7 +88,9 @@ def find_problem(item: pytest.Function) -> str | None:
         return None
     if _uses_asyncio(item):
         hook = getattr(item.config.hook, _HOOK, None)
-        return None if hook is not None and hook.has_spec() else f"@pytest.mark.{MARKER} needs pytest-asyncio 1.4"
+        return (
+            None if hook is not None and hook.has_spec() else f"@pytest.mark.{MARKER} needs pytest-asyncio 1.4 or newer"
+        )
     if uses_anyio(item, item.fixturenames):
         backend = item.callspec.params.get("anyio_backend") if hasattr(item, "callspec") else None
         if isinstance(backend, tuple) and "loop_factory" in backend[1]:

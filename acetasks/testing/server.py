@@ -8,6 +8,7 @@ and all random numbers are drawn from one seed.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -54,7 +55,8 @@ class AceServer(Traffic):
         token: The bearer token that requests must have.
         seed: Seed of all random numbers: ids, durations, failures and, separately, the rates of faults.
         epoch: The loop's time zero, in seconds since the epoch, for the times in records and `Date` headers. None
-            takes it from `time.time()` at the first start, also if freezegun or time-machine has set that.
+            takes it from `time.time()` at the first start, also if freezegun or time-machine has set that, rounded up
+            to whole seconds: `Date` headers have no fractions, and runs would differ by them.
         host: The address to listen on.
         port: The port to listen on; 0 takes a free one.
         speed: Divisor of every scripted time of a task.
@@ -161,7 +163,7 @@ class AceServer(Traffic):
         register_service(self._port, self._loop)
         self._url = f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
         if self._epoch is None:
-            self._epoch = time.time() - loop_time()
+            self._epoch = float(math.ceil(time.time() - loop_time()))
         self._service.open(url=self._url, epoch=self._epoch)
         return self
 
