@@ -28,6 +28,7 @@ def arguments(server: AceServer, directory: Path) -> dict[str, list[str]]:
         "ten_minutes_in_no_time.py": [],
         "trouble_on_purpose.py": [],
         "learn_and_remember.py": [],
+        "report_of_a_batch.py": [str(directory / "batch")],
         "prompts_to_files.py": [str(directory / "prompts.csv"), str(directory / "pictures")],
     }
 

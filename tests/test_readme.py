@@ -40,6 +40,7 @@ DURATIONS = find_sample("usage.md", "Durations.from_json")
 DOWNLOADS = find_sample("usage.md", "ids, download_to")
 MANY = find_sample("usage.md", "run_many(")
 LEAVING = find_sample("usage.md", "aclosing")
+REPORT = find_sample("report.md", "write_report")
 BLOCKING = find_sample("usage.md", "acetasks.sync")
 FAILED_VIDEO, UNRELIABLE_SERVICE = find_programs(PAGES[ROOT / "docs" / "testing.md"])
 
@@ -85,6 +86,16 @@ async def test_sample_of_leaving_early_runs(server, client):
     task, _ = await values["leave"]()
     assert task.id == ids[1]
     assert "0 waiters" in repr(client)
+
+
+async def test_report_sample_runs(server, client, tmp_path, monkeypatch):
+    """The sample of a report writes a page."""
+    monkeypatch.chdir(tmp_path)
+    values = {"client": client, "a": server.add("luma", after=1), "b": server.add("veo", after=1, outcome="failed")}
+    code = "async def report():\n" + textwrap.indent(REPORT, "    ")
+    exec(compile(code, "report", "exec"), values)  # noqa: S102  # the project's own sample
+    await values["report"]()
+    assert "<title>Tasks</title>" in (tmp_path / "report.html").read_text("utf-8")
 
 
 @pytest.mark.real_clock

@@ -18,7 +18,7 @@ from acetasks._ledger.entries import (
     Saved,
     build_fingerprint,
 )
-from acetasks._ledger.ledger import Ledger
+from acetasks._ledger.ledger import ACKNOWLEDGED_AFTER, Ledger
 from acetasks._ledger.memory import MemoryStore
 from acetasks._ledger.reconcile import SETTLE_TIME, Doubt, HistorySource, Reconciliation, reconcile
 from acetasks._ledger.sqlite import SQLiteStore
@@ -26,6 +26,7 @@ from acetasks._ledger.store import Store, Written
 from acetasks._ledger.stores import build_store
 
 __all__ = [
+    "ACKNOWLEDGED_AFTER",
     "SETTLE_TIME",
     "Abandoned",
     "Accepted",

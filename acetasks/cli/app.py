@@ -16,6 +16,7 @@ from acetasks.cli.exit_codes import ExitCode
 from acetasks.cli.get import get_tasks
 from acetasks.cli.providers import list_providers
 from acetasks.cli.report import Report
+from acetasks.cli.report_page import ReportFile, check_page, report, write_page
 from acetasks.cli.runner import run_command
 from acetasks.cli.screen import Screen, open_screen
 from acetasks.cli.serve import Settings, run_service
@@ -97,6 +98,7 @@ def wait(
     *,
     timeout: Timeout = None,
     as_json: AsJson = False,
+    page: ReportFile = None,
     base_url: BaseUrl = None,
     allow_insecure: AllowInsecure = False,
 ) -> None:
@@ -109,7 +111,14 @@ def wait(
     def action() -> ExitCode:
         last_seen = LastSeen(provider, read_ids(ids))
         client = build_client(last_seen, base_url, allow_insecure=allow_insecure)
-        return asyncio.run(wait_for_tasks(client, last_seen, Report(screen, as_json=as_json), timeout=timeout))
+        if page is not None:
+            check_page(page)
+        try:
+            return asyncio.run(wait_for_tasks(client, last_seen, Report(screen, as_json=as_json), timeout=timeout))
+        finally:
+            # Also after Ctrl-C: with the tasks as last seen.
+            if page is not None:
+                write_page(screen, last_seen.tasks.values(), page)
 
     raise typer.Exit(run_command(screen, action, interrupted=_INTERRUPTED))
 
@@ -136,6 +145,9 @@ def get(
         return asyncio.run(get_tasks(client, last_seen, Report(screen, as_json=as_json)))
 
     raise typer.Exit(run_command(screen, action, interrupted=_INTERRUPTED))
+
+
+app.command(epilog="Example: acetasks report --journal tasks.db -o report.html")(report)
 
 
 @app.command(epilog="Example: acetasks serve --port 8080 --speed 10")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from acetasks import AceTasksError, Task, TaskState
+from acetasks import AceTasksError, APIError, Task, TaskError, TaskState
 from acetasks.cli.exit_codes import ExitCode
 from acetasks.cli.formatting import format_duration
 from acetasks.cli.task_lines import encode_task_line, format_task_line
@@ -27,6 +27,14 @@ class TaskResult(msgspec.Struct, frozen=True):
     task: Task
     timeout: float | None = None
     error: AceTasksError | None = None
+
+    @property
+    def task_with_error(self) -> Task:
+        """The task, with an error that prevented polling it in place of its own."""
+        if self.error is None:
+            return self.task
+        code = self.error.code if isinstance(self.error, APIError) else None
+        return msgspec.structs.replace(self.task, error=TaskError(message=str(self.error), code=code))
 
     @property
     def exit_code(self) -> ExitCode:

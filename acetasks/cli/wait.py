@@ -49,6 +49,7 @@ async def wait_for_tasks(client: Client, last_seen: LastSeen, report: Report, *,
     async with client, display, contextlib.aclosing(wait_for_each(client, last_seen, timeout)) as results:
         async for result in results:
             report.add(result)
+            last_seen.tasks[result.task.id] = result.task_with_error
             if not screen.is_live and result.timeout is None:
                 screen.info(f"{report.count} of {len(last_seen.tasks)} finished: {_summarize(result)}")
     return report.exit_code
