@@ -1,6 +1,8 @@
-"""Text formatting of durations."""
+"""Text formatting of durations and times."""
 
 from __future__ import annotations
+
+import datetime as dt
 
 _MINUTE = 60
 _HOUR = 3600
@@ -35,3 +37,8 @@ def format_clock(seconds: float) -> str:
     """Format an elapsed time as minutes and seconds, such as `1:05`."""
     minutes, rest = divmod(int(seconds), _MINUTE)
     return f"{minutes}:{rest:02}"
+
+
+def format_time(seconds: float) -> str:
+    """Format a time in seconds since the epoch, in the local time zone, such as `2026-01-31 09:05:00`."""
+    return dt.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -67,13 +67,13 @@ def _describe(tracker: TaskTracker, elapsed: float) -> str:
 def _count(tracker: TaskTracker) -> str:
     counts = [(tracker.count(state), state.value) for state in (TaskState.PENDING, TaskState.RUNNING)]
     states = "".join(f", {number:,} {name}" for number, name in counts if number)
-    return f"{len(tracker.ended):,} of {len(tracker.tasks):,} ended{states}"
+    return f"{len(tracker.ended):,} of {tracker.expected:,} ended{states}"
 
 
 def _render(tracker: TaskTracker, elapsed: float, width: int) -> Table:
     """Return a bar with the counts, and a line for what does not respond."""
     bar = ProgressBar(
-        len(tracker.tasks) or 1,
+        tracker.expected or 1,
         len(tracker.ended),
         width=_BAR_WIDTH,
         style="bright_black",

@@ -16,6 +16,7 @@ from acetasks import (
     Task,
     TaskChanged,
     TaskState,
+    TaskSubmitted,
 )
 from acetasks.cli.formatting import format_duration
 from acetasks.cli.shell_words import describe_error
@@ -47,12 +48,15 @@ class TaskTracker:
     Attributes:
         tasks: The tasks by provider and id, in the order of the arguments; pending until the first poll.
         contacts: The providers that were polled.
+        ended: The tasks whose wait has ended with a result.
+        total: The number of tasks, or None if all are known.
     """
 
     def __init__(self, targets: Iterable[Key] = ()) -> None:
         self.tasks: dict[Key, Task] = {}
         self.contacts: dict[str, Contact] = {}
         self.ended: set[Key] = set()
+        self.total: int | None = None
         for target in targets:
             self.add(target)
 
@@ -66,6 +70,8 @@ class TaskTracker:
         match event:
             case TaskChanged(task=task):
                 self.tasks[task.provider, task.id] = task
+            case TaskSubmitted(task=task) if task.id:
+                self.tasks.setdefault((task.provider, task.id), task)
             case RequestAnswered():
                 contact = self._contact(event.provider)
                 contact.has_answered, contact.failure = True, None
@@ -86,7 +92,13 @@ class TaskTracker:
 
     def record_end(self, target: Key) -> None:
         """Note that the wait for a task has ended with a result or an error."""
+        self.add(target)
         self.ended.add(target)
+
+    @property
+    def expected(self) -> int:
+        """The number of tasks, those that are still to be submitted included."""
+        return len(self.tasks) if self.total is None else self.total
 
     @property
     def unfinished(self) -> list[Key]:
