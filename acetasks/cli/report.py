@@ -1,18 +1,27 @@
-"""Results of `acetasks wait` and `acetasks get`: what is printed of each task, and the exit code."""
+"""Results of a command: what is printed of each task, the exit code, and the closing summary."""
 
 from __future__ import annotations
 
+import collections
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from acetasks import AceTasksError, Task, TaskState
+from acetasks import AceTasksError, DownloadError, Task, TaskError, TaskState
 from acetasks.cli.exit_codes import ExitCode
 from acetasks.cli.formatting import format_duration
+from acetasks.cli.runner import exit_code_of
+from acetasks.cli.targets import format_target
 from acetasks.cli.task_lines import encode_task_line, format_task_line
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from acetasks.cli.screen import Screen
+    from acetasks.cli.targets import Key
+
+#: Unfinished tasks that are listed one by one, and that a command to go on with names.
+_MAX_LISTED, _MAX_NAMED = 20, 8
 
 
 class TaskResult(msgspec.Struct, frozen=True):
@@ -21,12 +30,14 @@ class TaskResult(msgspec.Struct, frozen=True):
     Attributes:
         task: The task as last seen.
         timeout: Seconds waited in vain, or None if no timeout passed.
-        error: The error that prevented polling the task, or None.
+        error: The error that prevented polling the task, or downloading its files, or None.
+        reason: What is known of a task that has not ended within the timeout.
     """
 
     task: Task
     timeout: float | None = None
     error: AceTasksError | None = None
+    reason: str = ""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -34,9 +45,22 @@ class TaskResult(msgspec.Struct, frozen=True):
         if self.timeout is not None:
             return ExitCode.TIMED_OUT
         if self.error is not None:
-            return ExitCode.FAILED
-        has_failed = self.task.state.is_terminal and self.task.state is not TaskState.SUCCEEDED
-        return ExitCode.FAILED if has_failed else ExitCode.OK
+            return max(exit_code_of(self.error), ExitCode.FAILED)
+        return ExitCode.FAILED if self.has_failed else ExitCode.OK
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the task has ended in another way than a success."""
+        return self.task.state.is_terminal and self.task.state is not TaskState.SUCCEEDED
+
+    @property
+    def outcome(self) -> str:
+        """The word for it in the summary."""
+        if self.timeout is not None:
+            return "not ended"
+        if isinstance(self.error, DownloadError):
+            return "not downloaded"
+        return "could not be polled" if self.error is not None else self.task.state.value.replace("_", " ")
 
 
 class Report:
@@ -53,18 +77,54 @@ class Report:
         self.exit_code = ExitCode.OK
         self.count = 0
         self._as_json = as_json
+        self._outcomes: collections.Counter[str] = collections.Counter()
+        self._unlisted = 0
 
     def add(self, result: TaskResult) -> None:
         """Print a result and count it."""
         self.count += 1
         self.exit_code = max(self.exit_code, result.exit_code)
+        self._outcomes[result.outcome] += 1
         task = result.task
-        if self._as_json:
-            self.screen.print_json(encode_task_line(task, result.error))
-        elif result.timeout is None:
-            self.screen.print_result(format_task_line(task, result.error))
         if result.timeout is not None:
-            self.screen.info(
-                f"{task.provider} {task.id}: still {task.state.value} after {format_duration(result.timeout)}; "
-                "the remote task continues, run the command again to resume waiting"
-            )
+            if self._as_json:
+                self.screen.print_json(encode_task_line(task, TaskError(message=result.reason, code="timeout")))
+            self._list_unfinished(task, result.reason)
+        elif self._as_json:
+            self.screen.print_json(encode_task_line(task, result.error))
+        else:
+            self.screen.print_result(format_task_line(task, result.error, width=self.screen.result_width))
+
+    def summarize(self, total: int, elapsed: float | None = None) -> None:
+        """Print how many tasks ended in which way.
+
+        Args:
+            total: The number of tasks, whose wait may have been interrupted.
+            elapsed: Seconds of the wait, or None if there was none.
+        """
+        if self._unlisted:
+            self.screen.info(f"... and {self._unlisted} more")
+        outcomes = self._outcomes.copy()
+        outcomes["not ended"] += total - self.count
+        parts = [f"{number:,} {outcome}" for outcome, number in outcomes.items() if number]
+        time = f" in {format_duration(elapsed)}" if elapsed is not None else ""
+        self.screen.info(f"{total:,} {'task' if total == 1 else 'tasks'}{time}: {', '.join(parts) or 'nothing to do'}")
+
+    def _list_unfinished(self, task: Task, reason: str) -> None:
+        if self._outcomes["not ended"] > _MAX_LISTED:
+            self._unlisted += 1
+        else:
+            self.screen.info(f"{format_target((task.provider, task.id))}: {reason}")
+
+
+def describe_continuation(unfinished: Collection[Key], journal: str | None = None) -> str:
+    """Return the command that goes on waiting for some tasks."""
+    if journal is not None:
+        return f"the remote tasks continue; go on with: acetasks resume --journal {journal}"
+    if not unfinished:
+        return "every task has ended"
+    tasks = " ".join(format_target(target) for target in unfinished)
+    if len(unfinished) > _MAX_NAMED:
+        return f"{len(unfinished):,} remote tasks continue; run the command again to go on"
+    subject = "task continues" if len(unfinished) == 1 else "tasks continue"
+    return f"the remote {subject}; go on with: acetasks wait {tasks}"

@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from acetasks._records import escape_controls
+from acetasks.cli.shell_words import translate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -41,6 +42,7 @@ class Screen:
         out: Console for results.
         err: Console for everything else.
         is_live: Whether stderr is a terminal that supports a live display.
+        is_quiet: Whether only results, warnings and errors are printed.
     """
 
     def __init__(self) -> None:
@@ -49,7 +51,15 @@ class Screen:
         self.err = _Console(stderr=True, highlight=False, markup=False)
         # rich alone would draw into a pipe if FORCE_COLOR is set.
         self.is_live = sys.stderr.isatty() and not self.err.is_dumb_terminal
+        self.is_quiet = False
         self._shares_terminal = self.is_live and sys.stdout.isatty()
+        self._log_handler = _ScreenLogHandler(self)
+        self._logger = logging.getLogger("acetasks")
+
+    @property
+    def result_width(self) -> int | None:
+        """Columns of the terminal that results are printed on; None for a pipe or a file."""
+        return self.out.width if sys.stdout.isatty() else None
 
     def print_result(self, line: Text) -> None:
         """Print one line of results, not wrapped, so that URLs stay complete."""
@@ -67,17 +77,48 @@ class Screen:
         sys.stdout.buffer.write(line + b"\n")
         sys.stdout.buffer.flush()
 
+    def print_line(self, text: str) -> None:
+        """Print a line of text as a result, such as a path."""
+        self.print_result(Text(escape_controls(text)))
+
     def info(self, text: str) -> None:
-        """Print a message on stderr."""
-        self.err.print(escape_controls(text), soft_wrap=True)
+        """Print a message on stderr, unless the command is to be quiet."""
+        if not self.is_quiet:
+            self.notice(text)
+
+    def notice(self, text: str) -> None:
+        """Print a message on stderr that the user needs in any case."""
+        self._talk(Text(escape_controls(text)))
 
     def warning(self, text: str) -> None:
         """Print a warning on stderr."""
-        self.err.print(Text.assemble(("warning: ", "bold magenta"), escape_controls(text)), soft_wrap=True)
+        self._talk(Text.assemble(("warning: ", "bold magenta"), escape_controls(text)))
 
     def error(self, text: str) -> None:
         """Print on stderr the error that ends the command."""
-        self.err.print(Text.assemble(("error: ", "bold red"), escape_controls(text)), soft_wrap=True)
+        self._talk(Text.assemble(("error: ", "bold red"), escape_controls(text)))
+
+    def _talk(self, text: Text) -> None:
+        # A full disk or closed pipe behind stderr does not spoil the results.
+        with contextlib.suppress(OSError):
+            self.err.print(text, soft_wrap=True)
+
+    def log_more(self, verbosity: int) -> None:
+        """Print more of what the client logs: 1 for messages, 2 and more for details of requests."""
+        level = logging.INFO if verbosity == 1 else logging.DEBUG
+        self._log_handler.setLevel(level)
+        self._logger.setLevel(level)
+
+    @contextlib.contextmanager
+    def show_log(self) -> Iterator[None]:
+        """Print the client's warnings until the context exits."""
+        level = self._logger.level
+        self._logger.addHandler(self._log_handler)
+        try:
+            yield
+        finally:
+            self._logger.removeHandler(self._log_handler)
+            self._logger.setLevel(level)
 
     @contextlib.asynccontextmanager
     async def live_display(self, render: Callable[[], RenderableType]) -> AsyncIterator[None]:
@@ -115,7 +156,11 @@ class _ScreenLogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             # A traceback is printed on the same line.
-            self._screen.warning(" ".join(self.format(record).split()))
+            text = translate(" ".join(self.format(record).split()))
+            if record.levelno >= logging.WARNING:
+                self._screen.warning(text)
+            else:
+                self._screen.notice(f"log: {text}")
         except Exception:  # noqa: BLE001  # the contract of handlers: logging must not break its caller
             self.handleError(record)
 
@@ -132,10 +177,5 @@ def open_screen() -> Iterator[Screen]:
             # A message from a service may contain characters that the terminal's encoding lacks.
             stream.reconfigure(errors="backslashreplace")
     screen = Screen()
-    logger = logging.getLogger("acetasks")
-    handler = _ScreenLogHandler(screen)
-    logger.addHandler(handler)
-    try:
+    with screen.show_log():
         yield screen
-    finally:
-        logger.removeHandler(handler)

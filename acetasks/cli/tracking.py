@@ -1,0 +1,124 @@
+"""What a command knows of its tasks while it waits: each as last seen, and whether their services respond."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from acetasks import (
+    AceTasksError,
+    Event,
+    OutageBegan,
+    OutageEnded,
+    RequestAnswered,
+    RequestFailed,
+    Task,
+    TaskChanged,
+    TaskState,
+)
+from acetasks.cli.formatting import format_duration
+from acetasks.cli.shell_words import describe_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from acetasks import TaskTimeoutError
+    from acetasks.cli.targets import Key
+
+
+class Contact(msgspec.Struct, kw_only=True):
+    """How the polls of one provider went.
+
+    Attributes:
+        has_answered: Whether any request got a usable response.
+        failure: The error of the last request, or None if it got a response.
+        is_down: Whether the provider counts as down.
+    """
+
+    has_answered: bool = False
+    failure: AceTasksError | None = None
+    is_down: bool = False
+
+
+class TaskTracker:
+    """Observer that stores each task as last seen, and how the polls of each provider went.
+
+    Attributes:
+        tasks: The tasks by provider and id, in the order of the arguments; pending until the first poll.
+        contacts: The providers that were polled.
+    """
+
+    def __init__(self, targets: Iterable[Key] = ()) -> None:
+        self.tasks: dict[Key, Task] = {}
+        self.contacts: dict[str, Contact] = {}
+        self.ended: set[Key] = set()
+        for target in targets:
+            self.add(target)
+
+    def add(self, target: Key) -> None:
+        """Track another task."""
+        provider, task_id = target
+        self.tasks.setdefault(target, Task(provider=provider, id=task_id, state=TaskState.PENDING))
+
+    def on_event(self, event: Event) -> None:
+        """Store what an event says of a task or a provider."""
+        match event:
+            case TaskChanged(task=task):
+                self.tasks[task.provider, task.id] = task
+            case RequestAnswered():
+                contact = self._contact(event.provider)
+                contact.has_answered, contact.failure = True, None
+            case RequestFailed(error=error):
+                self._contact(event.provider).failure = error
+            case OutageBegan(error=error):
+                contact = self._contact(event.provider)
+                contact.is_down, contact.failure = True, error
+            case OutageEnded():
+                self._contact(event.provider).is_down = False
+            case _:
+                pass
+
+    def last_seen(self, target: Key) -> Task:
+        """Return a task as last seen."""
+        self.add(target)
+        return self.tasks[target]
+
+    def record_end(self, target: Key) -> None:
+        """Note that the wait for a task has ended with a result or an error."""
+        self.ended.add(target)
+
+    @property
+    def unfinished(self) -> list[Key]:
+        """The tasks whose wait has not ended with a result."""
+        return [target for target in self.tasks if target not in self.ended]
+
+    def count(self, state: TaskState) -> int:
+        """Return the number of unfinished tasks in a state."""
+        return sum(self.tasks[target].state is state for target in self.unfinished)
+
+    def explain_timeout(self, error: TaskTimeoutError) -> str:
+        """Return what is known, and not more, of a task that has not ended within the timeout."""
+        task, contact = error.task, self._contact(error.task.provider)
+        time = format_duration(error.timeout)
+        failure = error.__cause__ if isinstance(error.__cause__, AceTasksError) else contact.failure
+        reason = f"; the last poll failed: {describe_error(failure)}" if failure is not None else ""
+        if not contact.has_answered:
+            return f"nothing is known after {time}: the service has not responded{reason}"
+        if task.raw == b"{}":
+            return f"the service has no record of it after {time}: the id is wrong, or the task is too new{reason}"
+        pause = f"; the service asked to pause for {error.pause:g} s" if error.pause else ""
+        if failure is not None:
+            return f"{task.state.value} when last seen, and not known to have ended after {time}{pause}{reason}"
+        return f"still {task.state.value} after {time}; the remote task continues{pause}"
+
+    def describe_troubles(self) -> str:
+        """Return which providers do not respond, with the reason, or an empty text."""
+        return "; ".join(
+            f"{provider} does not respond: {describe_error(contact.failure)}"
+            for provider, contact in self.contacts.items()
+            if contact.failure is not None and (contact.is_down or not contact.has_answered)
+        )
+
+    def _contact(self, provider: str) -> Contact:
+        return self.contacts.setdefault(provider, Contact())
