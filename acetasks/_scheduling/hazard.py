@@ -53,6 +53,8 @@ _LEAST_SMOOTHING, _MOST_SMOOTHING, _SMOOTHED_ENDS = 2, 5, 40.0
 _LARGEST_AGE = 30 * _LAST_EDGE
 #: Ends counted of one call; so many outweigh everything else already.
 _MOST_ENDS_AT_ONCE = 10 * MEMORY
+#: Typical durations for which a cumulative hazard is kept; one, except in an estimator without ends.
+_MOST_CUMULATIVE = 64
 #: Upper bound of the hazard, in ends per second, however short the exposure.
 _LARGEST_HAZARD = 1e3
 
@@ -102,8 +104,8 @@ class HazardEstimator:
         self._expected_ends = 0.0
         self._version_threshold = _version_threshold(self.evidence)
         self._hazards = [0.0] * BINS
-        # Version and typical duration of the cumulative hazard at each edge, which `median_left` uses, and itself.
-        self._cumulative: tuple[int, float, list[float]] | None = None
+        # Version and cumulative hazard at each edge, by typical duration, for `median_left`.
+        self._cumulative: dict[float, tuple[int, list[float]]] = {}
 
     def __repr__(self) -> str:
         if not self.evidence:
@@ -179,11 +181,14 @@ class HazardEstimator:
 
     def _cumulative_hazard(self, typical: float) -> list[float]:
         """Return the cumulative hazard at the beginning of each bin; kept until enough more was learned."""
-        if self._cumulative is None or self._cumulative[:2] != (self.version, typical):
+        version, cumulative = self._cumulative.get(typical, (-1, []))
+        if version != self.version:
+            if len(self._cumulative) >= _MOST_CUMULATIVE:
+                self._cumulative.clear()
             hazards = self._smooth_hazards(typical)[:-1]
             cumulative = [0.0, *itertools.accumulate(map(operator.mul, hazards, WIDTHS))]
-            self._cumulative = self.version, typical, cumulative
-        return self._cumulative[2]
+            self._cumulative[typical] = self.version, cumulative
+        return cumulative
 
     @staticmethod
     def _share(cumulative: Sequence[float], number: int) -> float:

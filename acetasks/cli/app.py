@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from acetasks import __version__
-from acetasks.cli import get, providers, serve, wait
+from acetasks.cli import get, providers, serve, wait, watch
 from acetasks.cli.demo import SPEED, run_demo
 from acetasks.cli.demo_service import TASK_SHARES, DemoConfig
 from acetasks.cli.exit_codes import ExitCode
@@ -75,6 +75,14 @@ app.command(
         "acetasks wait flux @ids.txt --any",
     ),
 )(expand_options(wait.wait))
+
+app.command(
+    cls=PlainCommand,
+    epilog=examples(
+        "acetasks watch luma:7489df4c veo:46b52e46 --timeout 1h",
+        "acetasks watch flux @ids.txt",
+    ),
+)(expand_options(watch.watch))
 
 app.command(
     cls=PlainCommand,

@@ -162,5 +162,5 @@ async def _wait_for_one(
         raise
     except AceTasksError as error:
         result = TaskResult(tracker.last_seen(key), error=error)
-    tracker.record_end(key)
+    tracker.record_end(key, result.task, result.error)
     return result
