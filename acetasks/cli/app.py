@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acetasks import __version__
-from acetasks.cli import download, get, history, normalize, providers, resume, serve, submit, wait
+from acetasks.cli import download, get, history, normalize, providers, resume, serve, submit, wait, watch
 from acetasks.cli import run as run_
 from acetasks.cli.demo import SPEED, run_demo
 from acetasks.cli.demo_service import TASK_SHARES, DemoConfig
@@ -87,6 +87,10 @@ _COMMANDS: dict[Callable[..., None], tuple[str, ...]] = {
         "acetasks wait luma:7489df4c veo:46b52e46 --download files",
         "acetasks wait flux @ids.txt --any",
         "cat ids.txt | acetasks wait - --json",
+    ),
+    watch.watch: (
+        "acetasks watch luma:7489df4c veo:46b52e46 --timeout 1h",
+        "acetasks watch flux @ids.txt",
     ),
     get.get: (
         "acetasks get veo 7489df4c-ef03-4de0-b598-e9a590793434 --json",

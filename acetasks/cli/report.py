@@ -32,8 +32,16 @@ class Report:
         as_json: Whether results are printed as JSON.
     """
 
-    def __init__(self, screen: Screen, *, as_json: bool) -> None:
+    def __init__(self, screen: Screen, *, as_json: bool, prints_results: bool = True) -> None:
+        """Begin without results.
+
+        Args:
+            screen: Prints the results.
+            as_json: Whether to print them as JSON.
+            prints_results: Whether to print each result; not if a board shows them.
+        """
         self.screen = screen
+        self._prints_results = prints_results
         self.exit_code = ExitCode.OK
         self.count = 0
         self.as_json = as_json
@@ -51,6 +59,8 @@ class Report:
                 error = TaskError(message=result.reason, code="timeout")
                 self.screen.print_json(encode_task_line(task, error, row=result.row))
             self._list_unfinished(task, result.reason)
+        elif not self._prints_results:
+            pass
         elif self.as_json:
             self.screen.print_json(encode_task_line(task, result.error, row=result.row, state=result.state_word))
         else:
@@ -80,7 +90,7 @@ class Report:
             self.screen.info(f"{format_target((task.provider, task.id))}: {reason}")
 
 
-def describe_continuation(unfinished: Collection[Key], journal: str | None = None) -> str:
+def describe_continuation(unfinished: Collection[Key], journal: str | None = None, *, command: str = "wait") -> str:
     """Return the command that goes on waiting for some tasks."""
     if journal is not None:
         return f"the remote tasks continue; go on with: acetasks resume --journal {journal}"
@@ -90,4 +100,4 @@ def describe_continuation(unfinished: Collection[Key], journal: str | None = Non
     if len(unfinished) > _MAX_NAMED:
         return f"{len(unfinished):,} remote tasks continue; run the command again to go on"
     subject = "task continues" if len(unfinished) == 1 else "tasks continue"
-    return f"the remote {subject}; go on with: acetasks wait {tasks}"
+    return f"the remote {subject}; go on with: acetasks {command} {tasks}"

@@ -6,26 +6,27 @@ drawn into a pipe.
 
 from __future__ import annotations
 
-import asyncio
+import collections
 import contextlib
 import io
 import logging
+import os
 import sys
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from rich.console import Console, RenderableType
-from rich.live import Live
+from rich.console import Console
 from rich.text import Text
 
 from acetasks._records import escape_controls
 from acetasks.cli.shell_words import translate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Iterator
 
 #: Columns of a table printed to a pipe: wide enough to avoid truncation.
 _PIPE_WIDTH = 120
-_FRAMES_PER_SECOND = 8
+#: Messages that are held back while a board covers the terminal.
+_MAX_HELD = 20
 
 
 class _Console(Console):
@@ -41,7 +42,8 @@ class Screen:
     Attributes:
         out: Console for results.
         err: Console for everything else.
-        is_live: Whether stderr is a terminal that supports a live display.
+        is_live: Whether stderr is a terminal that supports a live display, and this process may draw on it.
+        shares_terminal: Whether stdout is a terminal too.
         is_quiet: Whether only results, warnings and errors are printed.
     """
 
@@ -50,9 +52,10 @@ class Screen:
         self.out = _Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False, markup=False)
         self.err = _Console(stderr=True, highlight=False, markup=False)
         # rich alone would draw into a pipe if FORCE_COLOR is set.
-        self.is_live = sys.stderr.isatty() and not self.err.is_dumb_terminal
+        self.is_live = sys.stderr.isatty() and not self.err.is_dumb_terminal and _is_foreground(sys.stderr)
         self.is_quiet = False
-        self._shares_terminal = self.is_live and sys.stdout.isatty()
+        self.shares_terminal = self.is_live and sys.stdout.isatty()
+        self._held: collections.deque[Text] | None = None
         self._log_handler = _ScreenLogHandler(self)
         self._logger = logging.getLogger("acetasks")
 
@@ -64,14 +67,14 @@ class Screen:
     def print_result(self, line: Text) -> None:
         """Print one line of results, not wrapped, so that URLs stay complete."""
         # During a live display only the console that draws it can print above it.
-        console = self.err if self._shares_terminal else self.out
+        console = self.err if self.shares_terminal else self.out
         console.print(line, soft_wrap=True)
 
     def print_json(self, line: bytes) -> None:
         """Print one line of JSON, in UTF-8 whatever the locale is; for a terminal with more escapes than JSON needs."""
         if sys.stdout.isatty():
             line = escape_controls(line.decode()).encode()
-        if self._shares_terminal:
+        if self.shares_terminal:
             self.err.print(line.decode(), soft_wrap=True)
             return
         sys.stdout.buffer.write(line + b"\n")
@@ -99,9 +102,29 @@ class Screen:
         self._talk(Text.assemble(("error: ", "bold red"), escape_controls(text)))
 
     def _talk(self, text: Text) -> None:
+        if self._held is not None:
+            if text not in self._held:
+                self._held.append(text)
+            return
         # A full disk or closed pipe behind stderr does not spoil the results.
         with contextlib.suppress(OSError):
             self.err.print(text, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def hold_messages(self) -> Iterator[None]:
+        """Hold the last messages back until the context exits, such as while a board covers the terminal."""
+        held = self._held = collections.deque(maxlen=_MAX_HELD)
+        try:
+            yield
+        finally:
+            self._held = None
+            for text in held:
+                self._talk(text)
+
+    @property
+    def held_messages(self) -> int:
+        """Number of messages that are held back."""
+        return len(self._held or ())
 
     def log_more(self, verbosity: int) -> None:
         """Print more of what the client logs: 1 for messages, 2 and more for details of requests."""
@@ -123,31 +146,6 @@ class Screen:
         finally:
             self._logger.removeHandler(self._log_handler)
             self._logger.setLevel(level)
-
-    @contextlib.asynccontextmanager
-    async def live_display(self, render: Callable[[], RenderableType]) -> AsyncIterator[None]:
-        """Redraw a display on stderr until the context exits, then erase it.
-
-        Redraws run in the event loop, not in a thread: `render` never sees half-changed data.
-
-        Args:
-            render: Returns the current content.
-        """
-        with Live(
-            get_renderable=render, console=self.err, auto_refresh=False, transient=True, redirect_stdout=False
-        ) as live:
-            refreshing = asyncio.create_task(_refresh(live))
-            try:
-                yield
-            finally:
-                refreshing.cancel()
-                await asyncio.wait([refreshing])
-
-
-async def _refresh(live: Live) -> None:
-    while True:
-        live.refresh()
-        await asyncio.sleep(1 / _FRAMES_PER_SECOND)
 
 
 class _ScreenLogHandler(logging.Handler):
@@ -183,3 +181,14 @@ def open_screen() -> Iterator[Screen]:
     screen = Screen()
     with screen.show_log():
         yield screen
+
+
+def _is_foreground(stream: IO[str]) -> bool:
+    """Return whether this process may use the terminal of a stream: not if a shell runs it in the background.
+
+    True for anything that is not the terminal that the shell controls.
+    """
+    try:
+        return os.tcgetpgrp(stream.fileno()) == os.getpgrp()
+    except (OSError, ValueError, AttributeError):  # of a stream without a descriptor, or on Windows
+        return True

@@ -18,6 +18,7 @@ from acetasks import (
     TaskState,
     TaskSubmitted,
 )
+from acetasks.cli.board.model import BoardModel
 from acetasks.cli.formatting import format_duration
 from acetasks.cli.shell_words import describe_error
 
@@ -48,15 +49,15 @@ class TaskTracker:
     Attributes:
         tasks: The tasks by provider and id, in the order of the arguments; pending until the first poll.
         contacts: The providers that were polled.
-        ended: The tasks whose wait has ended with a result.
-        total: The number of tasks, or None if all are known.
+        ended: The tasks whose wait has ended with a result or an error.
+        board: What a board shows of them.
     """
 
     def __init__(self, targets: Iterable[Key] = ()) -> None:
         self.tasks: dict[Key, Task] = {}
         self.contacts: dict[str, Contact] = {}
         self.ended: set[Key] = set()
-        self.total: int | None = None
+        self.board = BoardModel()
         for target in targets:
             self.add(target)
 
@@ -64,14 +65,16 @@ class TaskTracker:
         """Track another task."""
         provider, task_id = target
         self.tasks.setdefault(target, Task(provider=provider, id=task_id, state=TaskState.PENDING))
+        self.board.add(target)
 
     def on_event(self, event: Event) -> None:
         """Store what an event says of a task or a provider."""
+        self.board.on_event(event)
         match event:
             case TaskChanged(task=task):
                 self.tasks[task.provider, task.id] = task
             case TaskSubmitted(task=task) if task.id:
-                self.tasks.setdefault((task.provider, task.id), task)
+                self.add((task.provider, task.id))
             case RequestAnswered():
                 contact = self._contact(event.provider)
                 contact.has_answered, contact.failure = True, None
@@ -90,24 +93,27 @@ class TaskTracker:
         self.add(target)
         return self.tasks[target]
 
-    def record_end(self, target: Key) -> None:
-        """Note that the wait for a task has ended with a result or an error."""
+    def record_end(self, target: Key, task: Task, error: AceTasksError | None = None) -> None:
+        """Note that the wait for a task has ended with a result or an error.
+
+        Args:
+            target: Provider and id of the task.
+            task: The task as last seen.
+            error: The error that ended the wait, other than the failure of the task.
+        """
         self.add(target)
         self.ended.add(target)
+        self.board.record_end(target, task, error=error)
 
     @property
-    def expected(self) -> int:
+    def total(self) -> int:
         """The number of tasks, those that are still to be submitted included."""
-        return len(self.tasks) if self.total is None else self.total
+        return max(len(self.tasks), self.board.expected)
 
     @property
     def unfinished(self) -> list[Key]:
         """The tasks whose wait has not ended with a result."""
         return [target for target in self.tasks if target not in self.ended]
-
-    def count(self, state: TaskState) -> int:
-        """Return the number of unfinished tasks in a state."""
-        return sum(self.tasks[target].state is state for target in self.unfinished)
 
     def explain_timeout(self, error: TaskTimeoutError) -> str:
         """Return what is known, and not more, of a task that has not ended within the timeout."""
@@ -116,21 +122,15 @@ class TaskTracker:
         failure = error.__cause__ if isinstance(error.__cause__, AceTasksError) else contact.failure
         reason = f"; the last poll failed: {describe_error(failure)}" if failure is not None else ""
         if not contact.has_answered:
-            return f"nothing is known after {time}: the service has not responded{reason}"
+            return (
+                f"nothing is known after {time}: {'no poll succeeded' if reason else 'the service is silent'}{reason}"
+            )
         if task.raw == b"{}":
             return f"the service has no record of it after {time}: the id is wrong, or the task is too new{reason}"
         pause = f"; the service asked to pause for {error.pause:g} s" if error.pause else ""
         if failure is not None:
             return f"{task.state.value} when last seen, and not known to have ended after {time}{pause}{reason}"
         return f"still {task.state.value} after {time}; the remote task continues{pause}"
-
-    def describe_troubles(self) -> str:
-        """Return which providers do not respond, with the reason, or an empty text."""
-        return "; ".join(
-            f"{provider} does not respond: {describe_error(contact.failure)}"
-            for provider, contact in self.contacts.items()
-            if contact.failure is not None and (contact.is_down or not contact.has_answered)
-        )
 
     def _contact(self, provider: str) -> Contact:
         return self.contacts.setdefault(provider, Contact())

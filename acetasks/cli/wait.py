@@ -106,7 +106,7 @@ async def report_each(
                 if waiting.first or (waiting.fail_fast and result.exit_code):
                     break
     finally:
-        report.summarize(tracker.expected, loop.time() - start)
+        report.summarize(tracker.total, loop.time() - start)
     if tracker.unfinished:
         report.screen.info(describe_continuation(tracker.unfinished))
     return report.exit_code
@@ -151,5 +151,5 @@ async def _wait_for_one(
     except AceTasksError as error:
         result = build_result(tracker.last_seen(key), error, tracker)
     if result.timeout is None:
-        tracker.record_end(key)
+        tracker.record_end(key, result.task, result.error)
     return result

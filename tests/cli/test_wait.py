@@ -280,7 +280,7 @@ async def test_a_terminal_shows_a_live_progress_bar(
         code = await wait_for_tasks(client, tracker, report, WaitOptions(), timeout=None)
     assert code == ExitCode.OK
     assert out.text == ""
-    assert "1 of 2 ended" in err.text
+    assert "1 of 2\n" in err.text
     assert "1 running" in err.text
     assert err.text.count('"state":"succeeded"' if as_json else "\x1b[1m") == 2
     assert all(f"/luma/{task_id}.mp4" in err.text for task_id in ids)
