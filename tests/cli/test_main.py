@@ -59,7 +59,7 @@ def test_the_library_does_not_import_the_extra() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("command", ["wait", "get", "serve", "providers", "demo"])
+@pytest.mark.parametrize("command", ["wait", "watch", "get", "serve", "providers", "demo"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     """The help of each command ends with an example of that command."""
     result = CliRunner().invoke(app, [command, "--help"])
@@ -71,7 +71,7 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
 def test_the_help_lists_every_command() -> None:
     """`acetasks --help` names each command."""
     result = CliRunner().invoke(app, ["--help"])
-    assert all(command in result.stdout for command in ("wait", "get", "serve", "providers", "demo"))
+    assert all(command in result.stdout for command in ("wait", "watch", "get", "serve", "providers", "demo"))
 
 
 def interrupted() -> ExitCode:

@@ -81,7 +81,7 @@ class BoardRenderer:
         clock = format_clock(model.elapsed)
         return Group(
             *self._provider_lines(providers, width),
-            self._totals_line(total, width, ("  ", ""), (clock, "")),
+            self._totals_line(total, width, clock),
             *self._problem_lines(model, _find_failing(model), width),
         )
 
@@ -91,7 +91,9 @@ class BoardRenderer:
         failed = f" ({total.failures:,} failed{self._parenthesis(', ')})" if total.failures else ""
         ended = f"{format_clock(model.elapsed)} {total.over:,} of {total.tasks:,} tasks ended{failed}"
         requests = f"{model.requests:,} requests, {model.request_rate:.1f} per second"
-        return "; ".join([ended, requests, *(_describe_failure(model, provider) for provider in _find_failing(model))])
+        return "; ".join(
+            [ended, requests, *(_describe_failure(model, provider)[0] for provider in _find_failing(model))]
+        )
 
     # Lines of the head.
 
@@ -103,17 +105,17 @@ class BoardRenderer:
         name = self._canvas.crop(first_that_fits(names, width - len(clock) - 2), width - len(clock) - 2)
         return Text.assemble((set_cell_size(name, max(width - len(clock), 0)), "bold"), clock)
 
-    def _totals_line(self, total: Counts, width: int, *more: tuple[str, str]) -> Text:
-        """Return the number of tasks in each state; the others of a state that has none are left out."""
+    def _totals_line(self, total: Counts, width: int, clock: str = "") -> Text:
+        """Return the number of tasks in each state that any is in, after the time if it is not in the title."""
         found = [(getattr(total, name), text, name) for name, text in STATES.items() if getattr(total, name)]
         variants = []
         for is_short, note in ((False, self._parenthesis(" ")), (False, ""), (True, "")):
-            parts: list[tuple[str, str]] = []
+            parts: list[tuple[str, str]] = [("  ", ""), (clock, "")] if clock else []
             for count, text, name in found:
                 suffix = note if name == TaskState.FAILED else ""
                 word = f"{count:,} {text.short if is_short else text.word}{suffix}"
                 parts += [("  ", ""), (word, text.style)]
-            variants.append(Text.assemble(*parts[1:], *more))
+            variants.append(Text.assemble(*parts[1:]))
         return _crop_text(next((text for text in variants if text.cell_len <= width), variants[-1]), width)
 
     def _requests_line(self, model: BoardModel, width: int) -> Text:
@@ -160,9 +162,12 @@ class BoardRenderer:
 
     def _problem_lines(self, model: BoardModel, failing: Sequence[str], width: int) -> Iterator[Text]:
         for provider in failing:
-            line, error = _describe_failure(model, provider), model.providers[provider].error
+            variants, error = _describe_failure(model, provider), model.providers[provider].error
+            line = first_that_fits(variants, width)
             if error is not None and cell_len(line) + len(": ...") < width:
-                line += f": {escape_controls(str(error)).removeprefix(f'{provider}: ')}"
+                # The page of a gateway says no more than the status before it.
+                reason = str(error).removeprefix(f"{provider}: ").partition(": <")[0]
+                line += f": {escape_controls(reason)}"
             yield Text(self._canvas.crop(line, width), "yellow")
 
     # Texts.
@@ -182,10 +187,9 @@ def _find_failing(model: BoardModel) -> list[str]:
     ]
 
 
-def _describe_failure(model: BoardModel, provider: str) -> str:
-    """Return in one phrase what fails, since when, and when it is tried again."""
-    health = model.providers[provider]
-    match health.error:
+def _describe_failure(model: BoardModel, provider: str) -> tuple[str, str]:
+    """Return in one phrase, and in a shorter one, what fails, since when, and when it is tried again."""
+    match model.providers[provider].error:
         case RateLimitError():
             what = "rate limited"
         case TransportError():
@@ -193,8 +197,10 @@ def _describe_failure(model: BoardModel, provider: str) -> str:
         case _:
             what = "polls fail"
     failing, retry = model.seconds_failing(provider), model.seconds_to_retry(provider)
-    since = "" if failing is None else f" for {failing:.0f} s"
-    return f"{provider}: {what}{since}, retrying{'' if retry is None else f' in {retry:.0f} s'}"
+    since = "" if failing is None else f"{failing:.0f} s"
+    again = "" if retry is None else f" in {retry:.0f} s"
+    long = f"{provider}: {what}{f' for {since}' if since else ''}, retrying{again}"
+    return long, f"{provider}: {what} {since}{f', next{again}' if again else ''}"
 
 
 def _keys_line(view: BoardView, top: int, shown: int, width: int, held_messages: int) -> Text:
