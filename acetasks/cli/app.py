@@ -15,7 +15,7 @@ from acetasks.cli.demo import SPEED, run_demo
 from acetasks.cli.demo_service import TASK_SHARES, DemoConfig
 from acetasks.cli.exit_codes import ExitCode
 from acetasks.cli.help import PlainCommand, PlainGroup, examples, expand_options, help_of
-from acetasks.cli.runner import run_command
+from acetasks.cli.runner import discard_stdout, run_command
 from acetasks.cli.screen import Screen, open_screen
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def run() -> None:
         # Only the help and the version are printed here: commands handle their own errors.
         if error.errno not in {errno.ENOSPC, errno.EIO, errno.EPIPE}:
             raise
+        discard_stdout()
+        sys.stderr.write(f"error: cannot write to stdout: {error.strerror}\n")
         sys.exit(ExitCode.OUTPUT)
 
 

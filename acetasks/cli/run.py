@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeGuard
@@ -80,7 +81,8 @@ def run(
             raise CommandError("rows from stdin need a journal: name its file with --journal")
         headers = read_headers(running.header or ())
         rows = read_rows(file, provider=running.provider, salt=f"{running.path or ''}{headers or ''}")
-        tracker.board.expected = len(rows)
+        for provider, number in collections.Counter(row.provider for row in rows).items():
+            tracker.board.expect(provider, number)
         client = build_client(
             client_options,
             providers={row.provider for row in rows},

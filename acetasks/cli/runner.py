@@ -52,11 +52,11 @@ def run_command(
             text = how_to_go_on() if callable(how_to_go_on) else how_to_go_on
             screen.info(f"{word}: {text}" if text else word)
     except BrokenPipeError:
-        _discard_stdout()
+        discard_stdout()
         code = ExitCode.PIPE_CLOSED
     except OSError as error:
         # Files are read and written with errors of their own: this is stdout.
-        _discard_stdout()
+        discard_stdout()
         screen.error(f"cannot write to stdout: {error.strerror or error}")
         code = ExitCode.OUTPUT
     except CommandError as error:
@@ -116,7 +116,7 @@ def run_async(main: Coroutine[object, object, T]) -> T:
         raise Terminated from None
 
 
-def _discard_stdout() -> None:
+def discard_stdout() -> None:
     """Redirect stdout to the null device: the flush at interpreter exit would fail again."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     try:

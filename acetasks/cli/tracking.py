@@ -108,7 +108,7 @@ class TaskTracker:
     @property
     def total(self) -> int:
         """The number of tasks, those that are still to be submitted included."""
-        return max(len(self.tasks), self.board.expected)
+        return self.board.count()[0].tasks
 
     @property
     def unfinished(self) -> list[Key]:

@@ -139,7 +139,6 @@ class BoardModel:
     Attributes:
         rows: The tasks by provider and id, in the order of the arguments.
         providers: Requests and failures by provider, in the order of the arguments.
-        expected: The number of tasks if more will be added, as of a file whose rows are being submitted; otherwise 0.
         version: Changes whenever anything else does.
         started_at: Loop time of the start.
         longest_id: Characters of the longest id.
@@ -160,7 +159,8 @@ class BoardModel:
         self.providers: dict[str, ProviderHealth] = {}
         self.longest_id = 0
         self.has_progress = False
-        self.expected = 0
+        # More tasks will be added, as of a file whose rows are being submitted.
+        self._expected: dict[str, int] = {}
         self.version = 0
         self.started_at = self._clock()
         self.durations: Durations | None = None
@@ -181,6 +181,12 @@ class BoardModel:
         self.rows[key] = Row(task=task, position=len(self.rows))
         self.providers.setdefault(provider, ProviderHealth())
         self.longest_id = max(self.longest_id, len(task_id))
+        self.version += 1
+
+    def expect(self, provider: str, number: int) -> None:
+        """Count so many tasks of a provider from the beginning, though they are added one by one."""
+        self.providers.setdefault(provider, ProviderHealth())
+        self._expected[provider] = number
         self.version += 1
 
     def start(self, *, clock: Callable[[], float], durations: Durations | None = None) -> None:
@@ -257,9 +263,12 @@ class BoardModel:
         for (provider, name), number in numbers.items():
             total[name] += number
             providers[provider][name] = number
+        found = {provider: Counts.of(states) for provider, states in providers.items()}
+        for provider, number in self._expected.items():
+            found[provider].tasks = max(found[provider].tasks, number)
         counts = Counts.of(total)
-        counts.tasks = max(counts.tasks, self.expected)
-        return counts, {provider: Counts.of(states) for provider, states in providers.items()}
+        counts.tasks = sum(number.tasks for number in found.values())
+        return counts, found
 
     @property
     def requests(self) -> int:

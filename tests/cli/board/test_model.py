@@ -8,6 +8,7 @@ import pytest
 
 import acetasks
 from acetasks import ServiceError, TaskState, TransportError
+from acetasks.cli.board.model import BoardModel
 from acetasks.events import BatchesIgnored, OutageBegan, OutageEnded, RateCut, RateRestored
 from acetasks.events import RequestAnswered as Answered
 from acetasks.events import RequestFailed as Failed
@@ -171,3 +172,14 @@ async def test_a_client_feeds_the_board(server: AceServer, new_client: Callable[
     assert model.count()[0].succeeded == 1
     assert model.requests == len(server.requests)
     assert model.seconds_failing("luma") is None
+
+
+def test_tasks_are_counted_before_they_are_added() -> None:
+    """A provider is on the board from the beginning; more tasks than expected count too."""
+    model = BoardModel()
+    model.expect("luma", 2)
+    total, providers = model.count()
+    assert (total.tasks, providers["luma"].tasks, providers["luma"].over) == (2, 2, 0)
+    for task_id in "abc":
+        model.add(("luma", task_id))
+    assert model.count()[0].tasks == 3

@@ -6,58 +6,25 @@ import asyncio
 import re
 import shutil
 import signal
-import socket
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
-from terminal_board import Session
-
-from acetasks.testing.server import AceServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable
+
+    from terminal_board import Session
+
+    from acetasks.testing.server import AceServer
 
     Open = Callable[..., Session]
 
 pytestmark = [pytest.mark.real_clock, pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX terminal")]
 
-TOKEN = "test-token"
 #: A task that never ends is pending at first.
 UNFINISHED = "(running|pending)"
 PROVIDERS = ("luma", "veo", "flux", "pixverse", "useapi-pixverse")
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[AceServer]:
-    """The simulated service at the time of day, as its tasks have an age on the board."""
-    epoch = time.time() - asyncio.get_running_loop().time()
-    async with AceServer(token=TOKEN, epoch=epoch) as server:
-        yield server
-
-
-@pytest.fixture
-def open_terminal(environment: dict[str, str]) -> Iterator[Open]:
-    """Starts a command in a terminal, killed at the end of the test; variables override those of the service."""
-    sessions = []
-
-    def start(*args: str, variables: dict[str, str] | None = None, **options: object) -> Session:
-        session = Session(args, environment | (variables or {}), **options)
-        sessions.append(session)
-        return session
-
-    yield start
-    for session in sessions:
-        session.process.close(force=True)
-
-
-@pytest.fixture
-def unused_port() -> Iterator[int]:
-    """A port that refuses connections: taken, but not listened on."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
 
 
 def endless(server: AceServer, count: int, providers: tuple[str, ...] = ("luma",)) -> list[str]:
@@ -235,7 +202,7 @@ async def test_wait_shows_bars_and_keeps_the_results(server: AceServer, open_ter
 
     def use() -> None:
         session.wait_for(r"^luma  \S+  1 of 2$")
-        session.wait_for(rf"^0:\d\d  1 {UNFINISHED}  1 succeeded$")
+        session.wait_for(rf"^1 {UNFINISHED}  1 succeeded  0:\d\d$")
         assert session.screen.cursor.hidden
         session.process.kill(signal.SIGTERM)
         session.check_restored()
