@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import errno
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from acetasks import __version__
-from acetasks.cli import get, providers, serve, wait, watch
+from acetasks.cli import download, get, history, normalize, providers, resume, serve, submit, wait, watch
+from acetasks.cli import run as run_
 from acetasks.cli.demo import SPEED, run_demo
 from acetasks.cli.demo_service import TASK_SHARES, DemoConfig
 from acetasks.cli.exit_codes import ExitCode
-from acetasks.cli.help import PlainCommand, PlainGroup, examples, expand_options
+from acetasks.cli.help import PlainCommand, PlainGroup, examples, expand_options, help_of
 from acetasks.cli.runner import run_command
 from acetasks.cli.screen import Screen, open_screen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Plain tracebacks: rich's show local variables, which may include a token.
 app = typer.Typer(
@@ -66,35 +70,48 @@ def start(
     context.obj = context.with_resource(open_screen())
 
 
-app.command(
-    cls=PlainCommand,
-    epilog=examples(
+#: Each command with its examples, in the order of the help.
+_COMMANDS: dict[Callable[..., None], tuple[str, ...]] = {
+    submit.submit: (
+        "acetasks submit luma prompt='a cat' loop=true --wait",
+        "acetasks submit flux --json-file payload.json --download pictures",
+        "acetasks submit suno lyric=@song.txt custom:=true | acetasks wait - --json",
+        "acetasks submit luma prompt='a cat' --journal tasks.db --key order-4711",
+    ),
+    run_.run: (
+        "acetasks run prompts.csv --provider flux --download pictures",
+        "acetasks run jobs.jsonl --concurrency 20 --json > results.jsonl",
+    ),
+    wait.wait: (
         "acetasks wait luma 7489df4c-ef03-4de0-b598-e9a590793434 --timeout 10m",
         "acetasks wait luma:7489df4c veo:46b52e46 --download files",
-        "acetasks submit luma prompt='a cat' | acetasks wait - --json",
         "acetasks wait flux @ids.txt --any",
+        "cat ids.txt | acetasks wait - --json",
     ),
-)(expand_options(wait.wait))
-
-app.command(
-    cls=PlainCommand,
-    epilog=examples(
+    watch.watch: (
         "acetasks watch luma:7489df4c veo:46b52e46 --timeout 1h",
         "acetasks watch flux @ids.txt",
     ),
-)(expand_options(watch.watch))
-
-app.command(
-    cls=PlainCommand,
-    epilog=examples(
+    get.get: (
         "acetasks get veo 7489df4c-ef03-4de0-b598-e9a590793434 --json",
         "acetasks get luma:7489df4c captcha:46b52e46",
     ),
-)(expand_options(get.get))
-
-app.command(cls=PlainCommand, epilog=examples("acetasks serve --port 8080 --speed 10 --failure-rate 0.1"))(serve.serve)
-
-app.command(cls=PlainCommand, epilog=examples("acetasks providers --json"))(providers.providers)
+    resume.resume: ("acetasks resume --journal tasks.db --download files",),
+    history.history: (
+        "acetasks history luma --since yesterday",
+        "acetasks history flux --since 2h --json | acetasks wait -",
+        "acetasks history --journal tasks.db",
+    ),
+    download.download: (
+        "acetasks download luma:7489df4c flux:46b52e46 files",
+        "acetasks download flux @ids.txt files --all-roles",
+    ),
+    normalize.normalize: ("acetasks normalize luma callback.json --json",),
+    providers.providers: ("acetasks providers --json",),
+    serve.serve: ("acetasks serve --port 8080 --speed 10 --failure-rate 0.1",),
+}
+for _command, _examples in _COMMANDS.items():
+    app.command(cls=PlainCommand, help=help_of(_command), epilog=examples(*_examples))(expand_options(_command))
 
 
 @app.command(cls=PlainCommand, epilog=examples("acetasks demo --tasks 200"))

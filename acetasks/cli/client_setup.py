@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from acetasks import Client, PollPolicy, UnknownProviderError
@@ -10,7 +11,7 @@ from acetasks.cli.shell_words import describe_error
 from acetasks.providers import Service, lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from acetasks import Observer
@@ -40,7 +41,7 @@ def build_client(
     Raises:
         CommandError: A provider's name, an id, the interval, the base URL or the token is invalid.
     """
-    try:
+    with checked_arguments():
         services = {lookup(slug).service for slug in (*providers, *(provider for provider, _ in targets))}
         client = Client(
             # A base URL is that of the provider's service; without a provider, as in `resume`, of Ace Data Cloud.
@@ -53,6 +54,30 @@ def build_client(
         )
         for target in targets:
             client.handle(*target)
-    except (ValueError, UnknownProviderError) as error:
-        raise CommandError(describe_error(error)) from error
     return client
+
+
+@contextlib.contextmanager
+def checked_arguments() -> Iterator[None]:
+    """Report what the library says of wrong arguments as an error of usage.
+
+    Raises:
+        CommandError: An argument is invalid.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, UnknownProviderError) as error:
+        raise CommandError(describe_error(error)) from error
+
+
+def find_journal(options: ClientOptions) -> Path:
+    """Return the path of the journal, which must exist.
+
+    Raises:
+        CommandError: There is none.
+    """
+    if options.journal is None:
+        raise CommandError("no journal: name its file with --journal or the environment variable ACETASKS_JOURNAL")
+    if not options.journal.is_file():
+        raise CommandError(f"there is no journal {str(options.journal)!r}")
+    return options.journal

@@ -1,6 +1,8 @@
-"""Text formatting of durations."""
+"""Text formatting of durations and times."""
 
 from __future__ import annotations
+
+import datetime as dt
 
 _MINUTE = 60
 _HOUR = 3600
@@ -60,3 +62,8 @@ def format_estimate(seconds: float) -> str:
         return f"~{round(seconds / _HOUR)}h"
     step = next(step for limit, step in _ESTIMATE_STEPS if seconds < limit)
     return f"~{format_clock(max(round(seconds / step) * step, 1))}"
+
+
+def format_time(seconds: float) -> str:
+    """Format a time in seconds since the epoch, in the local time zone, such as `2026-01-31 09:05:00`."""
+    return dt.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

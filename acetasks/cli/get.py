@@ -10,7 +10,8 @@ from acetasks import BadRequestError, Client, ProtocolError, Task, TaskState
 from acetasks.cli.client_setup import build_client
 from acetasks.cli.exit_codes import ExitCode
 from acetasks.cli.options import ClientOptions, OutputOptions, Targets
-from acetasks.cli.report import Report, TaskResult
+from acetasks.cli.report import Report
+from acetasks.cli.results import TaskResult
 from acetasks.cli.runner import run_async, run_command
 from acetasks.cli.screen import Screen
 from acetasks.cli.targets import Key, parse_targets

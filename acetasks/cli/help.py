@@ -58,6 +58,11 @@ def examples(*commands: str) -> str:
     return "\n".join(["\b", title, *(f"  {command}" for command in commands)])
 
 
+def help_of(command: Callable[..., None]) -> str:
+    """Return the docstring of a command with each paragraph on one line, which the terminal wraps."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (inspect.getdoc(command) or "").split("\n\n"))
+
+
 def expand_options(command: Callable[..., None]) -> Callable[..., None]:
     """Replace each parameter of a command that is a Struct by the fields of it, which are options of their own.
 

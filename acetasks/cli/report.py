@@ -5,62 +5,21 @@ from __future__ import annotations
 import collections
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from acetasks import AceTasksError, DownloadError, Task, TaskError, TaskState
+from acetasks import Task, TaskError
 from acetasks.cli.exit_codes import ExitCode
 from acetasks.cli.formatting import format_duration
-from acetasks.cli.runner import exit_code_of
 from acetasks.cli.targets import format_target
 from acetasks.cli.task_lines import encode_task_line, format_task_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from acetasks.cli.results import TaskResult
     from acetasks.cli.screen import Screen
     from acetasks.cli.targets import Key
 
 #: Unfinished tasks that are listed one by one, and that a command to go on with names.
 _MAX_LISTED, _MAX_NAMED = 20, 8
-
-
-class TaskResult(msgspec.Struct, frozen=True):
-    """Result of waiting for one task, or of retrieving it.
-
-    Attributes:
-        task: The task as last seen.
-        timeout: Seconds waited in vain, or None if no timeout passed.
-        error: The error that prevented polling the task, or downloading its files, or None.
-        reason: What is known of a task that has not ended within the timeout.
-    """
-
-    task: Task
-    timeout: float | None = None
-    error: AceTasksError | None = None
-    reason: str = ""
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """Exit code that this result alone leads to; a retrieved task may still be unfinished."""
-        if self.timeout is not None:
-            return ExitCode.TIMED_OUT
-        if self.error is not None:
-            return max(exit_code_of(self.error), ExitCode.FAILED)
-        return ExitCode.FAILED if self.has_failed else ExitCode.OK
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether the task has ended in another way than a success."""
-        return self.task.state.is_terminal and self.task.state is not TaskState.SUCCEEDED
-
-    @property
-    def outcome(self) -> str:
-        """The word for it in the summary."""
-        if self.timeout is not None:
-            return "not ended"
-        if isinstance(self.error, DownloadError):
-            return "not downloaded"
-        return "could not be polled" if self.error is not None else self.task.state.value.replace("_", " ")
 
 
 class Report:
@@ -70,6 +29,7 @@ class Report:
         screen: Prints the results.
         exit_code: The largest exit code of the results so far.
         count: The number of results so far.
+        as_json: Whether results are printed as JSON.
     """
 
     def __init__(self, screen: Screen, *, as_json: bool, prints_results: bool = True) -> None:
@@ -84,7 +44,7 @@ class Report:
         self._prints_results = prints_results
         self.exit_code = ExitCode.OK
         self.count = 0
-        self._as_json = as_json
+        self.as_json = as_json
         self._outcomes: collections.Counter[str] = collections.Counter()
         self._unlisted = 0
 
@@ -95,15 +55,18 @@ class Report:
         self._outcomes[result.outcome] += 1
         task = result.task
         if result.timeout is not None:
-            if self._as_json:
-                self.screen.print_json(encode_task_line(task, TaskError(message=result.reason, code="timeout")))
+            if self.as_json:
+                error = TaskError(message=result.reason, code="timeout")
+                self.screen.print_json(encode_task_line(task, error, row=result.row))
             self._list_unfinished(task, result.reason)
         elif not self._prints_results:
             pass
-        elif self._as_json:
-            self.screen.print_json(encode_task_line(task, result.error))
+        elif self.as_json:
+            self.screen.print_json(encode_task_line(task, result.error, row=result.row, state=result.state_word))
         else:
-            self.screen.print_result(format_task_line(task, result.error, width=self.screen.result_width))
+            width = self.screen.result_width
+            line = format_task_line(task, result.error, row=result.row, state=result.state_word, width=width)
+            self.screen.print_result(line)
 
     def summarize(self, total: int, elapsed: float | None = None) -> None:
         """Print how many tasks ended in which way.

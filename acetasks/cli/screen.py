@@ -132,6 +132,10 @@ class Screen:
         self._log_handler.setLevel(level)
         self._logger.setLevel(level)
 
+    def mute_log(self, text: str) -> None:
+        """Do not print log messages that contain a text, as what they say is printed otherwise."""
+        self._log_handler.addFilter(lambda record: text not in record.getMessage())
+
     @contextlib.contextmanager
     def show_log(self) -> Iterator[None]:
         """Print the client's warnings until the context exits."""

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from acetasks import AceTasksError
 
 #: What the library advises to Python programs, and the same for users of the commands.
 _WORDS = (
@@ -16,6 +12,7 @@ _WORDS = (
         re.compile(r"look it up with client\.history\('([^']*)'\) before submitting again"),
         r"look it up with 'acetasks history \1' before submitting again ('acetasks resume' does, with a journal)",
     ),
+    (re.compile(r"pass path='([^']*)'"), r"name it with --path \1"),
     (re.compile(r"wait for it with client\.handle\('([^']*)', '([^']*)'\)"), r"wait for it with 'acetasks wait \1:\2'"),
     (
         re.compile(r"create it with Client\(journal='tasks\.db'\)"),
@@ -33,7 +30,7 @@ _WORDS = (
 )
 
 
-def describe_error(error: AceTasksError | ValueError) -> str:
+def describe_error(error: Exception) -> str:
     """Return the text of an error, with its notes, in the words of the shell."""
     return translate("; ".join([str(error), *getattr(error, "__notes__", ())]))
 

@@ -63,12 +63,39 @@ class TaskLine(msgspec.Struct, frozen=True, kw_only=True):
     response: dict[str, object] | None
 
 
-def encode_task_line(task: Task, error: AceTasksError | TaskError | None = None) -> bytes:
+class RowInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Row of a file that a task was submitted for.
+
+    Attributes:
+        number: Its position in the file, from 1.
+        key: Its key in the journal.
+    """
+
+    number: int
+    key: str
+
+
+class RowLine(TaskLine, frozen=True, kw_only=True):
+    """JSON object of a task that was submitted for a row of a file."""
+
+    row: int
+    key: str
+
+
+def encode_task_line(
+    task: Task,
+    error: AceTasksError | TaskError | None = None,
+    *,
+    row: RowInfo | None = None,
+    state: str | None = None,
+) -> bytes:
     """Encode a task as one JSON object.
 
     Args:
         task: The task, as last seen if `error` is set.
         error: The reason why the task could not be polled or has not ended, or None. It replaces the task's own error.
+        row: Its row of a file, or None.
+        state: A word in place of the task's state, or None.
 
     Returns:
         JSON without a line break.
@@ -82,7 +109,7 @@ def encode_task_line(task: Task, error: AceTasksError | TaskError | None = None)
     line = TaskLine(
         provider=task.provider,
         id=task.id,
-        state=task.state,
+        state=state or task.state,
         artifacts=artifacts,
         error=error or task.error,
         progress=task.progress,
@@ -95,17 +122,27 @@ def encode_task_line(task: Task, error: AceTasksError | TaskError | None = None)
         usage=task.usage,
         response=_read_response(task),
     )
-    return msgspec.json.encode(line)
+    if row is None:
+        return msgspec.json.encode(line)
+    return msgspec.json.encode(RowLine(**msgspec.structs.asdict(line), row=row.number, key=row.key))
 
 
 def format_task_line(
-    task: Task, error: AceTasksError | None = None, *, width: int | None = None, now: float | None = None
+    task: Task,
+    error: AceTasksError | None = None,
+    *,
+    row: RowInfo | None = None,
+    state: str | None = None,
+    width: int | None = None,
+    now: float | None = None,
 ) -> Text:
     """Format a task as one line of text: state, provider, id, then its results or errors.
 
     Args:
         task: The task, as last seen if `error` is set.
         error: The error that prevented polling it, or None.
+        row: Its row of a file, or None.
+        state: A word in place of the task's state, or None.
         width: Columns of the terminal: of a longer line, each result or error has an indented line of its own, and
             a result that is no file is shortened. None for no terminal.
         now: The time, in seconds since the epoch, for the age of an unfinished task; None reads the clock.
@@ -114,9 +151,12 @@ def format_task_line(
         The line, not wrapped.
     """
     head = Text(no_wrap=True)
-    head.append(f"{task.state.value:<{_STATE_WIDTH}}", _STYLES[task.state])
-    head.append(f"  {task.provider}  ")
-    head.append(escape_controls(task.id), "bold")
+    head.append(f"{state or task.state.value:<{_STATE_WIDTH}}", "red" if not task.id else _STYLES[task.state])
+    head.append(f"  {task.provider}")
+    if task.id:
+        head.append("  ").append(escape_controls(task.id), "bold")
+    if row is not None:
+        head.append(f"  row {row.number}")
     if task.duration is not None:
         head.append(f"  {format_duration(task.duration)}")
     if not task.state.is_terminal:

@@ -16,6 +16,7 @@ from acetasks import (
     Task,
     TaskChanged,
     TaskState,
+    TaskSubmitted,
 )
 from acetasks.cli.board.model import BoardModel
 from acetasks.cli.formatting import format_duration
@@ -72,6 +73,8 @@ class TaskTracker:
         match event:
             case TaskChanged(task=task):
                 self.tasks[task.provider, task.id] = task
+            case TaskSubmitted(task=task) if task.id:
+                self.tasks.setdefault((task.provider, task.id), task)
             case RequestAnswered():
                 contact = self._contact(event.provider)
                 contact.has_answered, contact.failure = True, None
@@ -98,8 +101,23 @@ class TaskTracker:
             task: The task as last seen.
             error: The error that ended the wait, other than the failure of the task.
         """
+        self.add(target)
         self.ended.add(target)
         self.board.record_end(target, task, error=error)
+
+    @property
+    def total(self) -> int | None:
+        """The number of tasks, or None if all are known."""
+        return self.board.expected
+
+    @total.setter
+    def total(self, number: int) -> None:
+        self.board.expected = number
+
+    @property
+    def expected(self) -> int:
+        """The number of tasks, those that are still to be submitted included."""
+        return len(self.tasks) if self.total is None else self.total
 
     @property
     def unfinished(self) -> list[Key]:

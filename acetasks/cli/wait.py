@@ -12,19 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from acetasks import (
-    AceTasksError,
-    Client,
-    DownloadError,
-    TaskFailedError,
-    TaskNotFoundError,
-    TaskTimeoutError,
-)
+from acetasks import AceTasksError, Client
 from acetasks.cli.client_setup import build_client
 from acetasks.cli.exit_codes import FATAL_ERRORS, ExitCode
 from acetasks.cli.options import ClientOptions, Download, OutputOptions, PollOptions, Targets, read_duration
 from acetasks.cli.progress import show_progress
-from acetasks.cli.report import Report, TaskResult, describe_continuation
+from acetasks.cli.report import Report, describe_continuation
+from acetasks.cli.results import TaskResult, build_result
 from acetasks.cli.runner import run_async, run_command
 from acetasks.cli.screen import Screen
 from acetasks.cli.targets import Key, parse_targets
@@ -112,7 +106,7 @@ async def report_each(
                 if waiting.first or (waiting.fail_fast and result.exit_code):
                     break
     finally:
-        report.summarize(len(tracker.tasks), loop.time() - start)
+        report.summarize(tracker.expected, loop.time() - start)
     if tracker.unfinished:
         report.screen.info(describe_continuation(tracker.unfinished))
     return report.exit_code
@@ -152,15 +146,10 @@ async def _wait_for_one(
 ) -> TaskResult:
     try:
         result = TaskResult(await client.wait(*key, timeout=timeout, download_to=download_to))
-    except (TaskFailedError, TaskNotFoundError) as error:
-        result = TaskResult(error.task)
-    except TaskTimeoutError as error:
-        return TaskResult(error.task, timeout=error.timeout, reason=tracker.explain_timeout(error))
-    except DownloadError as error:
-        result = TaskResult(error.task, error=error)
     except FATAL_ERRORS:
         raise
     except AceTasksError as error:
-        result = TaskResult(tracker.last_seen(key), error=error)
-    tracker.record_end(key, result.task, result.error)
+        result = build_result(tracker.last_seen(key), error, tracker)
+    if result.timeout is None:
+        tracker.record_end(key, result.task, result.error)
     return result

@@ -129,8 +129,8 @@ class BoardRenderer:
         return Text(first_that_fits(variants, width), "dim")
 
     def _provider_lines(self, providers: dict[str, Counts], width: int) -> Iterator[Text]:
-        longest = min(max(map(cell_len, providers)), width // 2)
-        ended = max(len(f"{counts.tasks:,}") for counts in providers.values())
+        longest = min(max(map(cell_len, providers), default=0), width // 2)
+        ended = max((len(f"{counts.tasks:,}") for counts in providers.values()), default=0)
         for provider, counts in providers.items():
             name = set_cell_size(self._canvas.crop(provider, longest), longest)
             yield self._bar_line(name, counts, width, digits=ended)

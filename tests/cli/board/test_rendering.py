@@ -159,6 +159,12 @@ class TestBars:
         """Beside the bar of their provider."""
         assert draw(renderer().render_bars(board.model, 80), 80)[1].endswith("1 of 4  1 failed")
 
+    def test_tasks_that_are_not_submitted_are_counted(self, make_board: MakeBoard) -> None:
+        """Even before any provider is known."""
+        board = make_board()
+        board.model.expected = 12
+        assert draw(renderer().render_bars(board.model, 80), 80) == ["0:00  12 not submitted"]
+
 
 class TestLines:
     """Single lines and phrases."""
