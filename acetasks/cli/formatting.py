@@ -44,6 +44,11 @@ def format_clock(seconds: float) -> str:
     return f"{minutes}:{rest:02}"
 
 
+def format_time(seconds: float) -> str:
+    """Format a time in seconds since the epoch, in the local time zone, such as `2026-01-31 09:05:00`."""
+    return dt.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
 def format_age(seconds: float) -> str:
     """Format an age in six characters at most, such as `1:05`, `99:59`, `12h05m`, `3d04h` or `250d`."""
     minutes = int(seconds) // _MINUTE
@@ -62,8 +67,3 @@ def format_estimate(seconds: float) -> str:
         return f"~{round(seconds / _HOUR)}h"
     step = next(step for limit, step in _ESTIMATE_STEPS if seconds < limit)
     return f"~{format_clock(max(round(seconds / step) * step, 1))}"
-
-
-def format_time(seconds: float) -> str:
-    """Format a time in seconds since the epoch, in the local time zone, such as `2026-01-31 09:05:00`."""
-    return dt.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

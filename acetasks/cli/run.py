@@ -80,7 +80,7 @@ def run(
             raise CommandError("rows from stdin need a journal: name its file with --journal")
         headers = read_headers(running.header or ())
         rows = read_rows(file, provider=running.provider, salt=f"{running.path or ''}{headers or ''}")
-        tracker.total = len(rows)
+        tracker.board.expected = len(rows)
         client = build_client(
             client_options,
             providers={row.provider for row in rows},
@@ -94,7 +94,7 @@ def run(
         return run_async(_run_rows(client, rows, tracker, Report(screen, as_json=output.as_json), job))
 
     def describe() -> str:
-        started = f"{len(tracker.ended):,} of {tracker.expected:,} rows have ended; " if tracker.total else ""
+        started = f"{len(tracker.ended):,} of {tracker.total:,} rows have ended; " if tracker.total else ""
         return f"{started}run the same command again to go on (the journal is {journal})"
 
     raise typer.Exit(run_command(screen, action, how_to_go_on=describe))

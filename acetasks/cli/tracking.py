@@ -74,7 +74,7 @@ class TaskTracker:
             case TaskChanged(task=task):
                 self.tasks[task.provider, task.id] = task
             case TaskSubmitted(task=task) if task.id:
-                self.tasks.setdefault((task.provider, task.id), task)
+                self.add((task.provider, task.id))
             case RequestAnswered():
                 contact = self._contact(event.provider)
                 contact.has_answered, contact.failure = True, None
@@ -106,18 +106,9 @@ class TaskTracker:
         self.board.record_end(target, task, error=error)
 
     @property
-    def total(self) -> int | None:
-        """The number of tasks, or None if all are known."""
-        return self.board.expected
-
-    @total.setter
-    def total(self, number: int) -> None:
-        self.board.expected = number
-
-    @property
-    def expected(self) -> int:
+    def total(self) -> int:
         """The number of tasks, those that are still to be submitted included."""
-        return len(self.tasks) if self.total is None else self.total
+        return max(len(self.tasks), self.board.expected)
 
     @property
     def unfinished(self) -> list[Key]:
@@ -131,7 +122,9 @@ class TaskTracker:
         failure = error.__cause__ if isinstance(error.__cause__, AceTasksError) else contact.failure
         reason = f"; the last poll failed: {describe_error(failure)}" if failure is not None else ""
         if not contact.has_answered:
-            return f"nothing is known after {time}: the service has not responded{reason}"
+            return (
+                f"nothing is known after {time}: {'no poll succeeded' if reason else 'the service is silent'}{reason}"
+            )
         if task.raw == b"{}":
             return f"the service has no record of it after {time}: the id is wrong, or the task is too new{reason}"
         pause = f"; the service asked to pause for {error.pause:g} s" if error.pause else ""

@@ -106,7 +106,7 @@ async def report_each(
                 if waiting.first or (waiting.fail_fast and result.exit_code):
                     break
     finally:
-        report.summarize(tracker.expected, loop.time() - start)
+        report.summarize(tracker.total, loop.time() - start)
     if tracker.unfinished:
         report.screen.info(describe_continuation(tracker.unfinished))
     return report.exit_code

@@ -142,9 +142,9 @@ class BoardModel:
     Attributes:
         rows: The tasks by provider and id, in the order of the arguments.
         providers: Requests and failures by provider, in the order of the arguments.
+        expected: The number of tasks if more will be added, as of a file whose rows are being submitted; otherwise 0.
         version: Changes whenever anything else does.
         started_at: Loop time of the start.
-        expected: The number of tasks, those that are still to be submitted included; None if all are known.
         longest_id: Characters of the longest id.
         has_progress: Whether any task has reported its progress.
         durations: Learned durations of the client, from which the expected time left is taken; None for none.
@@ -161,9 +161,9 @@ class BoardModel:
         self._clock, self._wall_clock = time.monotonic, wall_clock
         self.rows: dict[Key, Row] = {}
         self.providers: dict[str, ProviderHealth] = {}
-        self.expected: int | None = None
         self.longest_id = 0
         self.has_progress = False
+        self.expected = 0
         self.version = 0
         self.started_at = self._clock()
         self.durations: Durations | None = None
@@ -263,8 +263,8 @@ class BoardModel:
         for (provider, name), number in numbers.items():
             total[name] += number
             providers[provider][name] = number
-        unsubmitted = max((self.expected or 0) - len(self.rows), 0)
-        if unsubmitted:
+        unsubmitted = self.expected - len(self.rows)
+        if unsubmitted > 0:
             total["unsubmitted"] = unsubmitted
         return Counts.of(total), {provider: Counts.of(states) for provider, states in providers.items()}
 
