@@ -24,6 +24,7 @@ from acetasks import (
     Task,
     TaskChanged,
     TaskState,
+    TaskSubmitted,
 )
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 #: Provider slug and task id.
 Key = tuple[str, str]
 
-#: State of a task that cannot be polled; see `Row.error`.
+#: State of a task that cannot be submitted or polled; see `Row.error`.
 UNREADABLE = "unreadable"
 #: Seconds over which the request rate is averaged.
 RATE_WINDOW = 10.0
@@ -99,16 +100,18 @@ class Counts(msgspec.Struct, kw_only=True):
 
     Attributes:
         tasks: All of them.
+        unsubmitted: Still to be submitted.
         pending: Not started, or not seen yet.
         running: In progress.
         succeeded: Succeeded in full.
         partial: Succeeded in part.
         failed: Failed.
         not_found: Unknown to the service.
-        unreadable: The wait for it ended with an error of its own.
+        unreadable: The submission or the wait has ended with an error of its own.
     """
 
     tasks: int = 0
+    unsubmitted: int = 0
     pending: int = 0
     running: int = 0
     succeeded: int = 0
@@ -203,6 +206,8 @@ class BoardModel:
 
     def on_event(self, event: Event) -> None:
         """Update the board by an event of the client."""
+        if isinstance(event, TaskSubmitted) and event.task.id:
+            self.add((event.task.provider, event.task.id))
         health = self.providers.get(event.provider)
         if health is None:
             return
@@ -236,6 +241,7 @@ class BoardModel:
             task: The task, in a terminal state unless there is an error.
             error: The error that ended the wait, other than the failure of the task; None for none.
         """
+        self.add(key)
         row = self.rows[key]
         row.task, row.error, row.is_over, row.ended_at = task, error, True, self._wall_clock()
         row.state_name = UNREADABLE if error is not None else task.state.value
@@ -263,12 +269,12 @@ class BoardModel:
         for (provider, name), number in numbers.items():
             total[name] += number
             providers[provider][name] = number
-        found = {provider: Counts.of(states) for provider, states in providers.items()}
-        for provider, number in self._expected.items():
-            found[provider].tasks = max(found[provider].tasks, number)
-        counts = Counts.of(total)
-        counts.tasks = sum(number.tasks for number in found.values())
-        return counts, found
+        for provider, expected in self._expected.items():
+            unsubmitted = expected - sum(providers[provider].values())
+            if unsubmitted > 0:
+                providers[provider]["unsubmitted"] = unsubmitted
+                total["unsubmitted"] += unsubmitted
+        return Counts.of(total), {provider: Counts.of(states) for provider, states in providers.items()}
 
     @property
     def requests(self) -> int:

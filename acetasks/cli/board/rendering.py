@@ -90,10 +90,9 @@ class BoardRenderer:
         total, _ = model.count()
         failed = f" ({total.failures:,} failed{self._parenthesis(', ')})" if total.failures else ""
         ended = f"{format_clock(model.elapsed)} {total.over:,} of {total.tasks:,} tasks ended{failed}"
-        requests = f"{model.requests:,} requests, {model.request_rate:.1f} per second"
-        return "; ".join(
-            [ended, requests, *(_describe_failure(model, provider)[0] for provider in _find_failing(model))]
-        )
+        counted = f"{model.requests:,} request{'' if model.requests == 1 else 's'}"
+        failures = [_describe_failure(model, provider)[0] for provider in _find_failing(model)]
+        return "; ".join([ended, f"{counted}, {model.request_rate:.1f} per second", *failures])
 
     # Lines of the head.
 
@@ -120,7 +119,8 @@ class BoardRenderer:
 
     def _requests_line(self, model: BoardModel, width: int) -> Text:
         rate, requests = f"{model.request_rate:.1f}", f"{model.requests:,}"
-        mean = f", {model.polled_ids / model.requests:.0f} tasks in each" if model.requests else ""
+        tasks = round(model.polled_ids / model.requests) if model.requests else 0
+        mean = f", {tasks} {'task' if tasks == 1 else 'tasks'} in each" if tasks else ""
         variants = [
             f"{rate} requests/s over the last 10 s, {requests} in all{mean}",
             f"{rate} requests/s, {requests} in all",

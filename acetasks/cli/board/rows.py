@@ -27,7 +27,7 @@ def measure(model: BoardModel) -> Content:
     """Return what the widths of the columns depend on."""
     several = len(model.providers) > 1
     return Content(
-        longest_provider=max(map(cell_len, model.providers), default=0) if several else 0,
+        longest_provider=max(map(cell_len, (*model.providers, Column.PROVIDER.value))) if several else 0,
         longest_id=model.longest_id,
         has_progress=model.has_progress,
     )
@@ -90,7 +90,7 @@ def _describe_row(row: Row) -> str:
     elif task.artifacts and row.is_over:
         text = next((item.url for item in task.artifacts if item.role == "main"), task.artifacts[0].url)
     elif not row.is_over and not row.is_seen:
-        text = "not polled yet"
+        text = "not seen yet"
     else:
         text = ""
     return escape_controls(text[:_MAX_DETAIL])

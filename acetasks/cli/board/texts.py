@@ -34,7 +34,8 @@ STATES = {
     TaskState.PARTIAL.value: StateText("partial", "part", "magenta"),
     TaskState.FAILED.value: StateText("failed", "fail", "red"),
     TaskState.NOT_FOUND.value: StateText("not found", "lost", "red"),
-    UNREADABLE: StateText("unreadable", "err", "red"),
+    UNREADABLE: StateText("error", "err", "red"),
+    "unsubmitted": StateText("not submitted", "new", "dim"),
 }
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import acetasks
-from acetasks import ServiceError, TaskState, TransportError
+from acetasks import ServiceError, Task, TaskState, TransportError
 from acetasks.cli.board.model import BoardModel
-from acetasks.events import BatchesIgnored, OutageBegan, OutageEnded, RateCut, RateRestored
+from acetasks.events import BatchesIgnored, OutageBegan, OutageEnded, RateCut, RateRestored, TaskSubmitted
 from acetasks.events import RequestAnswered as Answered
 from acetasks.events import RequestFailed as Failed
 from acetasks.events import RequestSent as Sent
@@ -56,6 +56,18 @@ class TestTasks:
         board.model.record_end(A, board.model.rows[A].task, error=ServiceError("no", status=500))
         assert board.model.count()[0].unreadable == 1
         assert board.model.rows[A].needs_attention
+
+    def test_tasks_join_as_they_are_submitted(self, make_board: MakeBoard) -> None:
+        """Those that are still to be submitted count as a number."""
+        board = make_board()
+        board.model.expect("luma", 3)
+        total, providers = board.model.count()
+        assert (total.tasks, total.unsubmitted, providers["luma"].unsubmitted) == (3, 3, 3)
+        task = Task(provider="luma", id="a", state=TaskState.PENDING)
+        board.model.on_event(TaskSubmitted(time=1.0, provider="luma", task=task, path="/luma/videos"))
+        board.model.record_end(("luma", "row 2"), task, error=ServiceError("no", status=500))
+        total, _ = board.model.count()
+        assert (total.tasks, total.unsubmitted, total.pending, total.unreadable, total.over) == (3, 1, 1, 1, 1)
 
     def test_ages_count_from_the_submission_to_the_end(self, make_board: MakeBoard) -> None:
         """Without a time of submission from the start of the board, and without one of the end to its delivery."""

@@ -118,7 +118,7 @@ class TestBoard:
 
         assert lines[0].startswith("acetasks watch: 1 task of luma ")
         assert "provider" not in "".join(lines)
-        assert re.search(r"^pending +a +0:00 +~2:3\d  not polled yet$", "\n".join(lines), re.MULTILINE)
+        assert re.search(r"^pending +a +0:00 +~2:3\d  not seen yet$", "\n".join(lines), re.MULTILINE)
 
     @pytest.mark.parametrize("height", [1, 3, 5, 8, 12, 60])
     def test_any_height_is_drawn(self, board: Board, height: int) -> None:
@@ -159,6 +159,14 @@ class TestBars:
         """Beside the bar of their provider."""
         assert draw(renderer().render_bars(board.model, 80), 80)[1].endswith("1 of 4  1 failed")
 
+    def test_tasks_that_are_not_submitted_are_counted(self, make_board: MakeBoard) -> None:
+        """Their provider has a bar from the beginning."""
+        board = make_board()
+        board.model.expect("luma", 12)
+        bar, totals = draw(renderer().render_bars(board.model, 80), 80)
+        assert bar.startswith("luma ") and bar.endswith(" 0 of 12")  # noqa: PT018  # one fact
+        assert totals == "0:00  12 not submitted"
+
 
 class TestLines:
     """Single lines and phrases."""
@@ -166,7 +174,7 @@ class TestLines:
     def test_a_line_has_what_the_board_has(self, board: Board) -> None:
         """For where nothing can be drawn."""
         assert renderer(failed_note="as scripted").format_line(board.model) == (
-            "0:04 3 of 20 tasks ended (2 failed, as scripted); 1 requests, 0.2 per second;"
+            "0:04 3 of 20 tasks ended (2 failed, as scripted); 1 request, 0.2 per second;"
             " luma: unreachable for 12 s, retrying in 5 s"
         )
 

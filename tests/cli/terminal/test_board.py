@@ -163,7 +163,7 @@ async def test_a_service_that_is_unreachable_is_named_with_the_time_it_has_been(
 
     def use() -> None:
         session.wait_for(r"^luma: unreachable for \d+ s, retrying")
-        session.wait_for(r"^pending +a +\d:\d\d .*not polled yet$")
+        session.wait_for(r"^pending +a +\d:\d\d .*not seen yet$")
         session.wait_for(r"warnings at the end: 1$")
         session.process.send("q")
         session.check_restored()
