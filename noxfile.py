@@ -213,6 +213,13 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def pictures(session: nox.Session) -> None:
+    """Write the picture of the board in docs/pictures, from the demo's tasks on the virtual clock."""
+    _install_wheel(session, "cli,test")
+    session.run("python", "tests/board_picture.py", env=NO_TOKEN)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Pass a million malformed responses to all functions that read them; `nox -s fuzz -- --seed 7` repeats a run."""
     _install_wheel(session, "cli,test")

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import msgspec
 
 from acetasks._records import DECODE_ERRORS, ECHO_LIMIT
 from acetasks._scheduling.hazard import HazardCounts, HazardEstimator
+from acetasks._scheduling.timetable import ENOUGH
+from acetasks.models import ProtocolError, Task
+from acetasks.providers import lookup, read_record
 
 #: Profiles with an estimator of their own. A client has a few dozen, unless model names are made up.
 MOST_PROFILES = 512
 #: Version of the JSON form, which includes the age bins.
 _SAVED_VERSION = 1
+
+#: The prior alone.
+_NOTHING_LEARNED = HazardEstimator()
 
 
 class _SavedEstimator(HazardCounts, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,6 +69,40 @@ class Durations:
         if profile not in self._estimators:
             self._estimators[profile] = HazardEstimator()
         return self._estimators[profile]
+
+    def expected_left(self, task: Task, age: float) -> float | None:
+        """Return the expected seconds until a task ends, given that it has not ended yet.
+
+        It is the median: half of the tasks of the same provider, model and action that are as old end within that
+        time. While fewer than eight ends of them are known, all tasks of the provider count, and before those the
+        provider's usual duration decides (`ProviderSpec.typical_duration`). The time left does not shrink to zero: a
+        task that takes longer than the others is expected to take longer still.
+
+        Args:
+            task: The task as last polled; without a record, it counts as any task of its provider.
+            age: Seconds since its submission, such as `time.time() - task.created_at`.
+
+        Returns:
+            Seconds, or None if the task has ended or nothing indicates that it will within a day of its submission.
+
+        Raises:
+            UnknownProviderError: The task's provider is not a valid slug.
+        """
+        if task.state.is_terminal or math.isnan(age):
+            return None
+        spec = lookup(task.provider)
+        left = self._source(task).median_left(age, spec.typical_duration)
+        return None if left == math.inf else left
+
+    def _source(self, task: Task) -> HazardEstimator:
+        """Return the estimator of a task's profile, or of its provider if that is better founded."""
+        parent = self._estimators.get((task.provider, "", ""), _NOTHING_LEARNED)
+        try:
+            kind = read_record(lookup(task.provider), task.raw).kind
+        except ProtocolError:
+            return parent
+        own = self._estimators.get((task.provider, *kind), parent)
+        return parent if own.evidence < ENOUGH <= parent.evidence else own
 
     def to_json(self) -> bytes:
         """Return what was learned as JSON, a few kilobytes for each profile."""

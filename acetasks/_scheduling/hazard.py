@@ -12,6 +12,7 @@ import bisect
 import functools
 import itertools
 import math
+import operator
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -52,6 +53,8 @@ _LEAST_SMOOTHING, _MOST_SMOOTHING, _SMOOTHED_ENDS = 2, 5, 40.0
 _LARGEST_AGE = 30 * _LAST_EDGE
 #: Ends counted of one call; so many outweigh everything else already.
 _MOST_ENDS_AT_ONCE = 10 * MEMORY
+#: Typical durations for which a cumulative hazard is kept; one, except in an estimator without ends.
+_MOST_CUMULATIVE = 64
 #: Upper bound of the hazard, in ends per second, however short the exposure.
 _LARGEST_HAZARD = 1e3
 
@@ -101,6 +104,8 @@ class HazardEstimator:
         self._expected_ends = 0.0
         self._version_threshold = _version_threshold(self.evidence)
         self._hazards = [0.0] * BINS
+        # Version and cumulative hazard at each edge, by typical duration, for `median_left`.
+        self._cumulative: dict[float, tuple[int, list[float]]] = {}
 
     def __repr__(self) -> str:
         if not self.evidence:
@@ -151,7 +156,46 @@ class HazardEstimator:
             self._weight = 1.0
 
     def hazards(self, typical: float) -> list[float]:
-        """Return the smoothed hazard of each bin, in ends per second; the prior's median is `typical` seconds."""
+        """Return the smoothed hazard of each bin, in ends per second; the prior's median is `typical` seconds.
+
+        Ends are expected by them from now on.
+        """
+        self._hazards = self._smooth_hazards(typical)
+        return self._hazards
+
+    def median_left(self, age: float, typical: float) -> float:
+        """Return the seconds within which half of the unfinished tasks of an age in seconds end.
+
+        Infinity if that is more than a day after their submission. The prior is that of `hazards`.
+        """
+        number, cumulative = bin_of(max(age, 0.0)), self._cumulative_hazard(typical)
+        if number == BINS - 1:
+            return math.inf
+        reached = cumulative[number] + self._share(cumulative, number) * (max(age, 0.0) - EDGES[number])
+        # Of the tasks of an age, exp(-hazard) are left after a cumulative hazard.
+        target = reached + math.log(2.0)
+        end = bisect.bisect_right(cumulative, target) - 1
+        if end >= BINS - 1:
+            return math.inf
+        return EDGES[end] + (target - cumulative[end]) / self._share(cumulative, end) - max(age, 0.0)
+
+    def _cumulative_hazard(self, typical: float) -> list[float]:
+        """Return the cumulative hazard at the beginning of each bin; kept until enough more was learned."""
+        version, cumulative = self._cumulative.get(typical, (-1, []))
+        if version != self.version:
+            if len(self._cumulative) >= _MOST_CUMULATIVE:
+                self._cumulative.clear()
+            hazards = self._smooth_hazards(typical)[:-1]
+            cumulative = [0.0, *itertools.accumulate(map(operator.mul, hazards, WIDTHS))]
+            self._cumulative[typical] = self.version, cumulative
+        return cumulative
+
+    @staticmethod
+    def _share(cumulative: Sequence[float], number: int) -> float:
+        """Return the hazard of a bin that has an end."""
+        return (cumulative[number + 1] - cumulative[number]) / WIDTHS[number]
+
+    def _smooth_hazards(self, typical: float) -> list[float]:
         prior_ends, prior_exposure = _lognormal_prior(typical)
         scale = 1.0 / self._weight
         ends = [value * scale + prior for value, prior in zip(self._ends, prior_ends, strict=True)]
@@ -159,8 +203,7 @@ class HazardEstimator:
         passes = round(_SMOOTHED_ENDS / max(self.evidence, 1))
         for _ in range(min(max(passes, _LEAST_SMOOTHING), _MOST_SMOOTHING)):
             ends, exposure = _smooth(ends), _smooth(exposure)
-        self._hazards = [min(e / s, _LARGEST_HAZARD) if s > 0.0 else 0.0 for e, s in zip(ends, exposure, strict=True)]
-        return self._hazards
+        return [min(e / s, _LARGEST_HAZARD) if s > 0.0 else 0.0 for e, s in zip(ends, exposure, strict=True)]
 
     def counts(self) -> HazardCounts:
         """Return the state to save."""

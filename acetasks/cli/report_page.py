@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acetasks.cli.exit_codes import CommandError, ExitCode
-from acetasks.cli.runner import run_command
+from acetasks.cli.options import JOURNAL_VARIABLE
+from acetasks.cli.runner import run_async, run_command
 from acetasks.report import read_journal, write_report
 
 if TYPE_CHECKING:
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from acetasks import Entry, Task
     from acetasks.cli.screen import Screen
 
-Journal = Annotated[str, typer.Option(metavar="FILE", help="Journal of a client: Client(journal=FILE).")]
+Journal = Annotated[
+    str,
+    typer.Option(metavar="FILE", envvar=JOURNAL_VARIABLE, show_envvar=True, help="Journal of a client or a command."),
+]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page; an older one is replaced.")]
 ReportFile = Annotated[
     Path | None, typer.Option("--report", metavar="FILE", help="Write the tasks as an HTML page at the end.")
@@ -36,13 +39,13 @@ def report(context: typer.Context, *, journal: Journal, output: Output = Path("r
     def action() -> ExitCode:
         check_page(output)
         try:
-            entries = asyncio.run(read_journal(journal))
+            entries = run_async(read_journal(journal))
         except ValueError as error:
             raise CommandError(f"--journal: {error}") from error
         write_page(screen, entries, output)
         return ExitCode.OK
 
-    raise typer.Exit(run_command(screen, action, interrupted="interrupted: no page was written"))
+    raise typer.Exit(run_command(screen, action, how_to_go_on="no page was written"))
 
 
 def check_page(path: Path) -> None:
@@ -67,5 +70,5 @@ def write_page(screen: Screen, tasks: Iterable[Task | Entry], path: Path) -> Non
     try:
         write_report(found, path)
     except OSError as error:
-        raise CommandError(f"cannot write {path}: {error.strerror or error}", code=ExitCode.FAILED) from error
+        raise CommandError(f"cannot write {path}: {error.strerror or error}", code=ExitCode.OUTPUT) from error
     screen.info(f"{len(found):,} task{'' if len(found) == 1 else 's'} in {path}")

@@ -94,10 +94,10 @@ async def test_missing_jinja2_is_found_before_waiting(
     assert server.requests == []
 
 
-async def test_page_that_cannot_be_written_exits_with_1(server: AceServer, invoke: Invoke, tmp_path: Path) -> None:
+async def test_page_that_cannot_be_written_exits_with_5(server: AceServer, invoke: Invoke, tmp_path: Path) -> None:
     """The tasks were printed before."""
     (tmp_path / "out.html").mkdir()
     result = await invoke("wait", "luma", server.add("luma", after=0), "--report", str(tmp_path / "out.html"))
-    assert result.exit_code == 1
+    assert result.exit_code == 5
     assert result.stdout.startswith("succeeded")
     assert "cannot write" in result.stderr
