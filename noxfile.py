@@ -187,7 +187,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def examples(session: nox.Session) -> None:
     """Run every example against the simulated service."""
-    _install_wheel(session, "cli,durable")
+    _install_wheel(session, "cli,durable,report")
     session.run("python", "examples/run_all.py", env=NO_TOKEN)
 
 
@@ -217,11 +217,37 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Open report pages in Chromium, which has to be installed: hostile texts, speed, accessibility, use."""
+    _install_wheel(session, "test")
+    _install_group(session, "browser")
+    env = {**NO_TOKEN, "PYTHONSAFEPATH": "1"}
+    session.run("python", "-c", CHECK_ORIGIN, env=env)
+    session.run("python", "-m", "pytest", "tests/browser", *session.posargs, env=env)
+
+
+@nox.session
+def picture(session: nox.Session) -> None:
+    """Draw docs/pictures/report.png anew, in Chromium."""
+    _install_wheel(session, "test")
+    _install_group(session, "browser")
+    env = {**NO_TOKEN, "PYTHONSAFEPATH": "1", "PYTHONPATH": str(ROOT / "tests")}
+    session.run("python", "tests/browser/picture.py", env=env)
+
+
+@nox.session
 def faults(session: nox.Session) -> None:
     """Print the tables of docs/reliability.md."""
     _install_wheel(session, "cli,test")
     session.run("python", "tests/faults/fault_table.py", env=NO_TOKEN)
     session.run("python", "tests/faults/ending_table.py", env=NO_TOKEN)
+
+
+@nox.session
+def pictures(session: nox.Session) -> None:
+    """Write the picture of the board in docs/pictures, from the demo's tasks on the virtual clock."""
+    _install_wheel(session, "cli,test")
+    session.run("python", "tests/board_picture.py", env=NO_TOKEN)
 
 
 @nox.session

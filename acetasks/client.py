@@ -27,7 +27,7 @@ from acetasks._http import (
     read_entry,
     wrap_token,
 )
-from acetasks._ledger import SETTLE_TIME, HistorySource, Ledger, build_store, reconcile
+from acetasks._ledger import ACKNOWLEDGED_AFTER, SETTLE_TIME, HistorySource, Ledger, build_store, reconcile
 from acetasks._polling import CLOSE_TIMEOUT, Poller, retrieve_tasks, retrieve_traced, waiting
 from acetasks._runs import RunResult, check_arguments, run_many
 from acetasks._runtime import Runtime
@@ -67,10 +67,6 @@ if TYPE_CHECKING:
     StrPath = str | os.PathLike[str]
 
 _logger = logging.getLogger("acetasks")
-
-#: Seconds after which the submission of another process, without a response in the journal, counts as uncertain. An
-#: acknowledgement takes a few; a blocking one may come later, and is then noted all the same.
-_ACKNOWLEDGED_AFTER = 60.0
 
 #: What to do when a client cannot be used any more.
 _NEW_CLIENT = (
@@ -237,7 +233,7 @@ class Client:
         runtime = Runtime(self._policy, self._retry, self._observers, self._rng, loop.time, telemetry=self._telemetry)
         ledger: Ledger | None = None
         if self._store is not None:
-            longest_post = min(self._retry.submit_timeout, _ACKNOWLEDGED_AFTER)
+            longest_post = min(self._retry.submit_timeout, ACKNOWLEDGED_AFTER)
             ledger = Ledger(self._store, clock=runtime.wall_clock, longest_post=longest_post)
             await ledger.open()
         transport = HTTPTransport(self._endpoints, http=self._http, runtime=runtime, proxies=self._proxies)

@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 import acetasks
+import acetasks.report
 import acetasks.testing
 
 if TYPE_CHECKING:
     import types
 
 
-@pytest.mark.parametrize("module", [acetasks, acetasks.providers, acetasks.testing], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [acetasks, acetasks.providers, acetasks.report, acetasks.testing], ids=lambda module: module.__name__
+)
 def test_all_is_complete_and_sorted(module: types.ModuleType):
     """`__all__` lists exactly the public names of a public module, in order."""
     public = {

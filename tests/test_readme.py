@@ -44,6 +44,7 @@ MANY = find_sample("usage.md", "run_many(")
 RESTART = find_sample("durability.md", "client.resume()")
 LEAVING = find_sample("usage.md", "aclosing")
 CALLBACKS = find_sample("usage.md", "acetasks.Callbacks(")
+REPORT = find_sample("report.md", "write_report")
 BLOCKING = find_sample("usage.md", "acetasks.sync")
 TESTS = [*find_programs(PAGES[ROOT / "docs" / "testing.md"]), TESTING]
 
@@ -103,6 +104,16 @@ async def test_callbacks_sample_runs(server, monkeypatch):
     task = await values["call"]()
     assert task.state.value == "succeeded"
     assert server.requests[0].body["callback_url"].startswith("https://shop.example/acetasks/luma/")
+
+
+async def test_report_sample_runs(server, client, tmp_path, monkeypatch):
+    """The sample of a report writes a page."""
+    monkeypatch.chdir(tmp_path)
+    values = {"client": client, "a": server.add("luma", after=1), "b": server.add("veo", after=1, outcome="failed")}
+    code = "async def report():\n" + textwrap.indent(REPORT, "    ")
+    exec(compile(code, "report", "exec"), values)  # noqa: S102  # the project's own sample
+    await values["report"]()
+    assert "<title>Tasks</title>" in (tmp_path / "report.html").read_text("utf-8")
 
 
 @pytest.mark.real_clock

@@ -21,7 +21,7 @@ from acetasks._ledger.entries import (
     Saved,
 )
 from acetasks._ledger.keys import build_fingerprint
-from acetasks._ledger.ledger import Ledger
+from acetasks._ledger.ledger import ACKNOWLEDGED_AFTER, Ledger
 from acetasks._ledger.memory import MemoryStore
 from acetasks._ledger.reconcile import SETTLE_TIME, Doubt, HistorySource, Reconciliation, reconcile
 from acetasks._ledger.store import Store, Written
@@ -42,6 +42,7 @@ else:
 
 
 __all__ = [
+    "ACKNOWLEDGED_AFTER",
     "SETTLE_TIME",
     "Abandoned",
     "Accepted",

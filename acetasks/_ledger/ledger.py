@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("acetasks")
 
+#: Seconds after which the submission of another process, without a response in the journal, counts as uncertain. An
+#: acknowledgement takes a few; a blocking one may come later, and is then noted all the same.
+ACKNOWLEDGED_AFTER = 60.0
 #: Entries that are read at once.
 _PAGE_SIZE = 500
 _UNSETTLED = (EntryState.SUBMITTING, EntryState.UNCERTAIN)

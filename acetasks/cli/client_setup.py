@@ -1,86 +1,83 @@
-"""Setup shared by `acetasks wait` and `acetasks get`: reads the task ids and builds the client."""
+"""Setup of the client of a command, with all arguments validated before any request is sent."""
 
 from __future__ import annotations
 
-import sys
+import contextlib
 from typing import TYPE_CHECKING
 
-from acetasks import Client, Event, Task, TaskChanged, TaskState, UnknownProviderError
+from acetasks import Client, PollPolicy, UnknownProviderError
 from acetasks.cli.exit_codes import CommandError
+from acetasks.cli.shell_words import describe_error
 from acetasks.providers import Service, lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator
+    from pathlib import Path
 
-#: The id argument that selects stdin as the source of ids.
-STDIN = "-"
-
-
-class LastSeen:
-    """Observer that stores the last seen version of each task of a command.
-
-    Attributes:
-        provider: The provider's slug.
-        tasks: The tasks by id, in the order of the ids; pending until the first poll.
-    """
-
-    def __init__(self, provider: str, ids: Iterable[str]) -> None:
-        self.provider = provider
-        self.tasks = {task_id: Task(provider=provider, id=task_id, state=TaskState.PENDING) for task_id in ids}
-
-    def on_event(self, event: Event) -> None:
-        """Store a changed task."""
-        if isinstance(event, TaskChanged):
-            self.tasks[event.task.id] = event.task
-
-    def count(self, state: TaskState) -> int:
-        """Return the number of tasks in a state."""
-        return sum(task.state is state for task in self.tasks.values())
+    from acetasks import Observer
+    from acetasks.cli.options import ClientOptions
+    from acetasks.cli.targets import Key
 
 
-def read_ids(arguments: Sequence[str]) -> list[str]:
-    """Return the distinct task ids of a command, from its arguments or from the lines of stdin.
-
-    Raises:
-        CommandError: Stdin is not text or contains no id.
-    """
-    if list(arguments) != [STDIN]:
-        return list(dict.fromkeys(arguments))
-    try:
-        lines = [line.strip() for line in sys.stdin]
-    except UnicodeDecodeError as error:
-        raise CommandError(f"cannot read task ids from stdin, expected text with one id per line: {error}") from error
-    ids = list(dict.fromkeys(line for line in lines if line))
-    if not ids:
-        raise CommandError("no task ids on stdin, expected one id per line")
-    return ids
-
-
-def build_client(last_seen: LastSeen, base_url: str | None, *, allow_insecure: bool = False) -> Client:
-    """Return a client for the tasks, and validate all arguments before any request is sent.
+def build_client(
+    options: ClientOptions,
+    *,
+    providers: Collection[str] = (),
+    targets: Collection[Key] = (),
+    journal: Path | None = None,
+    interval: float | None = None,
+    observers: Iterable[Observer] = (),
+) -> Client:
+    """Return a client, not opened.
 
     Args:
-        last_seen: The tasks; it is registered as an observer.
-        base_url: Base URL of the provider's service, or None for the default.
-        allow_insecure: As for `Client`.
-
-    Returns:
-        The client, not opened.
+        options: The options of the command.
+        providers: Providers that the command uses, besides those of `targets`.
+        targets: Provider and id of each task that the command names.
+        journal: Path of the journal if the options have none; None for none.
+        interval: Seconds between two polls of a task; None for the provider's.
+        observers: As for `Client`.
 
     Raises:
-        CommandError: The provider's name, an id, the base URL or the token is invalid.
+        CommandError: A provider's name, an id, the interval, the base URL or the token is invalid.
+    """
+    with checked_arguments():
+        services = {lookup(slug).service for slug in (*providers, *(provider for provider, _ in targets))}
+        client = Client(
+            # A base URL is that of the provider's service; without a provider, as in `resume`, of Ace Data Cloud.
+            base_url=options.base_url if services != {Service.USEAPI} else None,
+            useapi_base_url=options.base_url if Service.USEAPI in services else None,
+            policy=PollPolicy(interval=interval),
+            observers=observers,
+            journal=options.journal or journal,
+            allow_insecure=options.allow_insecure,
+        )
+        for target in targets:
+            client.handle(*target)
+    return client
+
+
+@contextlib.contextmanager
+def checked_arguments() -> Iterator[None]:
+    """Report what the library says of wrong arguments as an error of usage.
+
+    Raises:
+        CommandError: An argument is invalid.
     """
     try:
-        spec = lookup(last_seen.provider)
-        is_useapi = spec.service is Service.USEAPI
-        client = Client(
-            base_url=None if is_useapi else base_url,
-            useapi_base_url=base_url if is_useapi else None,
-            observers=[last_seen],
-            allow_insecure=allow_insecure,
-        )
-        for task_id in last_seen.tasks:
-            client.handle(spec.slug, task_id)
-    except (ValueError, UnknownProviderError) as error:
-        raise CommandError(str(error)) from error
-    return client
+        yield
+    except (ValueError, TypeError, UnknownProviderError) as error:
+        raise CommandError(describe_error(error)) from error
+
+
+def find_journal(options: ClientOptions) -> Path:
+    """Return the path of the journal, which must exist.
+
+    Raises:
+        CommandError: There is none.
+    """
+    if options.journal is None:
+        raise CommandError("no journal: name its file with --journal or the environment variable ACETASKS_JOURNAL")
+    if not options.journal.is_file():
+        raise CommandError(f"there is no journal {str(options.journal)!r}")
+    return options.journal

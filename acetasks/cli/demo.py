@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from acetasks import Client, PollPolicy, providers
+from acetasks.cli.board.display import Display, show_bars
+from acetasks.cli.board.model import BoardModel
+from acetasks.cli.board.rendering import BoardRenderer
 from acetasks.cli.demo_service import DemoConfig, DemoServiceInfo, demo_service_process, split_tasks
 from acetasks.cli.demo_stats import DemoStats
-from acetasks.cli.demo_view import format_progress, render_progress, render_summary, render_title
+from acetasks.cli.demo_view import FAILED_NOTE, render_summary, render_title
 from acetasks.cli.exit_codes import ExitCode
+from acetasks.cli.runner import run_async
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from acetasks.cli.screen import Screen
 
@@ -48,15 +52,19 @@ def run_demo(screen: Screen, config: DemoConfig) -> ExitCode:
     slugs = split_tasks(config.tasks)
     screen.err.print(render_title(config.tasks, len(slugs), config.speed), soft_wrap=True)
     with demo_service_process(config) as service, shortened_intervals(slugs, config.speed):
+        model = BoardModel((task.provider, task.id) for task in service.tasks)
         stats = DemoStats(service.tasks)
-        elapsed = asyncio.run(await_tasks(screen, service, stats, config.speed))
-    screen.out.print(render_summary(stats, elapsed, config.speed))
-    return ExitCode.FAILED if stats.total.mismatches else ExitCode.OK
+        elapsed = run_async(await_tasks(screen, service, model, stats, config.speed))
+    if elapsed is None:
+        screen.info("the demo has stopped")
+        return ExitCode.INTERRUPTED
+    screen.out.print(render_summary(model, stats, elapsed, config.speed))
+    return ExitCode.FAILED if stats.mismatches else ExitCode.OK
 
 
 @contextlib.contextmanager
 def shortened_intervals(slugs: Iterable[str], speed: float) -> Iterator[None]:
-    """Divide the poll intervals of providers by the speed until the context exits.
+    """Divide the poll intervals and usual durations of providers by the speed until the context exits.
 
     Args:
         slugs: The providers.
@@ -66,7 +74,10 @@ def shortened_intervals(slugs: Iterable[str], speed: float) -> Iterator[None]:
     try:
         for spec in specs:
             fast = msgspec.structs.replace(
-                spec, interval=spec.poll_interval(None) / speed, min_interval=spec.min_interval / speed
+                spec,
+                interval=spec.poll_interval(None) / speed,
+                min_interval=spec.min_interval / speed,
+                typical_duration=spec.typical_duration / speed,
             )
             providers.register(fast, replace=True)
         yield
@@ -75,23 +86,24 @@ def shortened_intervals(slugs: Iterable[str], speed: float) -> Iterator[None]:
             providers.register(spec, replace=True)
 
 
-async def await_tasks(screen: Screen, service: DemoServiceInfo, stats: DemoStats, speed: float) -> float:
-    """Wait for every task and show the progress.
+async def await_tasks(
+    screen: Screen, service: DemoServiceInfo, model: BoardModel, stats: DemoStats, speed: float
+) -> float | None:
+    """Wait for every task and show the board.
 
     Args:
-        screen: Shows the progress.
+        screen: Shows the board.
         service: The simulated service.
-        stats: Receives the requests and results.
+        model: The board.
+        stats: Receives the results.
         speed: Seconds of the real service per second of this process.
 
     Returns:
-        The elapsed seconds.
+        The elapsed seconds; None if the user has left the board before the end.
 
     Raises:
         TaskTimeoutError: A task was not delivered within 30 seconds of the end of the last one.
     """
-    loop = asyncio.get_running_loop()
-    start = loop.time()
     timeout = max(task.finishes_at for task in service.tasks) - time.time() + _TIMEOUT_MARGIN
     client = Client(
         service.token,
@@ -99,31 +111,23 @@ async def await_tasks(screen: Screen, service: DemoServiceInfo, stats: DemoStats
         useapi_token=service.token,
         useapi_base_url=service.url,
         policy=PollPolicy(linger=PollPolicy().linger / speed),
-        observers=[stats],
+        observers=[model],
     )
-    if screen.is_live:
-        display = screen.live_display(lambda: render_progress(stats, loop.time() - start))
-    else:
-        display = _progress_lines(screen, lambda: format_progress(stats, loop.time() - start))
-    async with client, display:
-        targets = [(task.provider, task.id) for task in service.tasks]
-        async for task in client.as_completed(targets, timeout=timeout):
+    model.start(clock=asyncio.get_running_loop().time, durations=client.durations)
+    renderer = BoardRenderer(screen.err, title="acetasks demo", failed_note=FAILED_NOTE)
+
+    async def await_all() -> None:
+        async for task in client.as_completed(model.rows, timeout=timeout):
             stats.record_end(task, time.time())
-        return loop.time() - start
+            model.record_end((task.provider, task.id), task)
 
-
-@contextlib.asynccontextmanager
-async def _progress_lines(screen: Screen, render: Callable[[], str]) -> AsyncIterator[None]:
-    """Print a progress line every `LINE_INTERVAL` seconds until the context exits."""
-
-    async def print_lines() -> None:
-        while True:
-            await asyncio.sleep(LINE_INTERVAL)
-            screen.info(render())
-
-    printing = asyncio.create_task(print_lines())
-    try:
-        yield
-    finally:
-        printing.cancel()
-        await asyncio.wait([printing])
+    async with client:
+        if not screen.is_live:
+            async with show_bars(screen, model, renderer, line_interval=LINE_INTERVAL):
+                await await_all()
+        else:
+            display = Display(screen, model, renderer, full_screen=True)
+            async with display.shown():
+                if not await display.run_until_left(await_all()):
+                    return None
+        return model.elapsed

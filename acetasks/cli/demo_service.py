@@ -99,6 +99,16 @@ def sample_duration(provider: str, rng: random.Random) -> float:
     return queued + typical * min(rng.lognormvariate(0, _DURATION_SIGMA), _MAX_DURATION_FACTOR)
 
 
+def add_tasks(server: AceServer, config: DemoConfig) -> None:
+    """Submit the tasks of a demo to the simulated service, all at once and in random order."""
+    rng = random.Random(config.seed)
+    slugs = [provider for provider, count in split_tasks(config.tasks).items() for _ in range(count)]
+    rng.shuffle(slugs)
+    for provider in slugs:
+        outcome = "failed" if rng.random() < _FAILURE_RATE else "succeeded"
+        server.add(provider, after=sample_duration(provider, rng), outcome=outcome)
+
+
 @contextlib.contextmanager
 def demo_service_process(
     config: DemoConfig, *, shutdown_timeout: float = SHUTDOWN_TIMEOUT
@@ -159,14 +169,10 @@ async def _serve(config: DemoConfig) -> None:
     """Run the child: simulate the tasks until stdin closes."""
     loop = asyncio.get_running_loop()
     epoch = time.time() - loop.time()
-    rng = random.Random(config.seed)
     async with AceServer(
         token=_TOKEN, seed=config.seed, epoch=epoch, speed=config.speed, record_requests=False
     ) as server:
-        for provider, count in split_tasks(config.tasks).items():
-            for _ in range(count):
-                outcome = "failed" if rng.random() < _FAILURE_RATE else "succeeded"
-                server.add(provider, after=sample_duration(provider, rng), outcome=outcome)
+        add_tasks(server, config)
         tasks = [
             DemoTask(provider=task.provider, id=task.id, outcome=task.outcome, finishes_at=epoch + task.finishes_at)
             for task in server.tasks.values()

@@ -1,4 +1,4 @@
-"""Rendering of the demo: title, live progress table, progress lines for pipes, and summary."""
+"""Texts of the demo around its board: title and summary."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Group
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from acetasks.cli.formatting import format_clock, format_duration
+from acetasks.cli.demo_stats import find_percentile
+from acetasks.cli.formatting import format_duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from acetasks.cli.demo_stats import DemoStats, ProviderStats
+    from acetasks.cli.board.model import BoardModel, Counts
+    from acetasks.cli.demo_stats import DemoStats
 
-_BAR_WIDTH = 28
-_COUNT_WIDTH = 7
+#: Explains the failed tasks: the simulated service makes some fail, and acetasks does not.
+FAILED_NOTE = "as scripted"
 _SUMMARY_COLUMNS = ("succeeded", "failed", "requests", "unbatched", "latency p50", "p95")
 
 
@@ -36,100 +37,55 @@ def render_title(tasks: int, providers: int, speed: float) -> Text:
     )
 
 
-def render_progress(stats: DemoStats, elapsed: float) -> RenderableType:
-    """Return the live progress table.
-
-    Args:
-        stats: The statistics so far.
-        elapsed: Seconds since the start.
-
-    Returns:
-        One table line for each provider and the total, and a line of request counts.
-    """
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("provider")
-    table.add_column("", width=_BAR_WIDTH)
-    for name in ("succeeded", "failed", "remaining"):
-        table.add_column(name, justify="right", min_width=_COUNT_WIDTH)
-    total = stats.total
-    for provider in stats.providers.values():
-        table.add_row(*_progress_row(provider))
-    table.add_row("", "", "", "", "")
-    table.add_row(*_progress_row(total), style="bold")
-    return Group(table, Text(f"\n{format_clock(elapsed)}  {_format_requests(total, elapsed)}"))
-
-
-def format_progress(stats: DemoStats, elapsed: float) -> str:
-    """Return the progress as one line, for output without a live display."""
-    total = stats.total
-    ended = f"{total.ended:,} of {total.tasks:,} tasks ended ({total.failed} failed)"
-    return f"{format_clock(elapsed)} {ended}; {_format_requests(total, elapsed)}"
-
-
-def render_summary(stats: DemoStats, elapsed: float, speed: float) -> RenderableType:
+def render_summary(model: BoardModel, stats: DemoStats, elapsed: float, speed: float) -> RenderableType:
     """Return the final table and conclusions.
 
     Args:
-        stats: The statistics of tasks that have all ended.
+        model: The board, whose tasks have all ended.
+        stats: The comparison with the simulated tasks.
         elapsed: Duration of the demo in seconds.
         speed: Seconds of the real service per second of the demo.
     """
     table = Table(box=box.SIMPLE_HEAD, show_footer=True, padding=(0, 1, 0, 0), header_style="bold", footer_style="bold")
-    total = stats.total
-    table.add_column("provider", total.name)
-    for header, footer in zip(_SUMMARY_COLUMNS, _summary_cells(total), strict=True):
+    total, providers = model.count()
+    footers = _summary_cells(total, model.requests, model.polled_ids, stats.all_latencies)
+    table.add_column("provider", "total")
+    for header, footer in zip(_SUMMARY_COLUMNS, footers, strict=True):
         table.add_column(header, footer, justify="right")
-    for provider in stats.providers.values():
-        table.add_row(provider.name, *_summary_cells(provider))
-    return Group(table, _conclusion(total, elapsed, speed))
+    for name, counts in providers.items():
+        health = model.providers[name]
+        table.add_row(name, *_summary_cells(counts, health.requests, health.polled_ids, stats.latencies[name]))
+    return Group(table, _conclusion(model, stats, elapsed, speed))
 
 
-def _summary_cells(stats: ProviderStats) -> tuple[str, ...]:
+def _summary_cells(counts: Counts, requests: int, polled_ids: int, latencies: list[float]) -> tuple[str, ...]:
     return (
-        f"{stats.succeeded:,}",
-        f"{stats.failed:,}",
-        f"{stats.requests:,}",
-        f"{stats.polled_ids:,}",
-        format_duration(stats.latency_percentile(50)),
-        format_duration(stats.latency_percentile(95)),
+        f"{counts.succeeded:,}",
+        f"{counts.failures:,}",
+        f"{requests:,}",
+        f"{polled_ids:,}",
+        format_duration(find_percentile(latencies, 50)),
+        format_duration(find_percentile(latencies, 95)),
     )
 
 
-def _progress_row(stats: ProviderStats) -> tuple[RenderableType, ...]:
-    bar = ProgressBar(
-        stats.tasks,
-        stats.ended,
-        width=_BAR_WIDTH,
-        style="bright_black",
-        complete_style="blue",
-        finished_style="green",
-    )
-    return (
-        stats.name,
-        bar,
-        Text(f"{stats.succeeded:,}", "green"),
-        Text(f"{stats.failed:,}", "red" if stats.failed else "dim"),
-        Text(f"{stats.remaining:,}", "" if stats.remaining else "dim"),
-    )
-
-
-def _format_requests(total: ProviderStats, elapsed: float) -> str:
-    rate = total.requests / elapsed if elapsed > 0 else 0.0
-    return f"{total.requests:,} requests, {rate:,.0f} per second, for {total.polled_ids:,} polled ids"
-
-
-def _conclusion(total: ProviderStats, elapsed: float, speed: float) -> Text:
+def _conclusion(model: BoardModel, stats: DemoStats, elapsed: float, speed: float) -> Text:
     """Return the comparison with unbatched polling, the rates at real speed, and the check of the states."""
-    median = format_duration(total.latency_percentile(50) * speed)
-    p95 = format_duration(total.latency_percentile(95) * speed)
+    total, _ = model.count()
+    latencies = stats.all_latencies
+    median = format_duration(find_percentile(latencies, 50) * speed)
+    p95 = format_duration(find_percentile(latencies, 95) * speed)
     text = Text.assemble(
-        (f"{total.requests:,} requests instead of {total.polled_ids:,}", "bold"),
+        (f"{model.requests:,} requests instead of {model.polled_ids:,}", "bold"),
         " (one for each task and poll).\n",
-        (f"At real speed: {total.requests / elapsed / speed:.1f} requests per second", "bold"),
-        f", median latency {median} (p95 {p95}).\n",
+        (f"At real speed: {model.requests / elapsed / speed:.1f} requests per second", "bold"),
+        f". The median latency is {median} (p95 {p95}),\n"
+        "from the end of a task to its delivery: the next poll of the task finds it.\n",
     )
-    if total.mismatches:
-        text.append(f"{len(total.mismatches):,} of {total.tasks:,} task states differ from the service", "bold red")
+    if stats.mismatches:
+        text.append(f"{len(stats.mismatches):,} of {total.tasks:,} task states differ from the service", "bold red")
     else:
         text.append(f"All {total.tasks:,} task states match the service", "bold green")
+        if total.failed:
+            text.append(f" ({total.failed:,} failed {FAILED_NOTE})")
     return text.append(f", after {format_duration(elapsed)}.")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
+import typer
 from rich.table import Table
 
 from acetasks.cli.exit_codes import ExitCode
+from acetasks.cli.options import AsJson
+from acetasks.cli.runner import run_command
+from acetasks.cli.screen import Screen
 from acetasks.providers import ProviderSpec, specs
-
-if TYPE_CHECKING:
-    from acetasks.cli.screen import Screen
 
 _HINT = (
     "Any other provider is polled at /<provider>/tasks with default settings.\n"
@@ -31,6 +30,12 @@ class ProviderLine(msgspec.Struct, frozen=True, kw_only=True):
     has_batch: bool
     typical_duration: float
     interval: float
+
+
+def providers(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """List the providers, with their submit paths and poll settings."""
+    screen: Screen = context.obj
+    raise typer.Exit(run_command(screen, lambda: list_providers(screen, as_json=as_json)))
 
 
 def list_providers(screen: Screen, *, as_json: bool) -> ExitCode:

@@ -11,11 +11,14 @@ import shlex
 import signal
 import sys
 import time
+from typing import Annotated
 
 import msgspec
+import typer
 
 from acetasks.cli.demo_service import TASK_SHARES
 from acetasks.cli.exit_codes import CommandError, ExitCode
+from acetasks.cli.runner import run_command
 from acetasks.testing.server import AceServer
 
 
@@ -28,6 +31,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     speed: float
     seed: int
     tasks: int
+    failure_rate: float = 0.0
+
+
+def serve(
+    context: typer.Context,
+    *,
+    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 selects a free one.")] = 8080,
+    token: Annotated[str, typer.Option(help="Token that requests must carry.")] = "test-token",  # noqa: S107  # only valid at the simulated service
+    speed: Annotated[float, typer.Option(help="Speed of the tasks; 10 is ten times faster than real.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Random seed; the same seed gives the same ids and durations.")] = 0,
+    tasks: Annotated[int, typer.Option(min=0, help="Number of tasks at the start.")] = 5,
+    failure_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of the tasks that fail, from 0 to 1.")] = 0.0,
+) -> None:
+    """Run the simulated service, to test programs and commands against it.
+
+    Exit codes: 0 stopped by Ctrl-C or SIGTERM, 2 wrong usage or a port that is in use.
+    """
+    settings = Settings(
+        host=host, port=port, token=token, speed=speed, seed=seed, tasks=tasks, failure_rate=failure_rate
+    )
+    raise typer.Exit(run_command(context.obj, lambda: asyncio.run(run_service(settings))))
 
 
 def loopback_address(host: str) -> str:
@@ -71,6 +96,7 @@ async def run_service(settings: Settings) -> ExitCode:
             host=loopback_address(settings.host),
             port=settings.port,
             speed=settings.speed,
+            failure_rate=settings.failure_rate,
             record_requests=False,
         )
         await server.start()

@@ -5,12 +5,16 @@ A text line has line breaks and control characters from the remote service escap
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 from rich.text import Text
 
-from acetasks import AceTasksError, APIError, Task, TaskError, TaskState
+from acetasks import AceTasksError, APIError, ProtocolError, Task, TaskError, TaskState
 from acetasks._records import escape_controls
 from acetasks.cli.formatting import format_duration
+from acetasks.cli.shell_words import describe_error
+from acetasks.providers import ProviderSpec, specs
 
 _STYLES = {
     TaskState.PENDING: "dim",
@@ -25,6 +29,8 @@ _STATE_WIDTH = max(len(state) for state in TaskState)
 _MAX_URL_LENGTH = 2_000
 #: Characters shown of such a URL.
 _URL_PREFIX_LENGTH = 40
+#: Characters shown of a result that is no file, on a terminal: a token of a captcha has up to five thousand.
+_MAX_RESPONSE_LENGTH = 10_000
 
 
 class ArtifactLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +41,7 @@ class ArtifactLine(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     width: int | None
     height: int | None
+    path: str | None
 
 
 class TaskLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,68 +58,156 @@ class TaskLine(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: float | None
     duration: float | None
     trace_id: str | None
+    cost: dict[str, object] | None
+    usage: dict[str, object] | None
+    response: dict[str, object] | None
 
 
-def encode_task_line(task: Task, error: AceTasksError | None = None) -> bytes:
+class RowInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Row of a file that a task was submitted for.
+
+    Attributes:
+        number: Its position in the file, from 1.
+        key: Its key in the journal.
+    """
+
+    number: int
+    key: str
+
+
+class RowLine(TaskLine, frozen=True, kw_only=True):
+    """JSON object of a task that was submitted for a row of a file."""
+
+    row: int
+    key: str
+
+
+def encode_task_line(
+    task: Task,
+    error: AceTasksError | TaskError | None = None,
+    *,
+    row: RowInfo | None = None,
+    state: str | None = None,
+) -> bytes:
     """Encode a task as one JSON object.
 
     Args:
         task: The task, as last seen if `error` is set.
-        error: The error that prevented polling it, or None. It replaces the task's own error.
+        error: The reason why the task could not be polled or has not ended, or None. It replaces the task's own error.
+        row: Its row of a file, or None.
+        state: A word in place of the task's state, or None.
 
     Returns:
         JSON without a line break.
     """
-    task_error = task.error
-    if error is not None:
-        task_error = TaskError(message=str(error), code=error.code if isinstance(error, APIError) else None)
+    if isinstance(error, AceTasksError):
+        error = TaskError(message=describe_error(error), code=error.code if isinstance(error, APIError) else None)
     artifacts = [
-        ArtifactLine(url=item.url, kind=item.kind, role=item.role, width=item.width, height=item.height)
+        ArtifactLine(url=item.url, kind=item.kind, role=item.role, width=item.width, height=item.height, path=item.path)
         for item in task.artifacts
     ]
     line = TaskLine(
         provider=task.provider,
         id=task.id,
-        state=task.state,
+        state=state or task.state,
         artifacts=artifacts,
-        error=task_error,
+        error=error or task.error,
         progress=task.progress,
         created_at=task.created_at,
         started_at=task.started_at,
         finished_at=task.finished_at,
         duration=task.duration,
         trace_id=task.trace_id,
+        cost=task.cost,
+        usage=task.usage,
+        response=_read_response(task),
     )
-    return msgspec.json.encode(line)
+    if row is None:
+        return msgspec.json.encode(line)
+    return msgspec.json.encode(RowLine(**msgspec.structs.asdict(line), row=row.number, key=row.key))
 
 
-def format_task_line(task: Task, error: AceTasksError | None = None) -> Text:
+def format_task_line(
+    task: Task,
+    error: AceTasksError | None = None,
+    *,
+    row: RowInfo | None = None,
+    state: str | None = None,
+    width: int | None = None,
+    now: float | None = None,
+) -> Text:
     """Format a task as one line of text: state, provider, id, then its results or errors.
 
     Args:
         task: The task, as last seen if `error` is set.
         error: The error that prevented polling it, or None.
+        row: Its row of a file, or None.
+        state: A word in place of the task's state, or None.
+        width: Columns of the terminal: of a longer line, each result or error has an indented line of its own, and
+            a result that is no file is shortened. None for no terminal.
+        now: The time, in seconds since the epoch, for the age of an unfinished task; None reads the clock.
 
     Returns:
-        One line, not wrapped.
+        The line, not wrapped.
     """
-    line = Text(no_wrap=True)
-    line.append(f"{task.state.value:<{_STATE_WIDTH}}", _STYLES[task.state])
-    line.append(f"  {task.provider}  ")
-    line.append(escape_controls(task.id), "bold")
+    head = Text(no_wrap=True)
+    head.append(f"{state or task.state.value:<{_STATE_WIDTH}}", "red" if not task.id else _STYLES[task.state])
+    head.append(f"  {task.provider}")
+    if task.id:
+        head.append("  ").append(escape_controls(task.id), "bold")
+    if row is not None:
+        head.append(f"  row {row.number}")
     if task.duration is not None:
-        line.append(f"  {format_duration(task.duration)}")
-    if task.progress is not None and not task.state.is_terminal:
-        line.append(f"  {task.progress:g} %")
-    for artifact in task.artifacts:
-        if artifact.role == "main":
-            line.append(f"  {_shorten_url(artifact.url)}")
+        head.append(f"  {format_duration(task.duration)}")
+    if not task.state.is_terminal:
+        head.append(_describe_progress(task, time.time() if now is None else now))
+    details = _list_results(task, _MAX_RESPONSE_LENGTH if width is not None else None)
     if task.error is not None:
         code = f"{task.error.code}: " if task.error.code else ""
-        line.append(f"  {escape_controls(code + task.error.message)}", "red")
+        details.append(Text(escape_controls(code + task.error.message), "red"))
     if error is not None:
-        line.append(f"  {escape_controls(str(error))}", "red")
+        details.append(Text(escape_controls(describe_error(error)), "red"))
+    line = Text("  ", no_wrap=True).join([head, *details])
+    if width is not None and line.cell_len > width:
+        line = Text("\n  ", no_wrap=True).join([head, *details])
     return line
+
+
+def _describe_progress(task: Task, now: float) -> str:
+    """Return progress and age of an unfinished task, and how long such tasks usually take."""
+    parts = [f"{task.progress:g} %"] if task.progress is not None else []
+    if task.created_at is not None and now >= task.created_at:
+        parts.append(f"for {format_duration(now - task.created_at)}")
+        if (usual := _find_typical_duration(task.provider)) is not None:
+            parts.append(f"(usually {format_duration(usual)})")
+    return "".join(f"  {part}" for part in parts)
+
+
+def _find_typical_duration(provider: str) -> float | None:
+    """Return the seconds that tasks of a known provider usually take; None for another one."""
+    known: dict[str, ProviderSpec] = {spec.slug: spec for spec in specs()}
+    return known[provider].typical_duration if provider in known else None
+
+
+def _list_results(task: Task, max_length: int | None) -> list[Text]:
+    """Return the paths or URLs of the main files; without any, the response of a task that was successful."""
+    files = [item for item in task.artifacts if item.role == "main"]
+    if files:
+        return [Text(escape_controls(item.path) if item.path else _shorten_url(item.url)) for item in files]
+    response = _read_response(task) if task.state in {TaskState.SUCCEEDED, TaskState.PARTIAL} else None
+    if not response:
+        return []
+    text = escape_controls(msgspec.json.encode(response).decode())
+    if max_length is not None and len(text) > max_length:
+        text = f"{text[:max_length]}... ({len(text):,} characters; --json has all of them)"
+    return [Text(text)]
+
+
+def _read_response(task: Task) -> dict[str, object] | None:
+    try:
+        return task.response
+    except ProtocolError:
+        return None
 
 
 def _shorten_url(url: str) -> str:

@@ -7,31 +7,88 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+import msgspec
+import typer
 
-from acetasks import AceTasksError, Client, TaskFailedError, TaskNotFoundError, TaskState, TaskTimeoutError
+from acetasks import AceTasksError, Client
+from acetasks.cli.client_setup import build_client
 from acetasks.cli.exit_codes import FATAL_ERRORS, ExitCode
-from acetasks.cli.formatting import format_clock
-from acetasks.cli.report import Report, TaskResult
+from acetasks.cli.options import ClientOptions, Download, OutputOptions, PollOptions, Targets, read_duration
+from acetasks.cli.progress import show_progress
+from acetasks.cli.report import Report, describe_continuation
+from acetasks.cli.report_page import ReportFile, check_page, write_page
+from acetasks.cli.results import TaskResult, build_result
+from acetasks.cli.runner import run_async, run_command
+from acetasks.cli.screen import Screen
+from acetasks.cli.targets import Key, parse_targets
+from acetasks.cli.tracking import TaskTracker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-
-    from acetasks.cli.client_setup import LastSeen
-
-_BAR_WIDTH = 24
+    from pathlib import Path
 
 
-async def wait_for_tasks(client: Client, last_seen: LastSeen, report: Report, *, timeout: float | None) -> ExitCode:
-    """Wait for all tasks, report each as it ends, and show the progress on stderr.
+class WaitOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Options for when a wait for several tasks ends."""
+
+    first: Annotated[bool, typer.Option("--any", help="Stop when the first task has ended.")] = False
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop when the first task has failed.")] = False
+    download: Download = None
+    page: ReportFile = None
+
+
+def wait(
+    context: typer.Context,
+    targets: Targets,
+    *,
+    waiting: WaitOptions,
+    polling: PollOptions,
+    client_options: ClientOptions,
+    output: OutputOptions,
+) -> None:
+    """Wait for tasks, and print each one when it ends.
+
+    Exit codes: 0 all succeeded, 1 any failed, 2 wrong usage or bad token, 3 timed out.
+    """
+    screen: Screen = context.obj
+    tracker = TaskTracker()
+
+    def action() -> ExitCode:
+        keys = parse_targets(targets)
+        for key in keys:
+            tracker.add(key)
+        client = build_client(
+            client_options,
+            targets=keys,
+            interval=read_duration(polling.interval, "--interval"),
+            observers=[tracker],
+        )
+        timeout = read_duration(polling.timeout, "--timeout")
+        report = Report(screen, as_json=output.as_json)
+        if waiting.page is not None:
+            check_page(waiting.page)
+        try:
+            return run_async(wait_for_tasks(client, tracker, report, waiting, timeout=timeout))
+        finally:
+            # Also after Ctrl-C: with the tasks as last seen.
+            if waiting.page is not None:
+                write_page(screen, tracker.tasks.values(), waiting.page)
+
+    raise typer.Exit(run_command(screen, action, how_to_go_on=lambda: describe_continuation(tracker.unfinished)))
+
+
+async def wait_for_tasks(
+    client: Client, tracker: TaskTracker, report: Report, waiting: WaitOptions, *, timeout: float | None
+) -> ExitCode:
+    """Open a client, wait for tasks, report each as it ends, show the progress, and print a summary.
 
     Args:
         client: The client, not opened.
-        last_seen: The tasks; an observer of the client.
+        tracker: The tasks; an observer of the client.
         report: Receives the results.
+        waiting: When the wait ends, and where files go.
         timeout: Seconds, or None to wait until every task has ended.
 
     Returns:
@@ -40,27 +97,41 @@ async def wait_for_tasks(client: Client, last_seen: LastSeen, report: Report, *,
     Raises:
         AceTasksError: An error that applies to every id: a bad token or an unknown provider.
     """
+    async with client:
+        return await report_each(client, tracker, report, waiting, timeout=timeout)
+
+
+async def report_each(
+    client: Client, tracker: TaskTracker, report: Report, waiting: WaitOptions, *, timeout: float | None
+) -> ExitCode:
+    """Do the same with an open client."""
     loop = asyncio.get_running_loop()
     start = loop.time()
-    screen = report.screen
-    display: contextlib.AbstractAsyncContextManager[None] = contextlib.nullcontext()
-    if screen.is_live:
-        display = screen.live_display(lambda: _render_progress(last_seen, report.count, loop.time() - start))
-    async with client, display, contextlib.aclosing(wait_for_each(client, last_seen, timeout)) as results:
-        async for result in results:
-            report.add(result)
-            if not screen.is_live and result.timeout is None:
-                screen.info(f"{report.count} of {len(last_seen.tasks)} finished: {_summarize(result)}")
+    try:
+        results = wait_for_each(client, tracker, timeout=timeout, download_to=waiting.download)
+        async with show_progress(report.screen, tracker), contextlib.aclosing(results):
+            async for result in results:
+                report.add(result)
+                tracker.tasks[result.task.provider, result.task.id] = result.task_with_error
+                if waiting.first or (waiting.fail_fast and result.exit_code):
+                    break
+    finally:
+        report.summarize(tracker.total, loop.time() - start)
+    if tracker.unfinished:
+        report.screen.info(describe_continuation(tracker.unfinished))
     return report.exit_code
 
 
-async def wait_for_each(client: Client, last_seen: LastSeen, timeout: float | None) -> AsyncGenerator[TaskResult, None]:
+async def wait_for_each(
+    client: Client, tracker: TaskTracker, *, timeout: float | None, download_to: Path | None = None
+) -> AsyncGenerator[TaskResult, None]:
     """Wait for each task separately.
 
     Args:
         client: An open client.
-        last_seen: The tasks; an observer of the client.
+        tracker: The tasks; an observer of the client.
         timeout: Seconds, or None to wait until every task has ended.
+        download_to: Directory for the files of each task, or None.
 
     Yields:
         One result per task, in the order in which they end.
@@ -68,45 +139,27 @@ async def wait_for_each(client: Client, last_seen: LastSeen, timeout: float | No
     Raises:
         AceTasksError: An error that applies to every id.
     """
-    waits = [asyncio.create_task(_wait_for_one(client, last_seen, task_id, timeout)) for task_id in last_seen.tasks]
+    waits = [
+        asyncio.create_task(_wait_for_one(client, tracker, key, timeout, download_to)) for key in tracker.unfinished
+    ]
     try:
         for finished in asyncio.as_completed(waits):
             yield await finished
     finally:
-        for wait in waits:
-            wait.cancel()
+        for wait_task in waits:
+            wait_task.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
 
 
-async def _wait_for_one(client: Client, last_seen: LastSeen, task_id: str, timeout: float | None) -> TaskResult:
+async def _wait_for_one(
+    client: Client, tracker: TaskTracker, key: Key, timeout: float | None, download_to: Path | None
+) -> TaskResult:
     try:
-        return TaskResult(await client.wait(last_seen.provider, task_id, timeout=timeout))
-    except (TaskFailedError, TaskNotFoundError) as error:
-        return TaskResult(error.task)
-    except TaskTimeoutError as error:
-        return TaskResult(error.task, timeout=error.timeout)
+        result = TaskResult(await client.wait(*key, timeout=timeout, download_to=download_to))
     except FATAL_ERRORS:
         raise
     except AceTasksError as error:
-        return TaskResult(last_seen.tasks[task_id], error=error)
-
-
-def _summarize(result: TaskResult) -> str:
-    return f"{result.task.id} {result.task.state.value if result.error is None else 'could not be polled'}"
-
-
-def _render_progress(last_seen: LastSeen, finished: int, elapsed: float) -> Table:
-    """Return a progress bar with the number of pending and running tasks."""
-    total = len(last_seen.tasks)
-    counts = [(last_seen.count(state), state.value) for state in (TaskState.PENDING, TaskState.RUNNING)]
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_row(
-        last_seen.provider,
-        ProgressBar(
-            total, finished, width=_BAR_WIDTH, style="bright_black", complete_style="green", finished_style="green"
-        ),
-        f"{finished} of {total}",
-        ", ".join(f"{number} {name}" for number, name in counts if number),
-        format_clock(elapsed),
-    )
-    return table
+        result = build_result(tracker.last_seen(key), error, tracker)
+    if result.timeout is None:
+        tracker.record_end(key, result.task, result.error)
+    return result

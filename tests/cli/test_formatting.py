@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from acetasks.cli.formatting import format_clock, format_duration
+from acetasks.cli.formatting import format_age, format_clock, format_duration, format_estimate
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,15 @@ def test_durations_lose_precision_as_they_grow(seconds: float, text: str) -> Non
 def test_elapsed_time_has_minutes_and_seconds() -> None:
     """An elapsed time is shown as minutes and two-digit seconds, also from an hour on."""
     assert [format_clock(0.9), format_clock(65.0), format_clock(3600.0)] == ["0:00", "1:05", "60:00"]
+
+
+def test_ages_have_six_characters_at_most() -> None:
+    """Minutes and seconds up to 100 minutes, then hours, then days."""
+    ages = {0.9: "0:00", 5999.0: "99:59", 6000.0: "1h40m", 359_999.0: "99h59m", 360_000.0: "4d04h", 9e6: "104d"}
+    assert {seconds: format_age(seconds) for seconds in ages} == ages
+
+
+def test_estimates_have_no_more_digits_than_they_deserve() -> None:
+    """The longer, the coarser; never nothing."""
+    estimates = {0.0: "~0:01", 7.4: "~0:07", 33.0: "~0:35", 154.0: "~2:30", 3590.0: "~60:00", 7200.0: "~2h"}
+    assert {seconds: format_estimate(seconds) for seconds in estimates} == estimates

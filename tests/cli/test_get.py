@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from acetasks import Task, TaskError, TaskState
-from acetasks.cli.report import Report, TaskResult
+from acetasks.cli.report import Report
+from acetasks.cli.results import TaskResult
 from acetasks.cli.screen import Screen
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -58,18 +59,19 @@ def test_the_library_does_not_import_the_extra() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("command", ["wait", "get", "serve", "providers", "demo"])
+@pytest.mark.parametrize("command", ["wait", "watch", "get", "serve", "providers", "demo"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     """The help of each command ends with an example of that command."""
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0
-    assert f"Example: acetasks {command}" in result.stdout
+    assert re.search(rf"Examples?:\s+acetasks {command}", result.stdout)
+    assert not re.search("[{}]|<bool>", result.stdout)
 
 
 def test_the_help_lists_every_command() -> None:
     """`acetasks --help` names each command."""
     result = CliRunner().invoke(app, ["--help"])
-    assert all(command in result.stdout for command in ("wait", "get", "serve", "providers", "demo"))
+    assert all(command in result.stdout for command in ("wait", "watch", "get", "serve", "providers", "demo"))
 
 
 def interrupted() -> ExitCode:
@@ -89,13 +91,17 @@ def failed() -> ExitCode:
 
 @pytest.mark.parametrize(
     ("action", "code", "text"),
-    [(interrupted, 130, "stopped\n"), (pipe_closed, 141, ""), (failed, 1, r"error: no\u001b[2J\nway" + "\n")],
+    [
+        (interrupted, 130, "interrupted: go on\n"),
+        (pipe_closed, 141, ""),
+        (failed, 1, r"error: no\u001b[2J\nway" + "\n"),
+    ],
 )
 def test_errors_are_mapped_to_exit_codes(
     action: object, code: int, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each error has its exit code and prints at most one line without control characters on stderr."""
-    assert run_command(Screen(), action, interrupted="stopped") == code
+    assert run_command(Screen(), action, how_to_go_on="go on") == code
     assert capsys.readouterr().err == text
 
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from acetasks import errors
-from acetasks.cli.client_setup import LastSeen, build_client
+from acetasks.cli.client_setup import build_client
 from acetasks.cli.exit_codes import CommandError, ExitCode
+from acetasks.cli.options import ClientOptions
 from acetasks.cli.report import Report
 from acetasks.cli.screen import Screen
-from acetasks.cli.wait import wait_for_each, wait_for_tasks
+from acetasks.cli.tracking import TaskTracker
+from acetasks.cli.wait import WaitOptions, wait_for_each, wait_for_tasks
 
 if TYPE_CHECKING:
     import subprocess
@@ -37,20 +39,20 @@ real_clock = pytest.mark.real_clock
 
 KEYS = [
     *("provider", "id", "state", "artifacts", "error", "progress"),
-    *("created_at", "started_at", "finished_at", "duration", "trace_id"),
+    *("created_at", "started_at", "finished_at", "duration", "trace_id", "cost", "usage", "response"),
 ]
 
 
 @real_clock
 async def test_succeeded_tasks_are_printed_and_exit_with_0(server: AceServer, invoke: Invoke) -> None:
-    """Each task has a line on stdout with its state, id and URL, and a progress line on stderr."""
+    """Each task has one line on stdout with its state, id and URL; stderr has the summary alone."""
     ids = [server.add("luma", after=0) for _ in range(3)]
     result = await invoke("wait", "luma", *ids)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert sorted(line.split()[2] for line in lines) == sorted(ids)
     assert all(line.startswith("succeeded  luma  ") and line.endswith(".mp4") for line in lines)
-    assert result.stderr.count("of 3 finished") == 3
+    assert re.fullmatch(r"3 tasks in \S+ s: 3 succeeded\n", result.stderr)
 
 
 @real_clock
@@ -65,7 +67,7 @@ async def test_json_prints_one_object_per_line_with_every_key(server: AceServer,
     assert lines[task_id]["state"] == "succeeded"
     assert lines[task_id]["error"] is None
     main = lines[task_id]["artifacts"][0]
-    assert list(main) == ["url", "kind", "role", "width", "height"]
+    assert list(main) == ["url", "kind", "role", "width", "height", "path"]
     assert (main["kind"], main["role"]) == ("video", "main")
     assert lines[failed]["state"] == "failed"
     assert lines[failed]["error"] == {"message": "No.", "code": "bad_prompt"}
@@ -86,11 +88,11 @@ async def test_an_unknown_id_exits_with_1_after_the_grace_period(
 ) -> None:
     """An unknown id is reported as not found, and the other task still ends."""
     ids = ["unknown-id", server.add("luma", after=60)]
-    last_seen = LastSeen("luma", ids)
+    tracker = TaskTracker(("luma", task_id) for task_id in ids)
     screen = Screen()
     report = Report(screen, as_json=False)
-    client = new_client(observers=[last_seen])
-    code = await wait_for_tasks(client, last_seen, report, timeout=None)
+    client = new_client(observers=[tracker])
+    code = await wait_for_tasks(client, tracker, report, WaitOptions(), timeout=None)
     assert code == ExitCode.FAILED
     first, second = capsys.readouterr().out.splitlines()
     assert first.split() == ["not_found", "luma", "unknown-id"]
@@ -104,7 +106,8 @@ async def test_a_timeout_exits_with_3(server: AceServer, invoke: Invoke, as_json
     done, forever = server.add("veo", after=0), server.add("veo", outcome="forever", queued_for=0)
     result = await invoke("wait", "veo", done, forever, "--timeout", "2", *(["--json"] if as_json else []))
     assert result.exit_code == 3
-    assert f"veo {forever}: still running after 2.0 s; the remote task continues" in result.stderr
+    assert f"veo:{forever}: still running after 2.0 s; the remote task continues" in result.stderr
+    assert f"go on with: acetasks wait veo:{forever}\n" in result.stderr
     if as_json:
         states = {line["id"]: line["state"] for line in map(json.loads, result.stdout.splitlines())}
         assert states == {done: "succeeded", forever: "running"}
@@ -125,8 +128,9 @@ async def test_a_timeout_exits_with_3(server: AceServer, invoke: Invoke, as_json
         (["luma", "an-id"], {"ACEDATACLOUD_API_TOKEN": "secret-but-wrong"}, "invalid_token"),
         (["luma", "an-id", "--base-url", "ftp://nowhere"], {}, "base URL.*'ftp://nowhere'"),
         (["useapi-pixverse", "an-id", "--base-url", "ftp://nowhere"], {}, "base URL.*'ftp://nowhere'"),
-        (["luma", "an-id", "--base-url", "http://ace.example"], {}, "allow_insecure"),
-        (["luma"], {}, "Missing argument"),
+        (["luma", "an-id", "--base-url", "http://ace.example"], {}, "--allow-insecure"),
+        ([], {}, "Missing argument 'TARGET'"),
+        (["luma"], {}, "no task ids after 'luma'"),
     ],
 )
 async def test_usage_errors_and_bad_tokens_exit_with_2(
@@ -224,7 +228,7 @@ async def test_a_child_process_has_the_same_output_and_exit_code(
     assert process.returncode == 1
     assert sorted(line.split()[0] for line in out.splitlines()) == [b"failed", b"succeeded"]
     assert rb"bad: unzul\xe4ssig" in out
-    assert b"2 of 2 finished" in err
+    assert b"1 succeeded, 1 failed" in err
 
 
 @real_clock
@@ -240,7 +244,7 @@ async def test_ctrl_c_exits_with_130_and_reports_that_the_tasks_continue(
     out, err = await asyncio.to_thread(process.communicate)
     assert process.returncode == 130
     assert out == b""
-    assert b"interrupted: the remote tasks continue" in err
+    assert f"interrupted: the remote task continues; go on with: acetasks wait luma:{forever}".encode() in err
     assert b"Traceback" not in err
 
 
@@ -268,35 +272,35 @@ async def test_a_terminal_shows_a_live_progress_bar(
 ) -> None:
     """The bar is redrawn in place, and results are printed in full above it."""
     ids = [server.add("luma", after=30), server.add("luma", after=60)]
-    last_seen = LastSeen("luma", ids)
-    client = new_client(observers=[last_seen])
+    tracker = TaskTracker(("luma", task_id) for task_id in ids)
+    client = new_client(observers=[tracker])
     with terminals() as (out, err):
         screen = Screen()
         report = Report(screen, as_json=as_json)
-        code = await wait_for_tasks(client, last_seen, report, timeout=None)
+        code = await wait_for_tasks(client, tracker, report, WaitOptions(), timeout=None)
     assert code == ExitCode.OK
     assert out.text == ""
-    assert "1 of 2" in err.text
+    assert "1 of 2\n" in err.text
     assert "1 running" in err.text
     assert err.text.count('"state":"succeeded"' if as_json else "\x1b[1m") == 2
     assert all(f"/luma/{task_id}.mp4" in err.text for task_id in ids)
-    assert "finished:" not in err.text
+    assert "2 tasks in 1 min" in err.text
 
 
 async def test_a_fatal_error_cancels_every_wait(server: AceServer, new_client: Callable[..., acetasks.Client]) -> None:
     """A bad token ends the command, and no task remains registered."""
     ids = [server.add("luma") for _ in range(20)]
-    last_seen = LastSeen("luma", ids)
-    async with new_client("wrong-token", observers=[last_seen]) as client:
+    tracker = TaskTracker(("luma", task_id) for task_id in ids)
+    async with new_client("wrong-token", observers=[tracker]) as client:
         with pytest.raises(errors.AuthenticationError):
-            [result async for result in wait_for_each(client, last_seen, None)]
+            [result async for result in wait_for_each(client, tracker, timeout=None)]
         assert re.search("<TaskRegistry 0 tasks", repr(client))
 
 
 def test_an_invalid_provider_is_named() -> None:
     """An invalid provider raises before any request is sent."""
     with pytest.raises(CommandError, match="'Lu ma'"):
-        build_client(LastSeen("Lu ma", ["an-id"]), None)
+        build_client(ClientOptions(), targets=[("Lu ma", "an-id")])
 
 
 @real_clock

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 
 from acetasks._scheduling.durations import MOST_PROFILES, Durations
 from acetasks._scheduling.hazard import BINS, HazardEstimator
+from acetasks.models import Task, TaskState
+from acetasks.providers import lookup
 
 #: Tasks: the ages at the first and the last poll, and whether the task had ended by then.
 HISTORIES = st.lists(st.tuples(st.floats(0.0, 2000.0), st.floats(0.0, 2000.0), st.booleans()), max_size=60)
@@ -62,6 +66,54 @@ class TestDurations:
         observe(estimator, [(0.0, 60.0, True)] * 3)
         assert repr(estimator) == "<HazardEstimator of 3 ends, half of them within 63.8 s>"
         assert repr(durations) == "<Durations of 1 profiles, 3 ends>"
+
+
+def luma_task(record: str = "{}", state: TaskState = TaskState.RUNNING) -> Task:
+    """Return a task of luma."""
+    return Task(provider="luma", id="a", state=state, raw=record.encode())
+
+
+class TestExpectedLeft:
+    """`Durations.expected_left`: the median of the time left."""
+
+    def test_without_ends_it_follows_the_usual_duration(self) -> None:
+        """At first it is the provider's usual duration, and a look-up creates no profile."""
+        durations = Durations()
+        typical = lookup("luma").typical_duration
+
+        assert durations.expected_left(luma_task(), 0.0) == pytest.approx(typical, rel=0.01)
+        assert durations.expected_left(luma_task(), -3.0) == pytest.approx(typical, rel=0.01)
+        assert durations.to_json() == Durations().to_json()
+
+    def test_it_follows_what_was_learned_of_the_profile(self) -> None:
+        """The profile counts from its eighth end on; before, the provider as a whole does."""
+        durations = Durations()
+        observe(durations.hazard("luma"), [(0.0, 100.0, True)] * 200)
+        slow = luma_task('{"request": {"model": "ray-2", "action": "generate"}}')
+        observe(durations.hazard("luma", "ray-2", "generate"), [(0.0, 300.0, True)] * 7)
+
+        assert durations.expected_left(slow, 0.0) == pytest.approx(100.0, rel=0.1)
+        assert durations.expected_left(luma_task(), 60.0) == pytest.approx(40.0, rel=0.1)
+        observe(durations.hazard("luma", "ray-2", "generate"), [(0.0, 300.0, True)] * 40)
+        assert durations.expected_left(slow, 0.0) == pytest.approx(300.0, rel=0.1)
+        assert durations.expected_left(luma_task("no record"), 0.0) == pytest.approx(100.0, rel=0.1)
+
+    def test_an_overdue_task_is_expected_to_take_longer_still(self) -> None:
+        """The time left of a task that is older than the others grows again."""
+        durations = Durations()
+        observe(durations.hazard("luma"), [(0.0, 100.0, True)] * 200)
+
+        assert durations.expected_left(luma_task(), 90.0) < 15.0
+        assert durations.expected_left(luma_task(), 300.0) > 60.0
+
+    @pytest.mark.parametrize("age", [86_000.0, 90_000.0, math.inf, math.nan])
+    def test_after_a_day_nothing_is_expected(self, age: float) -> None:
+        """Neither of a task that is so old, nor of one that would end only then."""
+        assert Durations().expected_left(luma_task(), age) is None
+
+    def test_an_ended_task_has_nothing_left(self) -> None:
+        """Whatever its state."""
+        assert Durations().expected_left(luma_task(state=TaskState.FAILED), 10.0) is None
 
 
 def saved(**changes: object) -> bytes:

@@ -282,3 +282,51 @@ class TestHazards:
 
         assert len(estimator.hazards(typical)) == BINS
         assert all(0.0 <= hazard <= 1000.0 for hazard in estimator.hazards(typical))
+
+
+class TestMedianLeft:
+    """`HazardEstimator.median_left`: within how long half of the unfinished tasks end."""
+
+    @given(history=HISTORIES, age=st.floats(0.0, 5000.0), typical=st.floats(1.0, 1000.0))
+    def test_it_halves_the_fraction_left(
+        self, history: list[tuple[float, float, bool]], age: float, typical: float
+    ) -> None:
+        """Whatever was observed."""
+        estimator = observe(HazardEstimator(), history)
+        hazards, left = estimator.hazards(typical), estimator.median_left(age, typical)
+        if left == math.inf:
+            assert fraction_left(hazards, EDGES[-2]) >= 0.499 * fraction_left(hazards, age)
+        else:
+            assert left > 0.0
+            assert fraction_left(hazards, age + left) == pytest.approx(fraction_left(hazards, age) / 2, rel=1e-6)
+
+    def test_it_is_constant_if_the_hazard_is(self) -> None:
+        """Exponential durations of 100 seconds have a median of 69 at any age."""
+        rng, estimator = random.Random(1), HazardEstimator()
+        observe(estimator, [(0.0, rng.expovariate(1 / 100), True) for _ in range(1000)])
+
+        assert [estimator.median_left(age, 100.0) for age in (0.0, 50.0, 100.0)] == pytest.approx([69.3] * 3, rel=0.25)
+
+    def test_it_follows_a_new_version(self) -> None:
+        """The cumulative hazard is computed again when enough was learned, and for another typical duration."""
+        estimator = HazardEstimator()
+        before = estimator.median_left(0.0, 100.0)
+        observe(estimator, [(0.0, 10.0, True)] * 50)
+
+        assert before == pytest.approx(100.0, rel=0.01)
+        assert estimator.median_left(0.0, 100.0) == pytest.approx(10.0, rel=0.2)
+        assert HazardEstimator().median_left(0.0, 20.0) == pytest.approx(20.0, rel=0.01)
+
+    def test_a_look_does_not_change_when_the_plan_is_renewed(self) -> None:
+        """Ends are expected by the hazards of the plan, and not by those of a look in between."""
+        watched, alone = HazardEstimator(), HazardEstimator()
+        for estimator in (watched, alone):
+            for number in range(20):
+                observe(estimator, [(0.0, 60.0, True)] * 5)
+                estimator.hazards(60.0)
+                for age in range(200):
+                    estimator.observe_exposure(age, age + 1.0)
+                    if estimator is watched and number % 2:
+                        estimator.median_left(age, 60.0)
+
+        assert watched.version == alone.version
