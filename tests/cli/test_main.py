@@ -73,6 +73,15 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert not re.search("[{}]|<bool>", result.stdout)
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_fits_40_columns(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name of an option is cut off, and only examples are longer than a line."""
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = CliRunner().invoke(app, [command, "--help"]).stdout.splitlines()
+    assert "…" not in "".join(lines)
+    assert [line for line in lines if len(line) > 40 and not line.startswith("    acetasks ")] == []
+
+
 def test_the_help_lists_every_command() -> None:
     """`acetasks --help` names each command."""
     result = CliRunner().invoke(app, ["--help"])
