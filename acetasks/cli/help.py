@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import shutil
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import msgspec
@@ -15,12 +16,21 @@ from acetasks.providers import specs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: Columns from which the boxes of a help text have room for the names of all options.
+_BOX_WIDTH = 70
 #: Brackets of typer around required arguments in the usage line.
 _BRACES = str.maketrans("", "", "{}")
 
 
 class PlainCommand(TyperCommand):
     """Command whose help shows `PROVIDER` in place of `{PROVIDER}`, and no type for arguments and flags."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  # typer's own types are private
+        """Write the help, without boxes on a narrow terminal."""
+        columns = shutil.get_terminal_size().columns
+        if columns < _BOX_WIDTH:
+            self.rich_markup_mode, formatter.width = None, columns
+        super().format_help(ctx, formatter)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401  # typer's own context is private
         """Return the parts of the usage line."""
@@ -33,6 +43,13 @@ class PlainCommand(TyperCommand):
 
 class PlainGroup(TyperGroup):
     """The application, with the same help."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  # as above
+        """Write the help, without boxes on a narrow terminal."""
+        columns = shutil.get_terminal_size().columns
+        if columns < _BOX_WIDTH:
+            self.rich_markup_mode, formatter.width = None, columns
+        super().format_help(ctx, formatter)
 
     def get_params(self, ctx: Any) -> Any:  # noqa: ANN401  # as above
         """Return the parameters."""

@@ -95,7 +95,7 @@ def describe_continuation(unfinished: Collection[Key], journal: str | None = Non
     if journal is not None:
         return f"the remote tasks continue; go on with: acetasks resume --journal {journal}"
     if not unfinished:
-        return "every task has ended"
+        return ""
     tasks = " ".join(format_target(target) for target in unfinished)
     if len(unfinished) > _MAX_NAMED:
         return f"{len(unfinished):,} remote tasks continue; run the command again to go on"

@@ -37,13 +37,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def serve(
     context: typer.Context,
     *,
-    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 selects a free one.")] = 8080,
-    token: Annotated[str, typer.Option(help="Token that requests must carry.")] = "test-token",  # noqa: S107  # only valid at the simulated service
-    speed: Annotated[float, typer.Option(help="Speed of the tasks; 10 is ten times faster than real.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Random seed; the same seed gives the same ids and durations.")] = 0,
-    tasks: Annotated[int, typer.Option(min=0, help="Number of tasks at the start.")] = 5,
-    failure_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of the tasks that fail, from 0 to 1.")] = 0.0,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Loopback address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen on; 0 selects a free one.")
+    ] = 8080,
+    token: Annotated[str, typer.Option(metavar="TOKEN", help="Token that requests must carry.")] = "test-token",  # noqa: S107  # only valid at the simulated service
+    speed: Annotated[
+        float, typer.Option(metavar="FACTOR", help="Speed of the tasks; 10 is ten times faster than real.")
+    ] = 1.0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Random seed; the same seed gives the same ids and durations.")
+    ] = 0,
+    tasks: Annotated[int, typer.Option(min=0, metavar="N", help="Number of tasks at the start.")] = 5,
+    failure_rate: Annotated[
+        float, typer.Option(min=0, max=1, metavar="SHARE", help="Share of the tasks that fail, from 0 to 1.")
+    ] = 0.0,
 ) -> None:
     """Run the simulated service, to test programs and commands against it.
 

@@ -150,17 +150,7 @@ def format_task_line(
     Returns:
         The line, not wrapped.
     """
-    head = Text(no_wrap=True)
-    head.append(f"{state or task.state.value:<{_STATE_WIDTH}}", "red" if not task.id else _STYLES[task.state])
-    head.append(f"  {task.provider}")
-    if task.id:
-        head.append("  ").append(escape_controls(task.id), "bold")
-    if row is not None:
-        head.append(f"  row {row.number}")
-    if task.duration is not None:
-        head.append(f"  {format_duration(task.duration)}")
-    if not task.state.is_terminal:
-        head.append(_describe_progress(task, time.time() if now is None else now))
+    head = _format_head(task, row, state or task.state.value, time.time() if now is None else now)
     details = _list_results(task, _MAX_RESPONSE_LENGTH if width is not None else None)
     if task.error is not None:
         code = f"{task.error.code}: " if task.error.code else ""
@@ -171,6 +161,22 @@ def format_task_line(
     if width is not None and line.cell_len > width:
         line = Text("\n  ", no_wrap=True).join([head, *details])
     return line
+
+
+def _format_head(task: Task, row: RowInfo | None, state: str, now: float) -> Text:
+    """Return state, provider, id, row and times of a task."""
+    head = Text(no_wrap=True)
+    head.append(f"{state:<{_STATE_WIDTH}}", "red" if not task.id else _STYLES[task.state])
+    head.append(f"  {task.provider}")
+    if task.id:
+        head.append("  ").append(escape_controls(task.id), "bold")
+    if row is not None:
+        head.append(f"  row {row.number}")
+    if task.duration is not None:
+        head.append(f"  {format_duration(task.duration)}")
+    if not task.state.is_terminal:
+        head.append(_describe_progress(task, now))
+    return head
 
 
 def _describe_progress(task: Task, now: float) -> str:

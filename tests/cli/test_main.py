@@ -19,6 +19,11 @@ from acetasks.cli.exit_codes import CommandError, ExitCode
 from acetasks.cli.runner import run_command
 from acetasks.cli.screen import Screen, open_screen
 
+COMMANDS = [
+    *("submit", "run", "wait", "watch", "get", "resume", "history", "download", "normalize"),
+    *("providers", "serve", "demo"),
+]
+
 
 def test_the_module_runs_the_command_line() -> None:
     """`python -m acetasks` runs the command line."""
@@ -59,19 +64,28 @@ def test_the_library_does_not_import_the_extra() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("command", ["wait", "watch", "get", "serve", "providers", "demo"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command: str) -> None:
     """The help of each command ends with an example of that command."""
-    result = CliRunner().invoke(app, [command, "--help"])
+    result = CliRunner().invoke(app, [command, "-h"])
     assert result.exit_code == 0
     assert re.search(rf"Examples?:\s+acetasks {command}", result.stdout)
     assert not re.search("[{}]|<bool>", result.stdout)
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_fits_40_columns(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name of an option is cut off, and only examples are longer than a line."""
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = CliRunner().invoke(app, [command, "--help"]).stdout.splitlines()
+    assert "…" not in "".join(lines)
+    assert [line for line in lines if len(line) > 40 and not line.startswith("    acetasks ")] == []
+
+
 def test_the_help_lists_every_command() -> None:
     """`acetasks --help` names each command."""
     result = CliRunner().invoke(app, ["--help"])
-    assert all(command in result.stdout for command in ("wait", "watch", "get", "serve", "providers", "demo"))
+    assert all(command in result.stdout for command in COMMANDS)
 
 
 def interrupted() -> ExitCode:

@@ -84,6 +84,7 @@ def test_a_port_in_use_exits_with_2() -> None:
         (["--token", "two words"], "--token must be"),
         (["--token", ""], "--token must be"),
         (["--tasks", "-1"], "--tasks"),
+        (["--failure-rate", "1.5"], "--failure-rate"),
     ],
 )
 def test_invalid_options_exit_with_2(options: list[str], message: str) -> None:

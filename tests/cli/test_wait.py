@@ -311,3 +311,97 @@ async def test_library_warnings_go_to_stderr(invoke: Invoke) -> None:
     assert result.stderr.count("warning: ") == 1
     assert re.search(r"warning: .*'luma3'.*did you mean 'luma'\?", result.stderr)
     assert not logging.getLogger("acetasks").handlers
+
+
+@real_clock
+async def test_tasks_of_several_providers_are_awaited_and_retrieved(server: AceServer, invoke: Invoke) -> None:
+    """In one command; `get` keeps the order of the arguments."""
+    targets = [f"{provider}:{server.add(provider, after=0)}" for provider in ("luma", "useapi-pixverse", "luma")]
+    waited = await invoke("wait", *targets)
+    assert waited.exit_code == 0
+    assert "3 tasks in" in waited.stderr
+    retrieved = await invoke("get", *targets)
+    assert [":".join(line.split()[1:3]) for line in retrieved.stdout.splitlines()] == targets
+    assert retrieved.stderr == "3 tasks: 3 succeeded\n"
+
+
+@real_clock
+async def test_a_provider_among_the_ids_is_an_error_with_a_hint(server: AceServer, invoke: Invoke) -> None:
+    """Nothing is polled."""
+    result = await invoke("wait", "luma", "A", "veo", "B")
+    assert result.exit_code == 2
+    assert "'veo' is a provider, not a task id: for tasks of several providers write luma:ID veo:ID" in result.stderr
+    assert server.request_count == 0
+
+
+@real_clock
+@pytest.mark.parametrize(
+    ("option", "outcome", "exit_code"),
+    [("--any", "succeeded", 0), ("--any", "failed", 1), ("--fail-fast", "failed", 1)],
+)
+async def test_a_wait_stops_early(server: AceServer, invoke: Invoke, option: str, outcome: str, exit_code: int) -> None:
+    """The others are named in the command to go on with."""
+    ended = server.add("luma", after=0, outcome=outcome)
+    forever = server.add("luma", outcome="forever")
+    result = await invoke("wait", "luma", ended, forever, option)
+    assert result.exit_code == exit_code
+    assert result.stdout.startswith(f"{outcome:<9}  luma  {ended}")
+    assert f"1 {outcome}, 1 not ended" in result.stderr
+    assert f"go on with: acetasks wait luma:{forever}\n" in result.stderr
+
+
+@real_clock
+async def test_quiet_and_verbose_commands(server: AceServer, invoke: Invoke) -> None:
+    """`-q` prints the result alone; `-vv` prints what the client logs, and the level is as before afterwards."""
+    task_id = server.add("luma", after=0)
+    quiet = await invoke("wait", "luma", task_id, "-q")
+    assert (quiet.exit_code, quiet.stderr) == (0, "")
+    assert task_id in quiet.stdout
+    server.fail("luma", status=503, code="api_error")
+    verbose = await invoke("wait", "luma", task_id, "-vv")
+    assert verbose.exit_code == 0
+    assert "log: luma: request failed: luma: HTTP 503" in verbose.stderr
+    assert logging.getLogger("acetasks").level == logging.NOTSET
+
+
+@real_clock
+async def test_a_timeout_says_what_is_known(server: AceServer, invoke: Invoke) -> None:
+    """An id without a record is not said to be pending; a failing service is named with its last error."""
+    unknown = await invoke("wait", "luma", "unknown-id", "--timeout", "1s", "--json")
+    assert unknown.exit_code == 3
+    assert (
+        "luma:unknown-id: the service has no record of it after 1.0 s: the id is wrong, or the task" in unknown.stderr
+    )
+    assert json.loads(unknown.stdout)["error"]["code"] == "timeout"
+    server.fail("luma", status=503, code="api_error", times=None)
+    failing = await invoke("wait", "luma", "some-id", "--timeout", "1s")
+    assert failing.exit_code == 3
+    assert re.search("some-id: nothing is known after 1.0 s: no poll succeeded; .*: HTTP 503 api_error", failing.stderr)
+    assert failing.stdout == ""
+
+
+async def test_a_log_has_a_line_of_progress_now_and_then(
+    server: AceServer, new_client: Callable[..., acetasks.Client], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every half a minute, so that a long wait is not silent."""
+    tracker = TaskTracker([("luma", server.add("luma", after=100)), ("luma", server.add("luma", after=10))])
+    report = Report(Screen(), as_json=False)
+    await wait_for_tasks(new_client(observers=[tracker]), tracker, report, WaitOptions(), timeout=None)
+    *lines, summary = capsys.readouterr().err.splitlines()
+    assert 3 <= len(lines) <= 4
+    assert lines[0].startswith("0:30 1 of 2 tasks ended")
+    assert summary.endswith(": 2 succeeded")
+
+
+async def test_long_lists_of_unfinished_tasks_are_cut(
+    server: AceServer, new_client: Callable[..., acetasks.Client], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twenty are listed, and the others counted."""
+    tracker = TaskTracker(("luma", server.add("luma", outcome="forever")) for _ in range(25))
+    report = Report(Screen(), as_json=False)
+    code = await wait_for_tasks(new_client(observers=[tracker]), tracker, report, WaitOptions(), timeout=5)
+    assert code == ExitCode.TIMED_OUT
+    err = capsys.readouterr().err
+    assert err.count("the remote task continues") == 20
+    assert "... and 5 more" in err
+    assert "25 remote tasks continue; run the command again to go on" in err

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +21,6 @@ from acetasks.cli.tracking import TaskTracker
 from acetasks.cli.watch import watch_tasks
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractContextManager
 
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
     Terminals = Callable[[], AbstractContextManager[tuple[Terminal, Terminal]]]
     Invoke = Callable[..., Awaitable[Result]]
     NewClient = Callable[..., acetasks.Client]
-    Spawn = Callable[..., subprocess.Popen[bytes]]
 
 real_clock = pytest.mark.real_clock
 
@@ -44,6 +46,20 @@ async def test_a_pipe_gets_each_result_once(server: AceServer, invoke: Invoke) -
     lines = result.stdout.splitlines()
     assert sorted(line.split()[2] for line in lines) == sorted(ids)
     assert re.fullmatch(r"2 tasks in \S+ s: 2 succeeded\n", result.stderr)
+
+
+@real_clock
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the full device of Linux")
+async def test_a_full_disk_is_an_error(server: AceServer, environment: dict[str, str]) -> None:
+    """One line and an exit code of its own, no traceback."""
+    command = [sys.executable, "-m", "acetasks", "watch", f"luma:{server.add('luma', after=0)}"]
+    full = os.open("/dev/full", os.O_WRONLY)
+    variables = os.environ | environment
+    process = await asyncio.create_subprocess_exec(*command, stdout=full, stderr=subprocess.PIPE, env=variables)
+    os.close(full)
+    _, err = await process.communicate()
+    assert process.returncode == 5
+    assert err == b"error: cannot write to stdout: No space left on device\n"
 
 
 @real_clock

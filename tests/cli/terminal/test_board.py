@@ -140,6 +140,41 @@ async def test_ctrl_z_gives_the_terminal_back_and_fg_shows_the_board_again(
     assert await asyncio.to_thread(session.finish) == 130
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs a shell with job control")
+async def test_a_process_in_the_background_draws_nothing(server: AceServer, open_terminal: Open) -> None:
+    """The terminal belongs to the shell: results are printed as to a pipe."""
+    task_id = server.add("luma", after=0)
+    command = f"{sys.executable} -m acetasks watch luma:{task_id} &"
+    session = open_terminal("--norc", "--noprofile", "-i", command=["bash"], variables={"PS1": "ready> "}, columns=200)
+
+    def use() -> None:
+        session.wait_for(r"^ready> $|^ready>$")
+        session.process.sendline(command)
+        session.wait_for(rf"^(ready> )?succeeded  luma  {task_id}")
+        session.wait_for(r"^1 task in \S+ s: 1 succeeded")
+        session.process.sendline("exit")
+
+    await asyncio.to_thread(use)
+    assert await asyncio.to_thread(session.finish) == 0
+    assert b"\x1b[?1049h" not in session.output
+    assert b"\x1b[?25l" not in session.output
+
+
+async def test_the_demo_is_on_the_board_and_ends_with_q(open_terminal: Open) -> None:
+    """Its failed tasks are said to be scripted."""
+    session = open_terminal("demo", "--tasks", "500", "--speed", "100")
+
+    def use() -> None:
+        session.wait_for(r"^acetasks demo: 500 tasks of 5 providers")
+        session.wait_for(r"\d+ failed \(as scripted\)")
+        session.process.send("q")
+        session.check_restored()
+
+    await asyncio.to_thread(use)
+    assert session.finish() == 130
+    assert session.text.rstrip().endswith("the demo has stopped")
+
+
 async def test_a_wrong_token_ends_the_board_with_the_error(server: AceServer, open_terminal: Open) -> None:
     """The error stays on the terminal, and the token does not."""
     variables = {"ACEDATACLOUD_API_TOKEN": "secret-but-wrong"}
@@ -202,7 +237,7 @@ async def test_wait_shows_bars_and_keeps_the_results(server: AceServer, open_ter
 
     def use() -> None:
         session.wait_for(r"^luma  \S+  1 of 2$")
-        session.wait_for(rf"^1 {UNFINISHED}  1 succeeded  0:\d\d$")
+        session.wait_for(rf"^\d+:\d\d  1 {UNFINISHED}  1 succeeded$")
         assert session.screen.cursor.hidden
         session.process.kill(signal.SIGTERM)
         session.check_restored()
