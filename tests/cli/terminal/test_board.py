@@ -237,7 +237,7 @@ async def test_wait_shows_bars_and_keeps_the_results(server: AceServer, open_ter
 
     def use() -> None:
         session.wait_for(r"^luma  \S+  1 of 2$")
-        session.wait_for(rf"^1 {UNFINISHED}  1 succeeded  0:\d\d$")
+        session.wait_for(rf"^0:\d\d  1 {UNFINISHED}  1 succeeded$")
         assert session.screen.cursor.hidden
         session.process.kill(signal.SIGTERM)
         session.check_restored()
