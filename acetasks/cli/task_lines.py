@@ -27,34 +27,8 @@ _MAX_URL_LENGTH = 2_000
 _URL_PREFIX_LENGTH = 40
 
 
-class ArtifactLine(msgspec.Struct, frozen=True, kw_only=True):
-    """JSON object of an artifact; every key is always present."""
-
-    url: str
-    kind: str
-    role: str
-    width: int | None
-    height: int | None
-
-
-class TaskLine(msgspec.Struct, frozen=True, kw_only=True):
-    """JSON object of a task; every key is always present and has the meaning it has in `acetasks.Task`."""
-
-    provider: str
-    id: str
-    state: str
-    artifacts: list[ArtifactLine]
-    error: TaskError | None
-    progress: float | None
-    created_at: float | None
-    started_at: float | None
-    finished_at: float | None
-    duration: float | None
-    trace_id: str | None
-
-
 def encode_task_line(task: Task, error: AceTasksError | None = None) -> bytes:
-    """Encode a task as one JSON object.
+    """Encode a task as one JSON object, in the form of `Task.to_json`.
 
     Args:
         task: The task, as last seen if `error` is set.
@@ -66,24 +40,7 @@ def encode_task_line(task: Task, error: AceTasksError | None = None) -> bytes:
     task_error = task.error
     if error is not None:
         task_error = TaskError(message=str(error), code=error.code if isinstance(error, APIError) else None)
-    artifacts = [
-        ArtifactLine(url=item.url, kind=item.kind, role=item.role, width=item.width, height=item.height)
-        for item in task.artifacts
-    ]
-    line = TaskLine(
-        provider=task.provider,
-        id=task.id,
-        state=task.state,
-        artifacts=artifacts,
-        error=task_error,
-        progress=task.progress,
-        created_at=task.created_at,
-        started_at=task.started_at,
-        finished_at=task.finished_at,
-        duration=task.duration,
-        trace_id=task.trace_id,
-    )
-    return msgspec.json.encode(line)
+    return msgspec.structs.replace(task, error=task_error).to_json()
 
 
 def format_task_line(task: Task, error: AceTasksError | None = None) -> Text:

@@ -38,6 +38,7 @@ real_clock = pytest.mark.real_clock
 KEYS = [
     *("provider", "id", "state", "artifacts", "error", "progress"),
     *("created_at", "started_at", "finished_at", "duration", "trace_id"),
+    *("cost", "usage", "response"),
 ]
 
 
@@ -65,7 +66,7 @@ async def test_json_prints_one_object_per_line_with_every_key(server: AceServer,
     assert lines[task_id]["state"] == "succeeded"
     assert lines[task_id]["error"] is None
     main = lines[task_id]["artifacts"][0]
-    assert list(main) == ["url", "kind", "role", "width", "height"]
+    assert list(main) == ["url", "kind", "role", "width", "height", "path"]
     assert (main["kind"], main["role"]) == ("video", "main")
     assert lines[failed]["state"] == "failed"
     assert lines[failed]["error"] == {"message": "No.", "code": "bad_prompt"}
