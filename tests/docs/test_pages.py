@@ -164,7 +164,12 @@ async def run_process(name: str, *command: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL
     )
-    output, errors = await process.communicate()
+    try:
+        output, errors = await asyncio.wait_for(process.communicate(), 90)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        pytest.fail(f"{name}: {command[-1]} does not end by itself: skip it, with a reason")
     assert process.returncode == 0, f"{name}: {command[-1]} printed:\n{output.decode()}{errors.decode()}"
     return output.decode()
 
@@ -236,5 +241,6 @@ async def test_code_that_is_not_run_has_correct_types(tmp_path: Path) -> None:
 
 def test_pages_of_the_site_are_all_in_its_contents() -> None:
     """A page that no one can navigate to is lost."""
-    contents = (ROOT / "mkdocs.yml").read_text("utf-8")
+    lines = (ROOT / "mkdocs.yml").read_text("utf-8").splitlines()
+    contents = "".join(f"{line}\n" for line in lines if not line.strip().startswith("#"))
     assert [page.name for page in PAGES[1:] if f": {page.name}\n" not in contents] == []
