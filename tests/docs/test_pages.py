@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import fnmatch
+import importlib.metadata
 import importlib.util
 import inspect
 import json
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 #: `nox -s docs` installs what all blocks need, and sets this so that nothing is left out.
 ALL = os.environ.get("ACETASKS_DOCS") == "all"
-#: The variables of the subprocesses that are the user's own.
+_PLUGIN = "acetasks.testing.pytest_plugin"
+#: Replaced by the address of the simulated service.
 PRODUCTION_URL = "https://api.acedata.cloud"
 BLOCKS = {page: find_blocks(page) for page in PAGES}
 EVERY = [block for blocks in BLOCKS.values() for block in blocks]
@@ -67,6 +69,7 @@ class Runner:
             "USEAPI_API_BASE_URL": server.url,
             "USEAPI_API_TOKEN": server.token,
             "ID": server.add("luma", after=10),
+            **{f"{name.upper()}_ID": server.add(name, after=10) for name in ("captcha", "flux", "luma", "suno", "veo")},
             "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]),  # noqa: PTH120  # of the venv
         }
         for name, value in variables.items():
@@ -74,6 +77,10 @@ class Runner:
         for name in ("PYTHONSAFEPATH", "COLUMNS"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.chdir(directory)
+        record = {"task_id": "done", "success": True, "state": "completed", "video_url": "https://f.example/a.mp4"}
+        (directory / "callback.json").write_text(json.dumps(record), "utf-8")
+        (directory / "ids.txt").write_text(f"luma:{server.add('luma', after=10)}\n", "utf-8")
+        (directory / "prompts.csv").write_text("prompt\na boat\na cat\n", "utf-8")
 
     async def run_page(self, page: Path, *, real_time: bool) -> None:
         """Run the blocks of a page that belong to one of the clocks."""
@@ -147,16 +154,29 @@ class Runner:
     async def _run_shell(self, block: Block) -> None:
         """Run each command of a block, and keep what it prints."""
         for command in re.sub(r"\\\n\s*", "", block.code).splitlines():
-            if command.strip() and not command.startswith("#"):
+            if command.startswith("python -m pip install "):
+                check_install_line(block, command)  # `nox -s package` installs
+            elif command.strip() and not command.startswith("#"):
                 self._outputs[command] = await run_process(block.name, "bash", "-euo", "pipefail", "-c", command)
 
     async def _run_tests(self, block: Block) -> None:
-        """Run the tests of a block with pytest, after the other blocks with tests of the page."""
+        """Run the tests of a block with pytest, and those of the blocks before it that have its imports."""
+        if re.search(r"^(import|from) acetasks", block.code, re.MULTILINE):
+            self._tests.clear()
         self._tests.append(block.code)
         (self._directory / "test_page.py").write_text("\n\n".join(self._tests), "utf-8")
-        plugins = ("-p", "acetasks.testing.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:randomly")
-        command = (sys.executable, "-m", "pytest", "-q", *plugins, "-o", "asyncio_mode=auto", "test_page.py")
+        known = {plugin.value for plugin in importlib.metadata.entry_points(group="pytest11")}
+        plugins = () if _PLUGIN in known else ("-p", _PLUGIN)
+        options = ("-p", "no:cacheprovider", "-p", "no:randomly", "-o", "asyncio_mode=auto")
+        command = (sys.executable, "-m", "pytest", "-q", *plugins, *options, "test_page.py")
         await run_process(block.name, *command)
+
+
+def check_install_line(block: Block, command: str) -> None:
+    """Check that an install line names extras that exist."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    for extras in re.findall(r"\[([\w,]+)\]", command):
+        assert set(extras.split(",")) <= set(project["optional-dependencies"]), f"{block.name}: {command}"
 
 
 async def run_process(name: str, *command: str) -> str:
