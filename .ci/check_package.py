@@ -5,6 +5,7 @@ Checks what is in them, installs each in a fresh environment outside the reposit
 
 from __future__ import annotations
 
+import concurrent.futures
 import re
 import subprocess
 import sys
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 IN_WHEEL = {"acetasks/py.typed", "METADATA", "entry_points.txt", "licenses/LICENSE"}
 IN_SDIST = {
     *("acetasks/py.typed", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
-    *("noxfile.py", "mkdocs.yml", "docs/usage.md", "examples/run_all.py", "tests/conftest.py"),
+    *(".ci/run", "noxfile.py", "mkdocs.yml", "docs/usage.md", "examples/run_all.py", "tests/conftest.py"),
 }
 USE = """
 import importlib.metadata, pathlib, sys
@@ -33,19 +34,23 @@ async def main():
     async with acetasks.testing.AceServer() as server, acetasks.Client(server.token, base_url=server.url) as client:
         return await client.run("luma", {"prompt": "a cat"})
 
-print("  ", acetasks.testing.run(main()))
+print(acetasks.testing.run(main()))
 """
 
 
 def main(paths: list[str]) -> None:
-    """Check each file; exits with a message at the first fault."""
-    for path in map(Path, paths):
-        print(path.name, f"({path.stat().st_size / 1024:.0f} KiB)")
-        check_names(path)
-        check_installed(path)
+    """Check all files at once, and exit with a message at the first fault."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for lines in pool.map(check, map(Path, paths)):
+            print("\n".join(lines))
 
 
-def check_names(path: Path) -> None:
+def check(path: Path) -> list[str]:
+    """Check a file, and return what was seen."""
+    return [f"{path.name} ({path.stat().st_size / 1024:.0f} KiB)", check_names(path), *check_installed(path)]
+
+
+def check_names(path: Path) -> str:
     """Check that a file has all that it has to have, and nothing that it should not."""
     modules = {module.relative_to(ROOT).as_posix() for module in (ROOT / "acetasks").rglob("*.py")}
     if path.suffix == ".whl":
@@ -61,30 +66,28 @@ def check_names(path: Path) -> None:
     unwanted |= {name for name in names if name.endswith((".pyc", ".db", ".orig")) or "__pycache__" in name}
     if missing or unwanted:
         sys.exit(f"{path.name}: missing {sorted(missing)}, unwanted {sorted(unwanted)}")
-    print("  ", len(names), "files")
+    return f"  {len(names)} files"
 
 
-def check_installed(path: Path) -> None:
+def check_installed(path: Path) -> list[str]:
     """Install a file with the command line in a fresh environment, and use it."""
     with tempfile.TemporaryDirectory() as directory:
         venv.create(directory, with_pip=True)
         programs = Path(directory, "Scripts" if sys.platform == "win32" else "bin")
-        python = str(programs / "python")
+        python, acetasks = str(programs / "python"), str(programs / "acetasks")
         requirement = f"acetasks[cli] @ {path.resolve().as_uri()}"
         run(directory, python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement)
-        run(directory, python, "-m", "pip", "check")
-        run(directory, python, "-I", "-c", USE)
-        run(directory, str(programs / "acetasks"), "--version")
-        run(directory, str(programs / "acetasks"), "demo", "--help", silent=True)
+        run(directory, acetasks, "demo", "--help")
+        commands = ((python, "-m", "pip", "check"), (python, "-I", "-c", USE), (acetasks, "--version"))
+        return [f"  {run(directory, *command)}" for command in commands]
 
 
-def run(directory: str, *command: str, silent: bool = False) -> None:
-    """Run a command in a directory, and exit if it fails."""
+def run(directory: str, *command: str) -> str:
+    """Run a command in a directory, and return its output; exit if it fails."""
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-    if done.stdout and not silent:
-        print("  ", done.stdout.strip())
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":
