@@ -27,6 +27,9 @@ nox.options.sessions = [
     *(f"tests-{python}" for python in PYTHONS[1:]),
     "coverage",
     "examples",
+    "docs",
+    "package",
+    "lowest",
     "plugin",
 ]
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -45,6 +48,13 @@ IN_PARALLEL = ("--numprocesses=auto", "--dist=worksteal")
 
 # A type checker finds new faults with each version, so it moves on purpose only.
 PYRIGHT = "pyright@1.1.414"
+
+# What can break with an older version of another package: requests, files, the journal, the command line.
+LOWEST_TESTS = (
+    *("tests/http/test_backend.py", "tests/http/test_proxy.py", "tests/downloads", "tests/polling/test_waiting.py"),
+    *("tests/ledger/test_stores.py", "tests/test_client_journal.py", "tests/test_models.py"),
+    *("tests/cli/test_wait.py", "tests/cli/test_main.py"),
+)
 
 # Fails unless the package is imported from the session's environment.
 CHECK_ORIGIN = """
@@ -110,6 +120,35 @@ def _install_wheel(session: nox.Session, extras: str) -> None:
     session.install(f"acetasks[{extras}] @ {wheel.as_uri()}")
     # A reused environment has an earlier build of the same version, which installers would keep.
     session.install("--force-reinstall", "--no-deps", str(wheel))
+
+
+def _lowest_versions() -> list[str]:
+    """Return a constraint for the lowest version of each requirement of the library and its extras for users."""
+    project = PYPROJECT["project"]
+    extras = project["optional-dependencies"]
+    requirements = [*project["dependencies"], *(line for name in extras if name != "test" for line in extras[name])]
+    others = [requirement for requirement in requirements if not requirement.startswith("acetasks")]
+    return [requirement.replace(">=", "==", 1) for requirement in others]
+
+
+def _install_files(session: nox.Session, name: str) -> Path:
+    """Build the wheel and the sdist of this run, and return their directory, with nothing else in it."""
+    wheel = _build_wheel(session)
+    directory = session.cache_dir.resolve() / name
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    sdist = wheel.with_name(f"{'-'.join(wheel.name.split('-')[:2])}.tar.gz")
+    for path in (wheel, sdist):
+        shutil.copy(path, directory)
+    return directory
+
+
+def _check_files(session: nox.Session, directory: Path) -> None:
+    """Check the wheel and the sdist, each installed in an environment of its own."""
+    _install_group(session, "package")
+    files = sorted(map(str, directory.iterdir()))
+    session.run("twine", "check", "--strict", *files, silent=True)
+    session.run("python", ".ci/check_package.py", *files, env=NO_TOKEN)
 
 
 def _run_tests(session: nox.Session, *command: str, **env: str) -> None:
@@ -199,6 +238,59 @@ def plugin(session: nox.Session) -> None:
     env = {**NO_TOKEN, "PYTHONSAFEPATH": "1"}
     session.run("python", "-c", CHECK_ORIGIN, env=env)
     session.run("python", "tests/matrix/run.py", env=env)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site of the documentation, with every warning an error, and run or type-check all code in it."""
+    _install_wheel(session, "cli,test")
+    _install_group(session, "docs")
+    session.run("python", "-c", CHECK_ORIGIN, env={"PYTHONSAFEPATH": "1"})
+    site = session.cache_dir.resolve() / "site"
+    env = {**NO_TOKEN, "NO_MKDOCS_2_WARNING": "1"}
+    session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site), env=env)
+    env = {**NO_TOKEN, "ACETASKS_DOCS": "all", "PYTHONSAFEPATH": "1"}
+    session.run("python", "-m", "pytest", "tests/docs", *session.posargs, env=env)
+    session.run("python", "tests/docs_support.py", env=env)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the wheel and the sdist, and install each in a fresh environment."""
+    _check_files(session, _install_files(session, "package"))
+
+
+@nox.session(python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """Run the tests that use other packages, with the lowest versions that pyproject.toml declares."""
+    constraints = session.cache_dir.resolve() / "lowest.txt"
+    constraints.write_text("".join(f"{line}\n" for line in _lowest_versions()), "utf-8")
+    wheel = _build_wheel(session)
+    session.install("--constraint", str(constraints), f"acetasks[cli,test] @ {wheel.as_uri()}")
+    session.install("--force-reinstall", "--no-deps", str(wheel))
+    env = {**NO_TOKEN, "PYTHONSAFEPATH": "1"}
+    session.run("python", "-c", CHECK_ORIGIN, env=env)
+    # The lowest typer uses what the newest click deprecates.
+    quiet = ("-W", "ignore:'click:DeprecationWarning")
+    session.run("python", "-m", "pytest", *quiet, *(session.posargs or LOWEST_TESTS), env=env)
+
+
+@nox.session
+def live(session: nox.Session) -> None:
+    """Run the tests against the real service: `nox -s live -- --live`, with ACEDATACLOUD_API_TOKEN set."""
+    _install_wheel(session, "cli,test")
+    session.run("python", "-m", "pytest", "tests/live", *session.posargs, env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Build and check the files of a release in `dist/`, with their SBOM and checksums; publishes nothing."""
+    directory = _install_files(session, "release")
+    _check_files(session, directory)
+    _install_group(session, "release")
+    session.run("python", ".ci/write_release.py", str(directory), env=NO_TOKEN)
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    shutil.copytree(directory, ROOT / "dist")
 
 
 @nox.session

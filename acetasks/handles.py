@@ -9,6 +9,7 @@ from acetasks._polling import WaitTargets, waiting
 from acetasks._records import escape_controls
 from acetasks._validation import check_id, check_ids, check_timeout
 from acetasks.errors import ClientClosedError
+from acetasks.models import Task
 from acetasks.providers import lookup
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from acetasks._polling import Poller
     from acetasks._scheduling import Key
-    from acetasks.models import Task
 
 
 class TaskHandle:
@@ -57,6 +57,9 @@ class TaskHandle:
     def __repr__(self) -> str:
         state = f" {self.finished.state.value}" if self.finished else ""
         return f"<TaskHandle {self.provider} {escape_controls(self.id)}{state}>"
+
+    def __str__(self) -> str:
+        return f"{self.provider}:{self.id}"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TaskHandle):
@@ -131,7 +134,8 @@ def parse_targets(first: str | Iterable[Target], ids: Iterable[str] | None) -> W
         return WaitTargets([(slug, task_id) for task_id in check_ids(list(ids))], {})
     if ids is not None:
         raise TypeError(f"task ids need a provider's slug before them, got {first!r}")
-    if not isinstance(first, Iterable):
+    targets: object = first
+    if not isinstance(targets, Iterable) or isinstance(targets, Task):  # a task iterates over its own fields
         raise TypeError(f"expected a list of task handles or (provider, id) pairs, got {first!r}")
     given = list(first)
     handles = [target for target in given if isinstance(target, TaskHandle)]

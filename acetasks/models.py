@@ -24,10 +24,11 @@ from acetasks._records import (
     read_sections,
     shorten,
 )
+from acetasks._views import build_json_schema, build_pydantic_schema, render_task
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from acetasks.policies import DownloadPolicy
@@ -166,7 +167,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return _read_billing_object(read_billing(self.raw)[1], "total")
 
     def to_dict(self) -> dict[str, object]:
-        """Return the task as plain values for `json.dumps` and web frameworks, without the record itself."""
+        """Return the task as plain values for `json.dumps` and web frameworks, with its response but not the record."""
         fields = msgspec.structs.asdict(self)
         del fields["raw"]
         fields["state"] = self.state.value
@@ -174,7 +175,51 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             msgspec.structs.asdict(artifact) | {"kind": artifact.kind.value} for artifact in self.artifacts
         ]
         fields["error"] = None if self.error is None else msgspec.structs.asdict(self.error)
-        return fields | {"cost": self.cost, "usage": self.usage}
+        return fields | {"cost": self.cost, "usage": self.usage, "response": self._read_any_response()}
+
+    def to_json(self) -> bytes:
+        """Return `to_dict()` as one line of JSON, as `acetasks wait --json` prints it."""
+        return msgspec.json.encode(self.to_dict())
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Task:
+        """Restore a task from `to_json()`, such as a line of `acetasks wait --json`.
+
+        The result has the same values. Its `raw` has only what the JSON repeats of the record: response, cost and
+        usage.
+
+        Raises:
+            ProtocolError: The data is not the JSON of a task.
+        """
+        raw = data.encode() if isinstance(data, str) else data
+        try:
+            task = _task_decoder.decode(raw)
+            kept = {name: value for name, value in _kept_decoder.decode(raw).items() if name in _KEPT}
+        except DECODE_ERRORS as error:
+            raise build_decode_error("the JSON of a task", raw, error) from error
+        return msgspec.structs.replace(task, raw=msgspec.json.encode({"response": None} | kept))
+
+    def __iter__(self) -> Iterator[tuple[str, object]]:
+        """Yield the items of `to_dict()`, so that `dict(task)` works, and with it FastAPI's encoder."""
+        return iter(self.to_dict().items())
+
+    def __repr__(self) -> str:
+        return f"<Task {escape_controls(self._summary)}>"
+
+    def _repr_html_(self) -> str:
+        """Return the task with its main files, for notebooks."""
+        media = [(artifact.kind.value, artifact.url) for artifact in self.artifacts if artifact.role == "main"]
+        return render_task(self._summary, media)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> object:
+        """Return pydantic's schema: tasks and the values of `to_dict()` are valid, and `to_dict()` writes tasks."""
+        return build_pydantic_schema(cls, _read_plain_task, cls.to_dict)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: object, handler: object) -> dict[str, object]:
+        """Return the JSON schema of `to_dict()`, for OpenAPI documents."""
+        return build_json_schema(cls)
 
     def decode(self, response_type: type[T]) -> T:
         """Decode the response into a type, such as `acetasks.LumaResponse` or your own msgspec Struct.
@@ -223,6 +268,27 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """Name of the task in error messages."""
         return f"{self.provider} task {self.id[:ECHO_LIMIT]}"
 
+    @property
+    def _summary(self) -> str:
+        """One line for people, without URLs, which may be signed."""
+        parts = [f"{self._name.replace(' task ', ' ')} {self.state.value}"]
+        if self.progress is not None and not self.state.is_terminal:
+            parts.append(f"{self.progress:g} %")
+        if self.artifacts:
+            parts.append(f"{len(self.artifacts)} file{'s' if len(self.artifacts) > 1 else ''}")
+        if self.error is not None:
+            code = f"{self.error.code}: " if self.error.code else ""
+            parts.append(f"{code}{self.error.message}"[:ECHO_LIMIT])
+        return ", ".join(parts)
+
+    def _read_any_response(self) -> object:
+        """Return the response, of any JSON type; None if there is none, or if it cannot be read."""
+        try:
+            response = self._sections()[1]
+            return None if response is None else decode(_any_decoder, response)[0]
+        except (ProtocolError, *DECODE_ERRORS):
+            return None
+
     def _sections(self) -> tuple[bytes | None, bytes | None]:
         try:
             return read_sections(self.raw)
@@ -239,6 +305,21 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         except (*DECODE_ERRORS, TypeError) as error:  # a TypeError here is the data's, such as a list in a set
             message = f"the {section} of {self._name} does not fit {getattr(target, '__name__', target)}"
             raise ProtocolError(f"{message} ({shorten(error)})", excerpt=excerpt(raw), transient=False) from error
+
+
+#: What `to_json` repeats of the record.
+_KEPT = ("response", "cost", "usage")
+_any_decoder = msgspec.json.Decoder()
+_task_decoder = msgspec.json.Decoder(Task)
+_kept_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _read_plain_task(value: object) -> Task:
+    """Convert the values of `Task.to_dict()` to a task, for pydantic, which expects ValueError for any others."""
+    try:
+        return Task.from_json(msgspec.json.encode(value))
+    except (ProtocolError, TypeError, OverflowError) as error:
+        raise ValueError(shorten(error)) from error
 
 
 def _read_billing_object(value: object, number_key: str) -> dict[str, object] | None:

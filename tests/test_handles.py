@@ -42,6 +42,7 @@ class TestHandle:
         """The repr has the provider, the id and the final state, if known."""
         assert repr(TaskHandle("luma", "t-1")) == "<TaskHandle luma t-1>"
         assert repr(TaskHandle("luma", "t-1", DONE)) == "<TaskHandle luma t-1 succeeded>"
+        assert str(TaskHandle("luma", "t-1", DONE)) == "luma:t-1"
 
     def test_repr_escapes_the_id_of_a_response(self) -> None:
         """An id comes from the response to a submission, and may have control characters."""
@@ -270,7 +271,7 @@ class TestParseTargets:
         with pytest.raises(TypeError, match=r"expected a task handle or a \(provider, id\) pair, got"):
             parse_targets(first, None)
 
-    @pytest.mark.parametrize("first", [TaskHandle("luma", "t-1"), 7])
+    @pytest.mark.parametrize("first", [TaskHandle("luma", "t-1"), DONE, 7])
     def test_target_that_is_not_a_list_raises(self, first: list[tuple[str, str]]) -> None:
         """A single handle is not a list of handles."""
         with pytest.raises(

@@ -6,11 +6,13 @@ import json
 import pickle
 
 import msgspec
+import pydantic
 import pytest
 
 from acetasks import (
     Artifact,
     ArtifactKind,
+    LumaResponse,
     ProtocolError,
     Task,
     TaskError,
@@ -137,8 +139,73 @@ def test_task_converts_to_plain_values() -> None:
         "trace_id": None,
         "cost": {"amount": 1},
         "usage": None,
+        "response": response,
     }
+    assert dict(task) == plain
     assert Task(provider="luma", id="a", state=TaskState.PENDING).to_dict()["error"] is None
+
+
+@pytest.mark.parametrize("response", [{"video_url": "u", "cost": {"amount": 1}}, ["a"], "a", None])
+def test_task_is_restored_from_its_json(response: object) -> None:
+    """All values are the same, with the response of any type and what the response has of the price."""
+    task = normalize("luma", {"id": "a", "finished_at": 3.5, "usage": {"seconds": 5}, "response": response})
+    line = task.to_json()
+    restored = Task.from_json(line)
+
+    assert b"\n" not in line
+    assert json.loads(line) == task.to_dict() == restored.to_dict()
+    assert restored == Task.from_json(line.decode()) == Task.from_json(restored.to_json())
+    assert msgspec.structs.replace(restored, raw=task.raw) == task
+
+
+def test_response_of_a_restored_task_is_decoded() -> None:
+    """A service that stores lines of JSON needs no records for the typed responses."""
+    restored = Task.from_json(TASK.to_json())
+
+    assert restored.decode(LumaResponse) == TASK.decode(LumaResponse)
+    assert restored.request is None
+
+
+@pytest.mark.parametrize("data", ["", "[]", "{}", '{"provider": "luma", "id": "a", "state": "unknown"}', b"\xff"])
+def test_json_that_is_no_task_is_refused(data: str | bytes) -> None:
+    """The error says what is wrong with it."""
+    with pytest.raises(ProtocolError, match="the JSON of a task cannot be read"):
+        Task.from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"state": TaskState.RUNNING, "progress": 40.0}, "<Task luma a running, 40 %>"),
+        ({"state": TaskState.SUCCEEDED, "artifacts": (Artifact(url="u"),)}, "<Task luma a succeeded, 1 file>"),
+        ({"state": TaskState.PARTIAL, "artifacts": (Artifact(url="u"),) * 2}, "<Task luma a partial, 2 files>"),
+        (
+            {"state": TaskState.FAILED, "error": TaskError(message="no\nmore", code="used_up")},
+            r"<Task luma a failed, used_up: no\nmore>",
+        ),
+        ({"state": TaskState.FAILED, "error": TaskError(message="no")}, "<Task luma a failed, no>"),
+    ],
+)
+def test_repr_is_one_short_line(fields: dict[str, object], text: str) -> None:
+    """It has neither the record nor the URLs, which may be signed."""
+    assert repr(Task(provider="luma", id="a", raw=b'{"key": 1}', **fields)) == text
+
+
+def test_notebook_shows_the_main_files() -> None:
+    """Each kind has its element; text of the service is escaped, and a script is no address."""
+    artifacts = (
+        Artifact(url="https://f.example/a.mp4?a=1&b=2", kind=ArtifactKind.VIDEO),
+        Artifact(url='https://f.example/"><script>.png', kind=ArtifactKind.IMAGE),
+        Artifact(url="http://f.example/a.mp3", kind=ArtifactKind.AUDIO),
+        Artifact(url="javascript:alert(1)"),
+        Artifact(url="https://f.example/cover.png", kind=ArtifactKind.IMAGE, role="cover"),
+    )
+    shown = Task(provider="suno", id="<a>", state=TaskState.SUCCEEDED, artifacts=artifacts)._repr_html_()
+
+    assert shown.startswith("<div>suno &lt;a&gt; succeeded, 5 files</div>")
+    assert [part in shown for part in ("<video", "<img", "<audio", "<code>javascript:")] == [True] * 4
+    assert "?a=1&amp;b=2" in shown
+    assert ("<script" in shown, "cover" in shown, "href" in shown) == (False, False, False)
 
 
 def test_artifact_defaults_to_a_main_file() -> None:
@@ -236,3 +303,43 @@ def test_decode_without_a_response_raises() -> None:
 
     with pytest.raises(ProtocolError, match=r"luma task x{256} has no response yet: it is pending"):
         task.decode(dict[str, object])
+
+
+# ------------------------------------------------------------------------------------------------ pydantic, FastAPI
+
+
+class Job(pydantic.BaseModel):
+    """A model of a web service, with tasks."""
+
+    task: Task
+    others: list[Task] = []
+
+
+def test_pydantic_writes_and_reads_tasks() -> None:
+    """A model may have tasks: it writes them as `to_dict` does, and reads tasks and their plain values."""
+    job = Job(task=TASK, others=[TASK])
+
+    assert job.task is TASK
+    assert job.model_dump() == {"task": TASK.to_dict(), "others": [TASK.to_dict()]}
+    assert json.loads(job.model_dump_json()) == job.model_dump()
+    for read in (Job.model_validate_json(job.model_dump_json()), Job.model_validate(job.model_dump())):
+        assert read.task.to_dict() == TASK.to_dict()
+
+
+@pytest.mark.parametrize("value", [7, {}, {"provider": object()}, {"id": 2**70, "provider": 1}])
+def test_pydantic_refuses_what_is_no_task(value: object) -> None:
+    """It is an error of validation, as for any field."""
+    with pytest.raises(pydantic.ValidationError):
+        Job.model_validate({"task": value})
+
+
+def test_json_schema_has_the_keys_of_the_plain_values() -> None:
+    """OpenAPI documents have no references to schemas that they do not contain, and no docstrings."""
+    for mode in ("validation", "serialization"):
+        schema = pydantic.TypeAdapter(Task).json_schema(mode=mode)
+
+        assert set(schema["properties"]) == set(TASK.to_dict())
+        assert schema["required"] == ["provider", "id", "state"]
+        assert schema["properties"]["artifacts"]["items"]["properties"]["url"] == {"type": "string"}
+        assert "$ref" not in json.dumps(schema)
+        assert json.dumps(schema).count("description") == 1

@@ -201,9 +201,7 @@ async def _connect(path: Path, busy_timeout: float) -> aiosqlite.Connection:
     except ModuleNotFoundError as error:
         if error.name != "aiosqlite":
             raise
-        raise LedgerError(
-            "aiosqlite is not installed: python -m pip install 'acetasks[durable]'", location=str(path)
-        ) from error
+        raise LedgerError("aiosqlite is not installed: python -m pip install aiosqlite", location=str(path)) from error
     # With an isolation level, the first statement that writes begins a transaction: a step to the thread less.
     connection = aiosqlite.connect(path, isolation_level="IMMEDIATE", timeout=busy_timeout)
     thread: object = getattr(connection, "_thread", None)

@@ -20,6 +20,6 @@ def main() -> None:
         missing = (error.name or "").partition(".")[0]
         if missing not in _EXTRA:
             raise
-        sys.stderr.write(f"acetasks: {missing} is not installed: python -m pip install 'acetasks[cli]'\n")
+        sys.stderr.write(f"acetasks: {missing} is not installed: python -m pip install {' '.join(_EXTRA)}\n")
         sys.exit(_EXIT_USAGE)
     run()

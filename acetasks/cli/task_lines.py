@@ -33,36 +33,6 @@ _URL_PREFIX_LENGTH = 40
 _MAX_RESPONSE_LENGTH = 10_000
 
 
-class ArtifactLine(msgspec.Struct, frozen=True, kw_only=True):
-    """JSON object of an artifact; every key is always present."""
-
-    url: str
-    kind: str
-    role: str
-    width: int | None
-    height: int | None
-    path: str | None
-
-
-class TaskLine(msgspec.Struct, frozen=True, kw_only=True):
-    """JSON object of a task; every key is always present and has the meaning it has in `acetasks.Task`."""
-
-    provider: str
-    id: str
-    state: str
-    artifacts: list[ArtifactLine]
-    error: TaskError | None
-    progress: float | None
-    created_at: float | None
-    started_at: float | None
-    finished_at: float | None
-    duration: float | None
-    trace_id: str | None
-    cost: dict[str, object] | None
-    usage: dict[str, object] | None
-    response: dict[str, object] | None
-
-
 class RowInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Row of a file that a task was submitted for.
 
@@ -75,13 +45,6 @@ class RowInfo(msgspec.Struct, frozen=True, kw_only=True):
     key: str
 
 
-class RowLine(TaskLine, frozen=True, kw_only=True):
-    """JSON object of a task that was submitted for a row of a file."""
-
-    row: int
-    key: str
-
-
 def encode_task_line(
     task: Task,
     error: AceTasksError | TaskError | None = None,
@@ -89,7 +52,7 @@ def encode_task_line(
     row: RowInfo | None = None,
     state: str | None = None,
 ) -> bytes:
-    """Encode a task as one JSON object.
+    """Encode a task as one JSON object, in the form of `Task.to_json`.
 
     Args:
         task: The task, as last seen if `error` is set.
@@ -102,29 +65,11 @@ def encode_task_line(
     """
     if isinstance(error, AceTasksError):
         error = TaskError(message=describe_error(error), code=error.code if isinstance(error, APIError) else None)
-    artifacts = [
-        ArtifactLine(url=item.url, kind=item.kind, role=item.role, width=item.width, height=item.height, path=item.path)
-        for item in task.artifacts
-    ]
-    line = TaskLine(
-        provider=task.provider,
-        id=task.id,
-        state=state or task.state,
-        artifacts=artifacts,
-        error=error or task.error,
-        progress=task.progress,
-        created_at=task.created_at,
-        started_at=task.started_at,
-        finished_at=task.finished_at,
-        duration=task.duration,
-        trace_id=task.trace_id,
-        cost=task.cost,
-        usage=task.usage,
-        response=_read_response(task),
-    )
-    if row is None:
-        return msgspec.json.encode(line)
-    return msgspec.json.encode(RowLine(**msgspec.structs.asdict(line), row=row.number, key=row.key))
+    line = msgspec.structs.replace(task, error=error or task.error).to_dict()
+    line["state"] = state or task.state
+    if row is not None:
+        line |= {"row": row.number, "key": row.key}
+    return msgspec.json.encode(line)
 
 
 def format_task_line(

@@ -44,7 +44,7 @@ def test_a_missing_extra_is_reported_with_the_install_command(missing: str) -> N
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == f"acetasks: {missing} is not installed: python -m pip install 'acetasks[cli]'\n"
+    assert done.stderr == f"acetasks: {missing} is not installed: python -m pip install rich typer\n"
 
 
 def test_any_other_missing_module_raises() -> None:

@@ -357,6 +357,9 @@ def _check_copies(task: Task) -> None:
     _require(stored == task, "a task can be stored as JSON")
     stored = msgspec.msgpack.decode(msgspec.msgpack.encode(task), type=Task)
     _require(stored == task, "a task can be stored as MessagePack")
+    with contextlib.suppress(RecursionError):
+        plain = task.to_dict()
+        _require(Task.from_json(task.to_json()).to_dict() == plain, "a task is restored from its JSON")
     if task.state in {TaskState.FAILED, TaskState.PARTIAL}:
         _require(len(str(acetasks.TaskFailedError(task))) <= LONGEST + len(task.id), "an error is short")
 
