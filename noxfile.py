@@ -250,7 +250,7 @@ def docs(session: nox.Session) -> None:
     env = {**NO_TOKEN, "NO_MKDOCS_2_WARNING": "1"}
     session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site), env=env)
     env = {**NO_TOKEN, "ACETASKS_DOCS": "all", "PYTHONSAFEPATH": "1"}
-    session.run("python", "-m", "pytest", "tests/docs", *session.posargs, env=env)
+    session.run("python", "-m", "pytest", "tests/docs", *IN_PARALLEL, *session.posargs, env=env)
     session.run("python", "tests/docs_support.py", env=env)
 
 
@@ -272,7 +272,7 @@ def lowest(session: nox.Session) -> None:
     session.run("python", "-c", CHECK_ORIGIN, env=env)
     # The lowest typer uses what the newest click deprecates.
     quiet = ("-W", "ignore:'click:DeprecationWarning")
-    session.run("python", "-m", "pytest", *quiet, *(session.posargs or LOWEST_TESTS), env=env)
+    session.run("python", "-m", "pytest", *IN_PARALLEL, *quiet, *(session.posargs or LOWEST_TESTS), env=env)
 
 
 @nox.session
@@ -305,7 +305,7 @@ def conformance(session: nox.Session) -> None:
         session.install("--no-deps", "--target", str(target), requirement)
     env = {**NO_TOKEN, "PYTHONSAFEPATH": "1", "CONFORMANCE_APART": str(apart)}
     session.run("python", "-c", CHECK_ORIGIN, env=env)
-    session.run("python", "-m", "pytest", "tests/conformance", *session.posargs, env=env)
+    session.run("python", "-m", "pytest", "tests/conformance", *IN_PARALLEL, *session.posargs, env=env)
 
 
 @nox.session

@@ -15,7 +15,7 @@ Tests may be run by pytest-asyncio 1.4 or newer, by anyio's plugin, or from Pyth
 
 from __future__ import annotations
 
-import unittest
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -108,10 +108,13 @@ def _read_clock_of(item: pytest.Item) -> ClockOptions | None:
 
 
 def _set_unittest_loop(item: pytest.Item, clock: ClockOptions) -> None:
+    # Loaded if the class of the test is one of its cases; a test may have taken away the right to load it now.
+    loaded = sys.modules.get("unittest.async_case")
     if (
-        isinstance(item, pytest.Function)
+        loaded is not None
+        and isinstance(item, pytest.Function)
         and item.cls is not None
-        and issubclass(item.cls, unittest.IsolatedAsyncioTestCase)
+        and issubclass(item.cls, loaded.IsolatedAsyncioTestCase)
     ):
         case: Any = item.instance
         # A new attribute of Python 3.13; a class with a factory of its own keeps it.
