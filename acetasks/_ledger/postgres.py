@@ -7,8 +7,9 @@ imported when a store is opened.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import anyio
 import msgspec
@@ -40,6 +41,9 @@ _T = TypeVar("_T")
 _OLDEST_SERVER = 13
 #: Attempts at a call whose connection breaks or that meets a conflict, and the seconds before the second one.
 _ATTEMPTS, _FIRST_PAUSE = 6, 0.1
+#: Hosts with their ports, separated by commas, as libpq takes them; an IPv6 address is in brackets.
+_HOST = r"(\[[^\]]*\]|[^:\[\]]*)(:\d+)?"
+_HOSTS = re.compile(rf"{_HOST}(,{_HOST})*", re.ASCII)
 
 
 class PostgresStore:
@@ -54,11 +58,14 @@ class PostgresStore:
         url: URL of the database, such as `postgresql://user:password@host:5432/database`, with the options of libpq.
         timeout: Maximum seconds of connecting and of each statement, and half of it to wait for another process that
             writes the same entries.
+
+    Raises:
+        ValueError: The URL is malformed, such as with a password that is not percent-encoded.
     """
 
     def __init__(self, url: str, *, timeout: float = 10.0) -> None:
         self._url, self._timeout = url, timeout
-        self._location = _hide_password(url)
+        self._location = _build_location(url)
         self._connection: Connection | None = None
         self._is_open = False
         # Statements of several calls must not mix in one transaction.
@@ -221,12 +228,29 @@ class PostgresStore:
         return LedgerError(message, location=self._location)
 
 
-def _hide_password(url: str) -> str:
-    """Return a URL without the password and the options."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    user = f"{parts.username}@" if parts.username else ""
-    return f"{parts.scheme}://{user}{host}{parts.path}"
+def _build_location(url: str) -> str:
+    """Return a URL without the password and the options.
+
+    Raises:
+        ValueError: The URL is malformed; the error does not repeat it. A password with a slash, for example, would
+            otherwise be taken for a host and a path, which are shown.
+    """
+    location = None
+    try:
+        parts = urlsplit(url)
+        parse_qsl(parts.query, strict_parsing=bool(parts.query))
+        host = parts.netloc.rpartition("@")[2]
+        if "@" not in parts.path and "#" not in url and _HOSTS.fullmatch(host):
+            user = f"{parts.username}@" if parts.username else ""
+            location = f"{parts.scheme}://{user}{host}{parts.path}"
+    except ValueError:
+        pass
+    if location is None:
+        raise ValueError(
+            "the journal's URL must be like 'postgresql://user:password@host:5432/database', with special characters"
+            " of the password percent-encoded, such as %2F for a slash (urllib.parse.quote(password, safe=''))"
+        )
+    return location
 
 
 def _is_own(entry: Entry | None, stamp: float) -> bool:

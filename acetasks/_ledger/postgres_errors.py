@@ -26,7 +26,7 @@ _MESSAGES = {
     "55P03": "another process holds the entries for too long: try again",
     "57": "the server ended the connection or the statement: wait until it is up, and try again",
 }
-#: Classes of conditions that may pass without anybody's doing.
+#: Classes of conditions that may pass by themselves.
 _TRANSIENT = ("08", "25P03", "40", "53", "55P03", "57")
 #: Classes after which the same transaction is tried again at once: the connection, and a conflict.
 _REPEATABLE = ("08", "25P03", "40", "57P01", "57P02", "57P03", "57P05")
@@ -59,6 +59,8 @@ def translate_errors(location: str) -> Iterator[None]:
         raise LedgerError(
             f"{message} (PostgreSQL {state}: {error})", location=location, transient=state.startswith(_TRANSIENT)
         ) from error
+    except asyncpg.ClientConfigurationError as error:
+        raise LedgerError(f"the URL cannot be used ({error}): correct its options", location=location) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise LedgerError(f"the connection was lost ({error})", location=location, transient=True) from error
     except TimeoutError as error:

@@ -15,7 +15,7 @@ def build_store(journal: str | os.PathLike[str] | Store) -> Store:
     """Return a store as it is, or the one in a file or a PostgreSQL database.
 
     Raises:
-        ValueError: The path is empty, a URL of another kind, or SQLite's name for memory.
+        ValueError: The path is empty, a URL that is malformed or of another kind, or SQLite's name for memory.
         TypeError: It is neither a path nor a store.
     """
     if isinstance(journal, str | os.PathLike):
@@ -34,9 +34,12 @@ def _build_named(name: object) -> Store:
         return PostgresStore(name)
     if name == ":memory:":
         raise ValueError("journal must be the path of a file, got ':memory:': pass acetasks.MemoryStore() instead")
-    if not name.strip() or "://" in name:
+    # The rest of a URL may have a password.
+    scheme, separator, _ = name.partition("://")
+    if not name.strip() or separator:
         raise ValueError(
-            f"journal must be the path of a file, such as 'tasks.db', or a URL 'postgresql://...', got {name!r}"
+            "journal must be the path of a file, such as 'tasks.db', or a URL 'postgresql://...', got"
+            f" {scheme + separator!r}"
         )
     from acetasks._ledger.sqlite import SQLiteStore  # noqa: PLC0415  # as above
 
