@@ -148,11 +148,12 @@ class GroupWriter:
             self._failure = None
         rejected = set(written.rejected)
         for change, future, on_written in queued:
-            is_applied = not (rejected and isinstance(change, Accepted) and change.key in rejected)
+            lost = change if isinstance(change, Accepted) and change.key in rejected else None
             if future is not None and not future.done():
-                future.set_result(is_applied)
-            elif not is_applied:
-                _logger.error("the ledger has another task under the key of %s", change)
+                future.set_result(lost is None)
+            elif lost is not None:
+                # Without its record, which may have signed URLs.
+                _logger.error("the ledger has another task than %r under key %r", lost.task_id, lost.key)
             if on_written is not None:
                 on_written()
         for (intent, found_future), found in zip(intents, written.found, strict=True):

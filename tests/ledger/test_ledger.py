@@ -257,6 +257,19 @@ class TestCancellation:
 
         assert (await begin(ledger)).task_id == "t"
 
+    async def test_while_a_second_id_is_written(self, caplog: pytest.LogCaptureFixture) -> None:
+        """The log has the key and the id of what the store rejects, and nothing of its record."""
+        ledger = new_ledger(store := GatedStore())
+        begun, other = await begin(ledger), new_ledger(store)
+        await other.accept(begun, task("t"))
+        accepting = asyncio.create_task(ledger.accept(begun, task("u", TaskState.SUCCEEDED)))
+        await asyncio.sleep(0.5)
+        accepting.cancel()
+        await ledger.flush()
+
+        (record,) = caplog.records
+        assert record.getMessage() == "the ledger has another task than 'u' under key 'a'"
+
 
 class TestOtherProcesses:
     """Two ledgers on one store are what two processes are."""
