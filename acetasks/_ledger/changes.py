@@ -28,7 +28,7 @@ def build_accepted(key: str, task: Task, now: float) -> Accepted:
     return Accepted(
         key=key,
         task_id=task.id or None,
-        trace_id=task.trace_id,
+        trace_id=task.trace_id and _escape(task.trace_id),
         state=EntryState(task.state.value) if is_end else EntryState.ACCEPTED,
         ended_at=now if is_end else None,
         record=task.raw if is_end else None,
@@ -53,7 +53,7 @@ def build_saved(task: Task, files: Iterable[Path], key: str | None) -> Saved | N
     """Return the change that notes the files of a task, by its id, or else by the key; None if there is neither."""
     if not task.id and key is None:
         return None
-    paths = tuple(os.path.abspath(path) for path in files)  # noqa: PTH100  # resolve() would do I/O
+    paths = tuple(_escape(os.path.abspath(path)) for path in files)  # noqa: PTH100  # resolve() would do I/O
     return Saved(provider=task.provider, task_id=task.id or None, key=None if task.id else key, files=paths)
 
 
@@ -62,6 +62,11 @@ def apply_accepted(entry: Entry, change: Accepted) -> Entry:
     fields = msgspec.structs.asdict(change)
     del fields["unclaimed"]
     return msgspec.structs.replace(entry, **fields)
+
+
+def _escape(text: str) -> str:
+    """Escape what databases do not store as text: null characters, and bytes of a file name that are no UTF-8."""
+    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
 
 
 def build_uncertain_error(entry: Entry, now: float) -> SubmissionUncertainError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,7 +17,6 @@ from acetasks._ledger import EntryState, Ledger, MemoryStore, SQLiteStore, Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from acetasks._ledger import Entry
 
@@ -419,6 +419,17 @@ class TestGroups:
             "the ledger cannot be written",
             "the ledger can be written again",
         ]
+
+    async def test_text_that_a_database_cannot_store(self, ledger: Ledger) -> None:
+        """It is written with its odd characters escaped: it would fail for ever, and what is written with it."""
+        odd = msgspec.structs.replace(task("t"), trace_id="a\0b\ud800")
+        await ledger.accept(await begin(ledger), odd)
+        ledger.save_files(odd, [Path("/caf\udce9/t.mp4")])
+        await ledger.flush()
+
+        found = await ledger.find("a")
+        assert found is not None
+        assert (found.task_id, found.trace_id, found.files) == ("t", r"a\x00b\ud800", (r"/caf\udce9/t.mp4",))
 
     @pytest.mark.parametrize("failure", [ZeroDivisionError("oops"), asyncio.CancelledError()], ids=["error", "cancel"])
     async def test_a_store_that_fails_unexpectedly(self, failure: BaseException) -> None:
