@@ -193,6 +193,39 @@ class TestExplain:
         assert explanation.reason is WaitReason.OUTAGE
         assert explanation.next_poll_in > 0
 
+    @pytest.mark.parametrize("status", [401, 403])
+    async def test_a_refusal_is_confirmed(self, server, client, status):
+        """The first refusal of the token or the provider is confirmed by a poll some seconds later."""
+        task_id = server.add("luma", after=1000)
+        server.fail("luma", status=status)
+        async with awaiting(client, ("luma", task_id), seconds=2):
+            explanation = client.explain("luma", task_id)
+        assert explanation.reason is WaitReason.REFUSED
+        assert explanation.next_poll_in == pytest.approx(3.05, abs=0.1)
+        assert f"last error: luma: HTTP {status}" in str(explanation)
+
+    async def test_other_tasks_of_a_refusal_are_held(self, server, client):
+        """A task that is due meanwhile waits for that poll, or is in it."""
+        first, second = server.add("luma", after=1000), server.add("luma", after=1000)
+        server.fail("luma", status=403)
+        async with awaiting(client, ("luma", first), seconds=2), awaiting(client, ("luma", second), seconds=0.5):
+            explanation = client.explain("luma", second)
+        assert explanation.reason is WaitReason.REFUSED
+        assert explanation.next_poll_in == pytest.approx(2.55, abs=0.1)
+
+    async def test_a_free_slot(self, server, new_client):
+        """A due task waits while all slots are in use, and is polled as soon as one is free."""
+        policy = acetasks.PollPolicy(interval=5, jitter=0, max_in_flight=1)
+        server.fail("luma", hang=30)
+        luma, suno = server.add("luma", after=1000), server.add("suno", after=1000)
+        async with (
+            new_client(policy=policy) as client,
+            awaiting(client, ("luma", luma), seconds=1),
+            awaiting(client, ("suno", suno), seconds=2),
+        ):
+            explanation = client.explain("suno", suno)
+        assert (explanation.reason, explanation.polls, explanation.next_poll_in) == (WaitReason.QUEUED, 0, 0)
+
     async def test_the_rate_limit_of_the_user(self, server, new_client):
         """With one request in 100 s, the second provider waits for the rate."""
         policy = acetasks.PollPolicy(interval=5, jitter=0, max_rate=0.01)

@@ -157,7 +157,7 @@ class Scheduler:
         if batch is None or batch.group is None:
             return None, WaitReason.IN_FLIGHT
         held_until, hold = self._throttle.find_hold(spec, in_flight=self.in_flight_of(spec.slug), now=now)
-        if held_until > max(batch.due, now):
+        if held_until > now and held_until >= batch.due:
             return (None if held_until == math.inf else held_until), hold
         if batch.due <= now:
             return now, WaitReason.QUEUED
