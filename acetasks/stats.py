@@ -117,6 +117,8 @@ class WaitReason(enum.Enum):
     INTERVAL = "interval"
     #: Times learned from the durations of similar tasks.
     LEARNED = "learned schedule"
+    #: A callback is to announce its end, or has just arrived; until then it is polled rarely.
+    CALLBACK = "callback expected"
     #: The last poll failed or had no usable record, and is repeated.
     RETRY = "retry"
     #: The provider is down, and probed by one request at a time.

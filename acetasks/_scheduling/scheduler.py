@@ -153,7 +153,8 @@ class Scheduler:
     def find_next_poll(self, task: TrackedTask, now: float) -> tuple[float | None, WaitReason]:
         """Return when a task is polled next, and why then; no time while that depends on a poll in flight."""
         batch, spec = task.batch, lookup(task.key[0])
-        # 1. It is being polled.   2. Limits hold it back.   3. It is due.   4. It is polled as planned.
+        # 1. It is being polled.   2. Limits hold it back.   3. It is due.   4. It expects a callback.
+        # 5. It is polled as planned.
         if batch is None or batch.group is None:
             return None, WaitReason.IN_FLIGHT
         held_until, hold = self._throttle.find_hold(spec, in_flight=self.in_flight_of(spec.slug), now=now)
@@ -161,6 +162,8 @@ class Scheduler:
             return (None if held_until == math.inf else held_until), hold
         if batch.due <= now:
             return now, WaitReason.QUEUED
+        if batch.group.expecting:
+            return batch.due, WaitReason.CALLBACK
         if batch.polled_at == -math.inf:
             return batch.due, WaitReason.FIRST_POLL
         is_learned = task.profile is not None and bool(task.profile.estimators) and task.profile.timetable.is_learned

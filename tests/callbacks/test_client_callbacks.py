@@ -11,7 +11,7 @@ from callback_figures import serve
 from support import now
 
 import acetasks
-from acetasks import Callbacks, MemoryStore, TaskState
+from acetasks import Callbacks, MemoryStore, TaskState, WaitReason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -327,6 +327,56 @@ class TestNet:
         handles = [await client.submit("flux", PAYLOAD) for _ in range(4)]
         await client.wait_all(handles)
         assert now() < 93
+
+
+class TestExplain:
+    """`explain` of a task that expects a callback."""
+
+    async def test_an_expected_callback_is_the_reason(self, server: AceServer, client: acetasks.Client) -> None:
+        """Before its first poll, and between the rare ones."""
+        server.script("luma", after=1000)
+        server.script_callbacks(drop_rate=1)
+        handle = await client.submit("luma", PAYLOAD)
+        wait = asyncio.create_task(handle.wait())
+        await asyncio.sleep(10)
+        before = client.explain("luma", handle.id)
+        await asyncio.sleep(200)
+        after = client.explain("luma", handle.id)
+        wait.cancel()
+        assert [before.reason, after.reason] == [WaitReason.CALLBACK] * 2
+        assert (before.polls, after.polls) == (0, 1)
+        assert before.next_poll_in > 120
+        assert "not polled yet; next poll in 1" in str(before)
+        assert "(callback expected); " in str(before)
+
+    async def test_a_poll_after_a_callback_has_it_as_its_reason_too(
+        self, server: AceServer, client: acetasks.Client
+    ) -> None:
+        """It is due within the time in which others may share it."""
+        server.script("luma", after=10)
+        handle = await client.submit("luma", PAYLOAD)
+        wait = asyncio.create_task(handle.wait())
+        await asyncio.sleep(10 + LINGER / 2)
+        explanation = client.explain("luma", handle.id)
+        await wait
+        assert explanation.reason is WaitReason.CALLBACK
+        assert explanation.next_poll_in == pytest.approx(LINGER / 2, abs=0.01)
+
+    async def test_the_poll_before_a_timeout_is_not_the_first(
+        self, server: AceServer, new_client: Callable[..., acetasks.Client], callbacks: Callbacks
+    ) -> None:
+        """A task that was polled before still expects its callback then."""
+        server.script("luma", after=1000)
+        server.script_callbacks(drop_rate=1)
+        policy = acetasks.PollPolicy(callback_interval=30, jitter=0, max_in_flight=1)
+        async with new_client(callbacks=callbacks, policy=policy) as client:
+            handle = await client.submit("luma", PAYLOAD)
+            wait = asyncio.create_task(handle.wait(timeout=50))
+            await asyncio.sleep(45.01)
+            explanation = client.explain("luma", handle.id)
+            wait.cancel()
+        assert (explanation.reason, explanation.polls) == (WaitReason.CALLBACK, 1)
+        assert explanation.next_poll_in < LINGER
 
 
 class TestForged:
