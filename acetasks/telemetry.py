@@ -19,7 +19,16 @@ from opentelemetry.trace import Link, SpanKind, StatusCode
 from acetasks._runtime import read_wall_clock
 from acetasks._version import __version__
 from acetasks.errors import APIError, TaskFailedError, TaskNotFoundError
-from acetasks.events import BatchesIgnored, Event, OutageBegan, RateCut, SubmissionUncertain, TaskSettled
+from acetasks.events import (
+    BatchesIgnored,
+    Event,
+    OutageBegan,
+    RateCut,
+    SubmissionUncertain,
+    TaskSettled,
+    TaskSubmitted,
+)
+from acetasks.models import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +45,8 @@ __all__ = ["OpenTelemetry"]
 _NAME = "acetasks"
 #: Links of one poll's span; the SDK keeps 128 by default. A wait for many tasks needs one.
 _MAX_LINKS = 128
+#: Number of ended tasks that are remembered, so that one that is awaited again is not measured again.
+_MAX_MEASURED = 10_000
 #: Kinds of fault that are no failed request.
 _FAULTS: Mapping[type[Event], str] = {
     OutageBegan: "outage",
@@ -76,6 +87,7 @@ class OpenTelemetry:
         self._tracer = trace.get_tracer(_NAME, __version__, tracer_provider)
         self._wall_clock = wall_clock or read_wall_clock
         self._waits: dict[Key, tuple[_Wait, ...]] = {}
+        self._measured: collections.OrderedDict[Key, None] = collections.OrderedDict()
         # Replaced and never changed, because exporters read it in threads of their own.
         self._clients: tuple[Callable[[], ClientStats], ...] = ()
         meter = metrics.get_meter(_NAME, __version__, meter_provider)
@@ -105,8 +117,9 @@ class OpenTelemetry:
 
     def on_event(self, event: Event) -> None:
         """Count a fault, or measure a task that has ended."""
-        if isinstance(event, TaskSettled):
-            self._measure(event.task)
+        if isinstance(event, TaskSettled | TaskSubmitted):
+            if self._is_new_end(event.task):
+                self._measure(event.task)
         elif (kind := _FAULTS.get(type(event))) is not None:
             self._faults.add(1, {"acetasks.provider": event.provider, "error.type": kind})
 
@@ -178,6 +191,19 @@ class OpenTelemetry:
         return stop
 
     # Metrics.
+
+    def _is_new_end(self, task: Task) -> bool:
+        """Return whether a task has ended and was not measured yet."""
+        if not task.state.is_terminal or task.state is TaskState.NOT_FOUND:
+            return False
+        key = (task.provider, task.id)
+        if key in self._measured:
+            return False
+        if task.id:  # the response to a submission may have the result without an id
+            self._measured[key] = None
+        if len(self._measured) > _MAX_MEASURED:
+            self._measured.popitem(last=False)
+        return True
 
     def _measure(self, task: Task) -> None:
         labels = {"acetasks.provider": task.provider, "acetasks.task.state": task.state.value}

@@ -282,6 +282,31 @@ class TestMetrics:
         assert recorded.points("acetasks.task.lateness") == []
         assert len(recorded.points("acetasks.task.duration")) == 1
 
+    async def test_the_price_of_a_task_is_its_cost(self, new_client, recorded):
+        """It is in the currency of the record; a task without a price has none."""
+        async with new_client(telemetry=recorded.telemetry) as client:
+            for _ in range(2):
+                await client.run("flux", {"prompt": "a cat"}, path="/flux/videos")
+            await client.run("luma", {"prompt": "a cat"})
+        (cost,) = recorded.points("acetasks.cost")
+        assert cost.value == pytest.approx(2 * 2.52)
+        assert dict(cost.attributes) == {"acetasks.provider": "flux", "acetasks.cost.currency": "credit"}
+
+    async def test_a_task_in_the_response_to_its_submission_is_measured(self, new_client, recorded):
+        """A blocking submission is never polled, and costs as much."""
+        async with new_client(telemetry=recorded.telemetry) as client:
+            await client.run("flux", {"prompt": "a cat", "async": False}, path="/flux/videos")
+        (cost,) = recorded.points("acetasks.cost")
+        assert cost.value == 2.52
+
+    async def test_a_task_that_is_awaited_again_costs_once(self, new_client, recorded):
+        """Its price and its duration count when its end is first found."""
+        async with new_client(telemetry=recorded.telemetry) as client:
+            task = await client.run("flux", {"prompt": "a cat"}, path="/flux/videos")
+            await client.wait("flux", task.id)
+        (cost,), (duration,) = recorded.points("acetasks.cost"), recorded.points("acetasks.task.duration")
+        assert (cost.value, duration.count) == (2.52, 1)
+
 
 async def test_the_same_requests_are_sent_with_and_without_telemetry(server, new_client, recorded):
     """Telemetry changes no poll time."""
