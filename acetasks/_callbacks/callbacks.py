@@ -60,7 +60,7 @@ class Callbacks:
         self._receiver = CallbackReceiver(tokens, max_bytes=max_bytes)
 
     def __repr__(self) -> str:
-        return f"<Callbacks {self._url} {self.received} received, {self.refused} refused>"
+        return f"<Callbacks {_hide_credentials(self._url)} {self.received} received, {self.refused} refused>"
 
     @property
     def url(self) -> str:
@@ -144,8 +144,15 @@ def _check_url(url: object) -> str:
         is_http = False
     if not is_http or not url.isprintable() or " " in url:
         raise ValueError(
-            f"url must be an absolute http or https URL, such as https://shop.example/acetasks, got {url!r}"
+            f"url must be an absolute http or https URL, such as https://shop.example/acetasks, got"
+            f" {_hide_credentials(url)!r}"
         )
     if "?" in url or "#" in url:
-        raise ValueError(f"url must have no query and no fragment, got {url!r}")
+        raise ValueError(f"url must have no query and no fragment, got {_hide_credentials(url)!r}")
     return url.rstrip("/")
+
+
+def _hide_credentials(url: str) -> str:
+    """Return a URL, or what was given for one, without a user name and password."""
+    scheme, separator, rest = url.partition("://")
+    return scheme + separator + rest.rpartition("@")[2] if separator else url.rpartition("@")[2]

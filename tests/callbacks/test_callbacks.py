@@ -82,6 +82,16 @@ class TestSettings:
         """It has the URL and the counts."""
         assert repr(Callbacks(URL, secret=SECRET)) == f"<Callbacks {URL} 0 received, 0 refused>"
 
+    def test_repr_and_errors_have_no_password(self) -> None:
+        """Credentials in the URL are sent to the service, and shown nowhere."""
+        callbacks = Callbacks("https://user:hunter2@shop.example/hooks")
+        assert callbacks.build_url("luma").startswith("https://user:hunter2@shop.example/hooks/luma/")
+        assert repr(callbacks) == "<Callbacks https://shop.example/hooks 0 received, 0 refused>"
+        for url in ("ftp://user:hunter2@shop.example", "https://user:hunter2@shop.example/?a", "user:hunter2@a"):
+            with pytest.raises(ValueError, match=r"^url must ") as caught:
+                Callbacks(url)
+            assert "hunter2" not in str(caught.value)
+
     def test_a_client_takes_nothing_else(self) -> None:
         """A URL instead of `Callbacks` is refused."""
         with pytest.raises(TypeError, match="callbacks must be a Callbacks or None, got 'https"):
