@@ -44,6 +44,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         headers: Headers besides those of every request.
         ids: The polled task ids; empty for a submission.
         payload: What the caller submits, as JSON, if the body has a callback URL besides; else empty.
+        callback_url: That URL, whose token no error repeats; else empty.
         is_submission: Whether the request is billed, so that it must not be sent twice.
         is_blocking: Whether the response to the submission is the result, not an acknowledgement.
         task_statuses: HTTP statuses of 400 and above that describe the task, not the request.
@@ -58,6 +59,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     ids: tuple[str, ...] = ()
     payload: bytes = b""
+    callback_url: str = ""
     is_submission: bool = False
     is_blocking: bool = False
     task_statuses: frozenset[int] = frozenset()
@@ -144,7 +146,9 @@ def build_submission(
         body["async"] = True
     is_blocking = spec.accepts_async and not body.get("async") and not has_callback
     encoded = submitted = _encode_payload(path, body)
-    if callback_url is not None and spec.callback_field is not None and not has_callback and not is_blocking:
+    if spec.callback_field is None or has_callback or is_blocking:
+        callback_url = None
+    elif callback_url is not None:
         submitted = _encode_payload(path, body | {spec.callback_field: callback_url})
     return Request(
         provider=spec.slug,
@@ -153,7 +157,8 @@ def build_submission(
         path=path,
         body=submitted,
         headers=_check_headers(headers or {}),
-        payload=b"" if submitted is encoded else encoded,
+        payload=b"" if callback_url is None else encoded,
+        callback_url=callback_url or "",
         is_submission=True,
         is_blocking=is_blocking,
     )

@@ -12,6 +12,7 @@ import backoff
 import msgspec
 
 from acetasks._http.aiohttp_backend import AiohttpBackend
+from acetasks._http.auth import Secret
 from acetasks._http.delivery import Delivery
 from acetasks._http.headers import read_retry_after
 from acetasks._http.proxies import mask_credentials
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from acetasks._http.auth import Endpoint, Secret
+    from acetasks._http.auth import Endpoint
     from acetasks._http.proxies import Proxy
     from acetasks._http.requests import Request, Response
     from acetasks._runtime import Runtime
@@ -269,8 +270,8 @@ class HTTPTransport:
     async def _exchange(self, call: _Call[T], base_url: str, token: Secret) -> tuple[T, int]:
         """Send a request, and return its result and HTTP status.
 
-        An error of the service, or of a debugging proxy, may repeat the headers of the request: it is read from a
-        response in which credentials are masked.
+        An error of the service, or of a debugging proxy, may repeat the headers and the body of the request: it is
+        read from a response in which credentials and the token of the callback URL are masked.
         """
         proxy = self._proxies.get(call.request.service)
         delivery = call.delivery if call.request.is_submission else None
@@ -279,7 +280,10 @@ class HTTPTransport:
         try:
             return self._read(call, response), response.status
         except Exception:
-            body = mask_credentials(response.body.decode("latin-1"), token, proxy).encode("latin-1")
+            text = mask_credentials(response.body.decode("latin-1"), token, proxy)
+            if call.request.callback_url:
+                text = Secret(call.request.callback_url.rpartition("/")[2]).mask(text)
+            body = text.encode("latin-1")
             if body == response.body:
                 raise
             response = msgspec.structs.replace(response, body=body)

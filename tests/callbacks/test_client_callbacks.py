@@ -77,6 +77,23 @@ class TestSubmissions:
         assert handle.finished is not None
         assert urls(server) == [None]
 
+    async def test_an_error_that_repeats_the_url_is_shown_without_its_token(
+        self,
+        server: AceServer,
+        client: acetasks.Client,
+        callbacks: Callbacks,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The token of the URL is masked as that of the client."""
+        url = callbacks.build_url("luma")
+        monkeypatch.setattr(callbacks, "build_url", lambda _: url)
+        message = f"callback_url {url} cannot be reached"
+        server.fail("luma", status=400, body={"error": {"code": "bad_request", "message": message}}, action="submit")
+        with pytest.raises(acetasks.BadRequestError, match=r"callback_url .* cannot be reached") as caught:
+            await client.submit("luma", PAYLOAD)
+        assert urls(server) == [url]
+        assert url.rpartition("/")[2] not in repr((caught.value, str(caught.value), caught.value.message))
+
     async def test_the_field_is_that_of_the_provider(self, server: AceServer, client: acetasks.Client) -> None:
         """useapi.net has a field of another name, and captcha has none."""
         await client.submit("useapi-pixverse", PAYLOAD, path=USEAPI_PATH)
