@@ -119,20 +119,29 @@ class GroupWriter:
     def _wake(self) -> None:
         if self._writing is None:
             self._writing = asyncio.create_task(self._write(), name="acetasks ledger", context=self._context)
+            self._writing.add_done_callback(self._end)
+
+    def _end(self, writing: asyncio.Task[None]) -> None:
+        """Write on if something was queued at the end; keep what is queued if other code has cancelled the task."""
+        self._writing = None
+        # It may have been cancelled before it began, so that it could not do this itself.
+        if writing.cancelled():
+            changes, self._changes = self._changes, []
+            intents, self._intents = self._intents, []
+            self._fail(changes, intents, _build_cancelled_error())
+        elif self._changes or self._intents:
+            self._wake()
 
     async def _write(self) -> None:
         # The task starts after the callbacks that are ready now, so what they queue is in the first group.
-        try:
-            if self._kept:
-                # Alone: what fails again must not keep a submission from being sent.
-                kept, self._kept = self._kept, []
-                await self._write_group([_QueuedChange(change) for change in kept], [])
-            while self._intents or self._changes:
-                changes, self._changes = self._changes[:_GROUP_SIZE], self._changes[_GROUP_SIZE:]
-                intents, self._intents = self._intents[:_GROUP_SIZE], self._intents[_GROUP_SIZE:]
-                await self._write_group(changes, intents)
-        finally:
-            self._writing = None
+        if self._kept:
+            # Alone: what fails again must not keep a submission from being sent.
+            kept, self._kept = self._kept, []
+            await self._write_group([_QueuedChange(change) for change in kept], [])
+        while self._intents or self._changes:
+            changes, self._changes = self._changes[:_GROUP_SIZE], self._changes[_GROUP_SIZE:]
+            intents, self._intents = self._intents[:_GROUP_SIZE], self._intents[_GROUP_SIZE:]
+            await self._write_group(changes, intents)
 
     async def _write_group(self, queued: list[_QueuedChange], intents: list[_QueuedIntent]) -> None:
         changes = [change for change, _, _ in queued if change is not None]
@@ -141,9 +150,16 @@ class GroupWriter:
             if changes or intents:
                 written = await self._store.write(changes, [intent for intent, _ in intents])
         except _FAILURES as error:
-            self._fail(queued, intents, _as_ledger_error(error))
-            return
-        if changes and self._failure is not None and not self._kept:
+            is_cancelled = isinstance(error, asyncio.CancelledError) and is_being_cancelled()
+            self._fail(queued, intents, _build_cancelled_error() if is_cancelled else _as_ledger_error(error))
+            if is_cancelled:
+                raise
+        else:
+            self._pass_on(queued, intents, written)
+
+    def _pass_on(self, queued: list[_QueuedChange], intents: list[_QueuedIntent], written: Written) -> None:
+        """Pass the results of a group that was written on to what waits for them."""
+        if any(change is not None for change, _, _ in queued) and self._failure is not None and not self._kept:
             _logger.warning("the ledger can be written again")
             self._failure = None
         rejected = set(written.rejected)
@@ -185,11 +201,17 @@ class GroupWriter:
 
 
 def _as_ledger_error(error: BaseException) -> LedgerError:
-    """Return the error of a store; raise it if it is the cancellation of the running task."""
+    """Return the error of a store."""
     if isinstance(error, LedgerError):
         return error
-    if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
-        raise error
     failure = LedgerError(f"it failed unexpectedly ({type(error).__name__}: {error})", location="store")
     failure.__cause__ = error
     return failure
+
+
+def _build_cancelled_error() -> LedgerError:
+    return LedgerError(
+        "the write was cancelled by other code, such as a loop over asyncio.all_tasks()",
+        location="store",
+        transient=True,
+    )

@@ -442,6 +442,26 @@ class TestGroups:
 
         assert (await begin(ledger)).state is EntryState.SUBMITTING
 
+    @pytest.mark.parametrize("seconds", [0.0, 0.5], ids=["before it begins", "during a write"])
+    async def test_a_write_that_other_code_cancels(self, seconds: float) -> None:
+        """As by a loop over all tasks at the end of a program: the id is kept, and closing writes it."""
+        ledger = new_ledger(store := GatedStore())
+        begun = await begin(ledger)
+        accepting = asyncio.create_task(ledger.accept(begun, task("t")))
+        beginning = asyncio.create_task(begin(ledger, "b"))
+        await asyncio.sleep(seconds)
+        (writing,) = [other for other in asyncio.all_tasks() if other.get_name() == "acetasks ledger"]
+        writing.cancel()
+        for waiting in (accepting, beginning):
+            with pytest.raises(LedgerError, match="cancelled by other code"):
+                await waiting
+        ledger.finish(task("t", TaskState.SUCCEEDED))
+        await ledger.close()
+
+        (found,) = await store.find(["a"])
+        assert found is not None
+        assert (found.task_id, found.state) == ("t", EntryState.SUCCEEDED)
+
     async def test_closing_writes_what_is_queued(self) -> None:
         """An end that nothing waits for is written before the store is closed."""
         ledger = new_ledger(store := GatedStore())
