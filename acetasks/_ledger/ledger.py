@@ -316,7 +316,7 @@ class Ledger:
         try:
             found = await future
         except asyncio.CancelledError:
-            # Nothing was sent, but the intent may have been written. If the future is cancelled, the writer tells.
+            # Nothing was sent, but the intent may have been written; of a cancelled future, the writer withdraws it.
             if not future.cancelled():
                 self._withdraw(entry, future.exception() is None and future.result() is None)
             raise

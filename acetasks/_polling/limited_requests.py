@@ -1,4 +1,4 @@
-"""Requests within the limits of a client: its slots, its rate, and the pauses that the service asks for."""
+"""Requests within the limits of a client: its slots, its rate, and the pauses that the service requests."""
 
 from __future__ import annotations
 

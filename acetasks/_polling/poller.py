@@ -55,7 +55,7 @@ class Poller:
             the creation of the poller.
         throttle: The limits of requests, which the client's submissions share.
         requests: Sends requests within these limits, polls of a single time too.
-        inspector: Says what is awaited, and why.
+        inspector: Describes what is awaited, and why.
         telemetry: Follows waits; None for no telemetry.
     """
 
@@ -177,7 +177,7 @@ class Poller:
         return health.fault if health else None
 
     def pause_of(self, provider: str) -> float | None:
-        """Return the seconds for which the service asked not to poll a provider; None if no such pause lasts."""
+        """Return the seconds of a pause that the service has requested for a provider; None if none lasts."""
         return self.throttle.requested_pause(lookup(provider), self._clock())
 
     async def close(self) -> None:

@@ -14,9 +14,10 @@ from support import FakeService, done, new_poller, new_runtime, now, record, unt
 
 import acetasks
 from acetasks import PollPolicy, RetryPolicy, TaskState
+from acetasks._polling import WaitTargets
 from acetasks._polling.awaited import SingleTaskWaiter
 from acetasks._polling.poller import Poller
-from acetasks._polling.waiting import WaitTargets, wait_all, wait_one
+from acetasks._polling.waiting import wait_all, wait_one
 from acetasks._scheduling import Durations
 from acetasks._scheduling.tasks import PollPriority
 from acetasks.providers import lookup

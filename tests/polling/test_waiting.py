@@ -13,8 +13,9 @@ from support import EXACT, FakeService, done, new_runtime, now, record
 
 import acetasks
 from acetasks import Task, TaskState
+from acetasks._polling import WaitTargets
 from acetasks._polling.poller import Poller
-from acetasks._polling.waiting import WaitTargets, as_completed, once, updates, wait_all, wait_one
+from acetasks._polling.waiting import as_completed, once, updates, wait_all, wait_one
 from acetasks._scheduling import Durations
 from acetasks.testing.clock import VirtualClockDeadlockError, run
 
