@@ -98,8 +98,8 @@ class BoardRenderer:
 
     def _title_line(self, model: BoardModel, width: int) -> Text:
         clock, providers = format_clock(model.elapsed), list(model.providers)
-        whose = providers[0] if len(providers) == 1 else f"{len(providers)} providers"
-        counted = f"{len(model.rows):,} tasks of {whose}" if len(model.rows) != 1 else f"1 task of {whose}"
+        owner = providers[0] if len(providers) == 1 else f"{len(providers)} providers"
+        counted = f"{len(model.rows):,} tasks of {owner}" if len(model.rows) != 1 else f"1 task of {owner}"
         names = [f"{self._title}: {counted}", counted, f"{len(model.rows):,} tasks"]
         name = self._canvas.crop(first_that_fits(names, width - len(clock) - 2), width - len(clock) - 2)
         return Text.assemble((set_cell_size(name, max(width - len(clock), 0)), "bold"), clock)
@@ -179,7 +179,7 @@ class BoardRenderer:
 
 
 def _find_failing(model: BoardModel) -> list[str]:
-    """Return the providers whose last request has failed, or that are paused."""
+    """Return the providers owner last request has failed, or that are paused."""
     return [
         provider
         for provider, health in model.providers.items()

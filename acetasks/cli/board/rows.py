@@ -34,7 +34,6 @@ def measure(model: BoardModel) -> Content:
 
 
 def head_line(layout: RowLayout) -> Text:
-    """Return the line of one task."""
     """Return the heads of the columns."""
     cells = []
     for column, width in layout.widths.items():
