@@ -10,7 +10,6 @@ from acetasks import (
     AceTasksError,
     Event,
     OutageBegan,
-    OutageEnded,
     RequestAnswered,
     RequestFailed,
     Task,
@@ -35,12 +34,10 @@ class Contact(msgspec.Struct, kw_only=True):
     Attributes:
         has_answered: Whether any request got a usable response.
         failure: The error of the last request, or None if it got a response.
-        is_down: Whether the provider counts as down.
     """
 
     has_answered: bool = False
     failure: AceTasksError | None = None
-    is_down: bool = False
 
 
 class TaskTracker:
@@ -78,13 +75,8 @@ class TaskTracker:
             case RequestAnswered():
                 contact = self._contact(event.provider)
                 contact.has_answered, contact.failure = True, None
-            case RequestFailed(error=error):
+            case RequestFailed(error=error) | OutageBegan(error=error):
                 self._contact(event.provider).failure = error
-            case OutageBegan(error=error):
-                contact = self._contact(event.provider)
-                contact.is_down, contact.failure = True, error
-            case OutageEnded():
-                self._contact(event.provider).is_down = False
             case _:
                 pass
 
