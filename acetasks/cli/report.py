@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import shlex
 from typing import TYPE_CHECKING
 
 from acetasks import Task, TaskError
@@ -13,6 +14,7 @@ from acetasks.cli.task_lines import encode_task_line, format_task_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from pathlib import Path
 
     from acetasks.cli.results import TaskResult
     from acetasks.cli.screen import Screen
@@ -90,14 +92,20 @@ class Report:
             self.screen.info(f"{format_target((task.provider, task.id))}: {reason}")
 
 
-def describe_continuation(unfinished: Collection[Key], journal: str | None = None, *, command: str = "wait") -> str:
-    """Return the command that goes on waiting for some tasks."""
+def describe_continuation(unfinished: Collection[Key], journal: Path | None = None, *, command: str = "wait") -> str:
+    """Return the command that goes on waiting for some tasks.
+
+    Args:
+        unfinished: The tasks; their services may not know them.
+        journal: The journal that they are from, or None.
+        command: The command without a journal.
+    """
     if journal is not None:
-        return f"the remote tasks continue; go on with: acetasks resume --journal {journal}"
-    if not unfinished:
+        how = f"go on with: acetasks resume --journal {shlex.quote(str(journal))}"
+    elif len(unfinished) > _MAX_NAMED:
+        how = "run the command again to go on"
+    elif unfinished:
+        how = f"go on with: acetasks {command} {' '.join(map(format_target, unfinished))}"
+    else:
         return ""
-    tasks = " ".join(format_target(target) for target in unfinished)
-    if len(unfinished) > _MAX_NAMED:
-        return f"{len(unfinished):,} remote tasks continue; run the command again to go on"
-    subject = "task continues" if len(unfinished) == 1 else "tasks continue"
-    return f"the remote {subject}; go on with: acetasks {command} {tasks}"
+    return f"no task was cancelled; {how}"

@@ -20,6 +20,8 @@ from acetasks.cli.tracking import TaskTracker
 from acetasks.cli.wait import WaitOptions, report_each
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from acetasks import Entry
 
 
@@ -41,28 +43,36 @@ def resume(
     tracker = TaskTracker()
 
     def action() -> ExitCode:
-        find_journal(client_options)
+        journal = find_journal(client_options)
         client = build_client(
             client_options, interval=read_duration(polling.interval, "--interval"), observers=[tracker]
         )
         timeout = read_duration(polling.timeout, "--timeout")
         report = Report(screen, as_json=output.as_json)
-        return run_async(_resume_tasks(client, tracker, report, WaitOptions(download=download), timeout))
+        return run_async(
+            _resume_tasks(client, tracker, report, journal, WaitOptions(download=download), timeout=timeout)
+        )
 
     def describe() -> str:
-        return describe_continuation(tracker.unfinished, journal=str(client_options.journal))
+        return describe_continuation(tracker.unfinished, client_options.journal)
 
     raise typer.Exit(run_command(screen, action, how_to_go_on=describe))
 
 
 async def _resume_tasks(
-    client: Client, tracker: TaskTracker, report: Report, waiting: WaitOptions, timeout: float | None
+    client: Client,
+    tracker: TaskTracker,
+    report: Report,
+    journal: Path,
+    waiting: WaitOptions,
+    *,
+    timeout: float | None,
 ) -> ExitCode:
     async with client:
         is_uncertain = await _reconcile(client, report.screen)
         async for handle in client.pending():
             tracker.add((handle.provider, handle.id))
-        code = await report_each(client, tracker, report, waiting, timeout=timeout)
+        code = await report_each(client, tracker, report, waiting, timeout=timeout, journal=journal)
         # Ends are written while the client goes on; the next command is to find them.
         with contextlib.suppress(AceTasksError):
             await client.journal.flush()

@@ -114,9 +114,8 @@ class TaskTracker:
         failure = error.__cause__ if isinstance(error.__cause__, AceTasksError) else contact.failure
         reason = f"; the last poll failed: {describe_error(failure)}" if failure is not None else ""
         if not contact.has_answered:
-            return (
-                f"nothing is known after {time}: {'no poll succeeded' if reason else 'the service is silent'}{reason}"
-            )
+            polls = "no poll succeeded" if reason else "no response was received"
+            return f"nothing is known after {time}: {polls}{reason}"
         if task.raw == b"{}":
             return f"the service has no record of it after {time}: the id is wrong, or the task is too new{reason}"
         pause = f"; the service asked to pause for {error.pause:g} s" if error.pause else ""

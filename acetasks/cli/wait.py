@@ -102,9 +102,15 @@ async def wait_for_tasks(
 
 
 async def report_each(
-    client: Client, tracker: TaskTracker, report: Report, waiting: WaitOptions, *, timeout: float | None
+    client: Client,
+    tracker: TaskTracker,
+    report: Report,
+    waiting: WaitOptions,
+    *,
+    timeout: float | None,
+    journal: Path | None = None,
 ) -> ExitCode:
-    """Do the same with an open client."""
+    """Do the same with an open client; `journal` is the one that the tasks are from, if they were not named."""
     loop = asyncio.get_running_loop()
     start = loop.time()
     try:
@@ -118,7 +124,7 @@ async def report_each(
     finally:
         report.summarize(tracker.total, loop.time() - start)
     if tracker.unfinished:
-        report.screen.info(describe_continuation(tracker.unfinished))
+        report.screen.info(describe_continuation(tracker.unfinished, journal))
     return report.exit_code
 
 

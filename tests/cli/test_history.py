@@ -115,6 +115,18 @@ async def test_resume_waits_for_what_was_not_seen_to_end(server: AceServer, invo
     assert again.stderr.endswith(": nothing to do\n")
 
 
+async def test_resume_after_a_timeout_goes_on_with_the_journal(
+    server: AceServer, invoke: Invoke, tmp_path: Path
+) -> None:
+    """Not with `wait`, which would leave the end out of the journal."""
+    journal = str(tmp_path / "my tasks.db")
+    server.script("luma", outcome="forever", times=None)
+    await invoke("submit", "luma", "prompt=a", "--journal", journal)
+    resumed = await invoke("resume", "--journal", journal, "--timeout", "1")
+    assert resumed.exit_code == 3
+    assert resumed.stderr.endswith(f"no task was cancelled; go on with: acetasks resume --journal '{journal}'\n")
+
+
 async def test_resume_reports_what_stays_uncertain(server: AceServer, invoke: Invoke, tmp_path: Path) -> None:
     """The exit code says that a submission must not be repeated blindly."""
     journal = str(tmp_path / "tasks.db")

@@ -173,4 +173,4 @@ def test_ctrl_c_says_how_far_the_submission_has_come() -> None:
     event = TaskSubmitted(time=0, provider="luma", path="/luma/videos", task=task)
     submission.on_event(event)
     submission.tracker.on_event(event)
-    assert submission.describe() == "the remote task continues; go on with: acetasks wait luma:a"
+    assert submission.describe() == "no task was cancelled; go on with: acetasks wait luma:a"

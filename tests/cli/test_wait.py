@@ -244,7 +244,7 @@ async def test_ctrl_c_exits_with_130_and_reports_that_the_tasks_continue(
     out, err = await asyncio.to_thread(process.communicate)
     assert process.returncode == 130
     assert out == b""
-    assert f"interrupted: the remote task continues; go on with: acetasks wait luma:{forever}".encode() in err
+    assert f"interrupted: no task was cancelled; go on with: acetasks wait luma:{forever}".encode() in err
     assert b"Traceback" not in err
 
 
@@ -373,6 +373,9 @@ async def test_a_timeout_says_what_is_known(server: AceServer, invoke: Invoke) -
         "luma:unknown-id: the service has no record of it after 1.0 s: the id is wrong, or the task" in unknown.stderr
     )
     assert json.loads(unknown.stdout)["error"]["code"] == "timeout"
+    assert "continue" not in unknown.stderr
+    unsent = await invoke("wait", "luma", "unknown-id", "--timeout", "0")
+    assert "luma:unknown-id: nothing is known after 0.00 s: no response was received" in unsent.stderr
     server.fail("luma", status=503, code="api_error", times=None)
     failing = await invoke("wait", "luma", "some-id", "--timeout", "1s")
     assert failing.exit_code == 3
@@ -404,4 +407,4 @@ async def test_long_lists_of_unfinished_tasks_are_cut(
     err = capsys.readouterr().err
     assert err.count("the remote task continues") == 20
     assert "... and 5 more" in err
-    assert "25 remote tasks continue; run the command again to go on" in err
+    assert "no task was cancelled; run the command again to go on" in err

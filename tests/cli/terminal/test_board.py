@@ -55,7 +55,7 @@ async def test_a_thousand_tasks_are_scrolled_and_left_with_q(server: AceServer, 
     await asyncio.to_thread(use)
     assert session.finish() == 130
     assert re.search(r"^1,000 tasks in \S+ s: 1,000 not ended$", session.text, re.MULTILINE)
-    assert "1,000 remote tasks continue; run the command again to go on" in session.text
+    assert "no task was cancelled; run the command again to go on" in session.text
     assert "q quit" not in session.text
 
 
@@ -77,7 +77,7 @@ async def test_forty_columns_show_five_providers_in_full(server: AceServer, open
     assert session.finish() == 143
     text = session.text.replace("\n", "")
     assert re.search(r"1,000 tasks in \S+ s: 1,000 not ended", text)
-    assert "terminated: 1,000 remote tasks continue; run the command again to go on" in text
+    assert "terminated: no task was cancelled; run the command again to go on" in text
 
 
 async def test_ctrl_c_restores_the_terminal_and_tells_how_to_go_on(server: AceServer, open_terminal: Open) -> None:
@@ -94,7 +94,7 @@ async def test_ctrl_c_restores_the_terminal_and_tells_how_to_go_on(server: AceSe
     assert session.finish() == 130
     assert re.search(r"^2 tasks in \S+ s: 1 succeeded, 1 not ended$", session.text, re.MULTILINE)
     text = session.text.replace("\n", "")
-    assert f"interrupted: the remote task continues; go on with: acetasks watch {waiting}" in text
+    assert f"interrupted: no task was cancelled; go on with: acetasks watch {waiting}" in text
 
 
 async def test_the_summary_stays_when_all_have_ended(server: AceServer, open_terminal: Open) -> None:

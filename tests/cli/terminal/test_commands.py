@@ -104,7 +104,7 @@ async def test_submit_in_a_terminal_says_how_to_go_on(server: AceServer, open_te
     await asyncio.to_thread(use)
     assert await finish(session) == 143
     (task_id,) = server.tasks
-    assert f"terminated: the remote task continues; go on with: acetasks wait luma:{task_id}" in session.text
+    assert f"terminated: no task was cancelled; go on with: acetasks wait luma:{task_id}" in session.text
 
 
 async def test_results_fit_80_columns(server: AceServer, open_terminal: Open) -> None:
