@@ -78,6 +78,15 @@ def find_journal(options: ClientOptions) -> Path:
     """
     if options.journal is None:
         raise CommandError("no journal: name its file with --journal or the environment variable ACETASKS_JOURNAL")
-    if not options.journal.is_file():
-        raise CommandError(f"there is no journal {str(options.journal)!r}")
+    check_journal(options.journal)
     return options.journal
+
+
+def check_journal(path: Path) -> None:
+    """Check that a journal exists: opening it would create the file.
+
+    Raises:
+        CommandError: There is no such file.
+    """
+    if not path.is_file():
+        raise CommandError(f"there is no journal {str(path)!r}")

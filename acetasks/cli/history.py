@@ -13,10 +13,10 @@ from rich.text import Text
 from acetasks import Client, Entry
 from acetasks._records import escape_controls
 from acetasks.cli.client_setup import build_client, checked_arguments, find_journal
-from acetasks.cli.exit_codes import ExitCode
+from acetasks.cli.exit_codes import CommandError, ExitCode
 from acetasks.cli.formatting import format_time
 from acetasks.cli.help import complete_provider
-from acetasks.cli.options import ClientOptions, OutputOptions, read_time
+from acetasks.cli.options import JOURNAL_VARIABLE, ClientOptions, OutputOptions, read_time
 from acetasks.cli.runner import run_async, run_command
 from acetasks.cli.screen import Screen
 from acetasks.cli.task_lines import encode_task_line, format_task_line
@@ -57,7 +57,7 @@ def history(
         str | None,
         typer.Argument(
             metavar="PROVIDER",
-            help="Provider, whose service is asked; without it, the journal is listed.",
+            help="Provider to list the tasks of; without it, the journal is listed.",
             autocompletion=complete_provider,
         ),
     ] = None,
@@ -73,6 +73,11 @@ def history(
     screen: Screen = context.obj
 
     def action() -> ExitCode:
+        if provider is None and client_options.journal is None:
+            raise CommandError(
+                "nothing to list: name a provider, or a journal with --journal or the environment variable"
+                f" {JOURNAL_VARIABLE}"
+            )
         request = _Listing(
             since=read_time(listing.since, "--since"),
             before=read_time(listing.before, "--before"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from acetasks.cli.client_setup import check_journal
 from acetasks.cli.exit_codes import CommandError, ExitCode
 from acetasks.cli.options import JOURNAL_VARIABLE
 from acetasks.cli.runner import run_async, run_command
@@ -33,11 +34,15 @@ def report(context: typer.Context, *, journal: Journal, output: Output = Path("r
     """Write the tasks in a journal as one HTML page.
 
     The page has prompts, states, timings, files, costs and errors. It needs no token and sends no request.
+
+    Exit codes: 0 written, 1 the journal cannot be read, 2 wrong usage, 5 the page cannot be written.
     """
     screen: Screen = context.obj
 
     def action() -> ExitCode:
         check_page(output)
+        if journal.strip() and "://" not in journal:
+            check_journal(Path(journal))
         try:
             entries = run_async(read_journal(journal))
         except ValueError as error:

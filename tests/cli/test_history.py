@@ -85,12 +85,23 @@ async def test_without_provider_and_journal_there_is_nothing_to_list(invoke: Inv
     """A journal that does not exist is not created."""
     none = await invoke("history")
     assert none.exit_code == 2
-    assert "no journal: name its file with --journal" in none.stderr
-    for command in ("history", "resume"):
+    assert "nothing to list: name a provider, or a journal with --journal or" in none.stderr
+    assert "no journal: name its file with --journal" in (await invoke("resume")).stderr
+    for command in ("history", "resume", "report"):
         missing = await invoke(command, "--journal", str(tmp_path / "none.db"))
         assert missing.exit_code == 2
         assert "there is no journal" in missing.stderr
     assert names_in(tmp_path) == []
+
+
+async def test_a_file_that_is_no_journal_is_named(invoke: Invoke, tmp_path: Path) -> None:
+    """In the word of the option."""
+    file = tmp_path / "song.txt"
+    file.write_text("la la")
+    for command in ("history", "resume", "report"):
+        result = await invoke(command, "--journal", str(file))
+        assert result.exit_code == 1
+        assert f"error: journal {file}: the file is no SQLite database" in result.stderr
 
 
 async def test_a_provider_without_a_history_is_an_error(invoke: Invoke) -> None:

@@ -36,11 +36,11 @@ async def test_journal_becomes_a_page(server: AceServer, invoke: Invoke, tmp_pat
     assert "a lighthouse" in target.read_text("utf-8")
 
 
-async def test_missing_journal_exits_with_1(invoke: Invoke, tmp_path: Path) -> None:
-    """Neither the journal nor the page is created."""
+async def test_missing_journal_exits_with_2(invoke: Invoke, tmp_path: Path) -> None:
+    """As of other commands; neither the journal nor the page is created."""
     result = await invoke("report", "--journal", str(tmp_path / "tasks.db"), "-o", str(tmp_path / "out.html"))
-    assert result.exit_code == 1
-    assert "there is no such file" in result.stderr
+    assert result.exit_code == 2
+    assert "error: there is no journal" in result.stderr
     assert os.listdir(tmp_path) == []  # noqa: PTH208  # a path would be a blocking call to the linter
 
 
