@@ -27,6 +27,7 @@ _WORDS = (
     (re.compile(r"; DownloadPolicy\(allow_private=True\) allows those"), ", from which nothing is downloaded"),
     (re.compile(r", or pass an aiohttp session with a connector for SOCKS as Client\(http=\.\.\.\)"), ""),
     (re.compile(r"^ledger "), "journal "),
+    (re.compile(r"PollPolicy\.interval"), "--interval"),
     (re.compile(r"use `retrieve`|use the task id, or `history`"), "use 'acetasks get' with the task id"),
 )
 

@@ -148,7 +148,7 @@ async def test_a_failed_task_exits_with_1(server: AceServer, invoke: Invoke) -> 
         (["luma", "a=1", "--path", "nowhere"], "path must begin with"),
         (["luma", "a=1", "--header", "Authorization=x"], "is set by the client"),
         (["luma", "a=1", "--timeout", "soon", "--wait"], "--timeout: expected a duration"),
-        (["luma", "a=1", "--interval", "0", "--wait"], "interval must be"),
+        (["luma", "a=1", "--interval", "0", "--wait"], "error: --interval must be"),
     ],
 )
 async def test_wrong_arguments_exit_with_2(
