@@ -8,11 +8,9 @@ import msgspec
 
 from acetasks import (
     AceTasksError,
-    APIError,
     DownloadError,
     SubmissionUncertainError,
     Task,
-    TaskError,
     TaskFailedError,
     TaskNotFoundError,
     TaskState,
@@ -42,14 +40,6 @@ class TaskResult(msgspec.Struct, frozen=True):
     error: AceTasksError | None = None
     reason: str = ""
     row: RowInfo | None = None
-
-    @property
-    def task_with_error(self) -> Task:
-        """The task, with an error that prevented polling it in place of its own."""
-        if self.error is None:
-            return self.task
-        code = self.error.code if isinstance(self.error, APIError) else None
-        return msgspec.structs.replace(self.task, error=TaskError(message=str(self.error), code=code))
 
     @property
     def exit_code(self) -> ExitCode:

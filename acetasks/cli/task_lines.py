@@ -63,13 +63,18 @@ def encode_task_line(
     Returns:
         JSON without a line break.
     """
-    if isinstance(error, AceTasksError):
-        error = TaskError(message=describe_error(error), code=error.code if isinstance(error, APIError) else None)
-    line = msgspec.structs.replace(task, error=error or task.error).to_dict()
+    line = replace_error(task, error).to_dict()
     line["state"] = state or task.state
     if row is not None:
         line |= {"row": row.number, "key": row.key}
     return msgspec.json.encode(line)
+
+
+def replace_error(task: Task, error: AceTasksError | TaskError | None) -> Task:
+    """Return a task with the error that prevented polling it in place of its own; the task itself without one."""
+    if isinstance(error, AceTasksError):
+        error = TaskError(message=describe_error(error), code=error.code if isinstance(error, APIError) else None)
+    return task if error is None else msgspec.structs.replace(task, error=error)
 
 
 def format_task_line(

@@ -23,6 +23,7 @@ from acetasks.cli.results import TaskResult, build_result
 from acetasks.cli.runner import run_async, run_command
 from acetasks.cli.screen import Screen
 from acetasks.cli.targets import Key, parse_targets
+from acetasks.cli.task_lines import replace_error
 from acetasks.cli.tracking import TaskTracker
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ async def report_each(
         async with show_progress(report.screen, tracker), contextlib.aclosing(results):
             async for result in results:
                 report.add(result)
-                tracker.tasks[result.task.provider, result.task.id] = result.task_with_error
+                tracker.tasks[result.task.provider, result.task.id] = replace_error(result.task, result.error)
                 if waiting.first or (waiting.fail_fast and result.exit_code):
                     break
     finally:
