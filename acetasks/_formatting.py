@@ -1,4 +1,4 @@
-"""Text formatting of durations, for the command line and the report page."""
+"""Text formatting of durations and counts, for the command line and the report page."""
 
 from __future__ import annotations
 
@@ -29,3 +29,8 @@ def format_duration(seconds: float) -> str:
         return f"{minutes} min {rest:02} s" if rest else f"{minutes} min"
     hours, minutes = divmod(round(seconds / _MINUTE), _MINUTE)
     return f"{hours} h {minutes:02} min"
+
+
+def format_count(count: int, noun: str, plural: str = "") -> str:
+    """Format a number of things, such as `1 task` and `2,000 tasks`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

@@ -12,6 +12,7 @@ import typer
 from acetasks import Client, DownloadError, Task, TaskState
 from acetasks.cli.client_setup import build_client
 from acetasks.cli.exit_codes import ExitCode
+from acetasks.cli.formatting import format_count
 from acetasks.cli.get import retrieve_each
 from acetasks.cli.options import ClientOptions, OutputOptions, Targets
 from acetasks.cli.results import TaskResult
@@ -88,7 +89,7 @@ async def _download_tasks(
         results = await retrieve_each(client, keys)
         counts = await asyncio.gather(*(download_one(results[key]) for key in keys))
     number = sum(filter(None, counts))
-    screen.info(f"{number:,} {'file' if number == 1 else 'files'} in {directory}")
+    screen.info(f"{format_count(number, 'file')} in {directory}")
     return ExitCode.FAILED if None in counts else ExitCode.OK
 
 

@@ -1,12 +1,12 @@
-"""Text formatting of durations and times."""
+"""Text formatting of durations, times and counts."""
 
 from __future__ import annotations
 
 import datetime as dt
 
-from acetasks._formatting import format_duration
+from acetasks._formatting import format_count, format_duration
 
-__all__ = ["format_age", "format_clock", "format_duration", "format_estimate", "format_time"]
+__all__ = ["format_age", "format_clock", "format_count", "format_duration", "format_estimate", "format_time"]
 
 _MINUTE = 60
 _HOUR = 3600

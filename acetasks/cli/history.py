@@ -14,7 +14,7 @@ from acetasks import Client, Entry
 from acetasks._records import escape_controls
 from acetasks.cli.client_setup import build_client, checked_arguments, find_journal
 from acetasks.cli.exit_codes import CommandError, ExitCode
-from acetasks.cli.formatting import format_time
+from acetasks.cli.formatting import format_count, format_time
 from acetasks.cli.help import complete_provider
 from acetasks.cli.options import JOURNAL_VARIABLE, ClientOptions, OutputOptions, read_time
 from acetasks.cli.runner import run_async, run_command
@@ -139,7 +139,7 @@ async def _list_entries(client: Client, screen: Screen, listing: _Listing) -> Ex
 
 def _summarize(screen: Screen, count: int, limit: int | None, noun: str) -> None:
     more = "; there may be older ones: --limit N or --all lists more" if count == limit else ""
-    screen.info(f"{count:,} {noun}{'' if count == 1 else 's'}{more}")
+    screen.info(f"{format_count(count, noun)}{more}")
 
 
 def _entry_line(entry: Entry) -> EntryLine:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from acetasks import Task, TaskError
 from acetasks.cli.exit_codes import ExitCode
-from acetasks.cli.formatting import format_duration
+from acetasks.cli.formatting import format_count, format_duration
 from acetasks.cli.targets import format_target
 from acetasks.cli.task_lines import encode_task_line, format_task_line
 
@@ -83,7 +83,7 @@ class Report:
         outcomes["not ended"] += total - self.count
         parts = [f"{number:,} {outcome}" for outcome, number in outcomes.items() if number]
         time = f" in {format_duration(elapsed)}" if elapsed is not None else ""
-        self.screen.info(f"{total:,} {'task' if total == 1 else 'tasks'}{time}: {', '.join(parts) or 'nothing to do'}")
+        self.screen.info(f"{format_count(total, 'task')}{time}: {', '.join(parts) or 'nothing to do'}")
 
     def _list_unfinished(self, task: Task, reason: str) -> None:
         if self._outcomes["not ended"] > _MAX_LISTED:

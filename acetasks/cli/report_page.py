@@ -10,6 +10,7 @@ import typer
 
 from acetasks.cli.client_setup import check_journal
 from acetasks.cli.exit_codes import CommandError, ExitCode
+from acetasks.cli.formatting import format_count
 from acetasks.cli.options import JOURNAL_VARIABLE
 from acetasks.cli.runner import run_async, run_command
 from acetasks.report import read_journal, write_report
@@ -76,4 +77,4 @@ def write_page(screen: Screen, tasks: Iterable[Task | Entry], path: Path) -> Non
         write_report(found, path)
     except OSError as error:
         raise CommandError(f"cannot write {path}: {error.strerror or error}", code=ExitCode.OUTPUT) from error
-    screen.info(f"{len(found):,} task{'' if len(found) == 1 else 's'} in {path}")
+    screen.info(f"{format_count(len(found), 'task')} in {path}")

@@ -9,7 +9,7 @@ import importlib.resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acetasks._formatting import format_duration
+from acetasks._formatting import format_count, format_duration
 from acetasks._runtime import read_wall_clock
 from acetasks.report import durations, timeline
 from acetasks.report import text as formats
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _FILTERS = {
     "amount": lambda pair: formats.format_amount(*pair),
     "compact": formats.compact_markup,
-    "count": formats.format_count,
+    "count": format_count,
     "duration": format_duration,
     "iso": formats.format_iso_time,
     "label": lambda state: state.replace("_", " "),

@@ -61,11 +61,6 @@ def format_amount(value: float, currency: str) -> str:
     return f"{number} {unit}".rstrip()
 
 
-def format_count(count: int, noun: str, plural: str = "") -> str:
-    """Format a number of things, such as `1 task` and `2,000 tasks`."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
-
-
 def compact_markup(markup: str) -> str:
     """Remove the line ends between tags, each of which would be a node in the page.
 

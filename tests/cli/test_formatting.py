@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from acetasks.cli.formatting import format_age, format_clock, format_duration, format_estimate
+from acetasks.cli.formatting import format_age, format_clock, format_count, format_duration, format_estimate
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,13 @@ def test_durations_lose_precision_as_they_grow(seconds: float, text: str) -> Non
 def test_elapsed_time_has_minutes_and_seconds() -> None:
     """An elapsed time is shown as minutes and two-digit seconds, also from an hour on."""
     assert [format_clock(0.9), format_clock(65.0), format_clock(3600.0)] == ["0:00", "1:05", "60:00"]
+
+
+def test_counts_have_a_plural() -> None:
+    """Also an irregular one."""
+    assert format_count(1, "task") == "1 task"
+    assert format_count(2000, "task") == "2,000 tasks"
+    assert format_count(0, "entry", "entries") == "0 entries"
 
 
 def test_ages_have_six_characters_at_most() -> None:

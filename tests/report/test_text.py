@@ -74,13 +74,6 @@ def test_amounts_have_units(value: float, currency: str, shown: str) -> None:
     assert formats.format_amount(value, currency) == shown
 
 
-def test_counts_have_a_plural() -> None:
-    """Also an irregular one."""
-    assert formats.format_count(1, "task") == "1 task"
-    assert formats.format_count(2000, "task") == "2,000 tasks"
-    assert formats.format_count(0, "entry", "entries") == "0 entries"
-
-
 def test_markup_is_compacted() -> None:
     """Between tags only: line ends in a text stay."""
     assert formats.compact_markup("<b>\n\n  <i>a\n b</i>\n</b> <u>") == "<b><i>a\n b</i></b> <u>"

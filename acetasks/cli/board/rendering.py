@@ -13,7 +13,7 @@ from acetasks._records import escape_controls
 from acetasks.cli.board.layout import choose_columns, divide_lines
 from acetasks.cli.board.rows import head_line, measure, row_line
 from acetasks.cli.board.texts import STATES, Canvas, first_that_fits
-from acetasks.cli.formatting import format_clock
+from acetasks.cli.formatting import format_clock, format_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -90,7 +90,7 @@ class BoardRenderer:
         total, _ = model.count()
         failed = f" ({total.failures:,} failed{self._parenthesis(', ')})" if total.failures else ""
         ended = f"{format_clock(model.elapsed)} {total.over:,} of {total.tasks:,} tasks ended{failed}"
-        counted = f"{model.requests:,} request{'' if model.requests == 1 else 's'}"
+        counted = format_count(model.requests, "request")
         failures = [_describe_failure(model, provider)[0] for provider in _find_failing(model)]
         return "; ".join([ended, f"{counted}, {model.request_rate:.1f} per second", *failures])
 
@@ -99,8 +99,8 @@ class BoardRenderer:
     def _title_line(self, model: BoardModel, width: int) -> Text:
         clock, providers = format_clock(model.elapsed), list(model.providers)
         owner = providers[0] if len(providers) == 1 else f"{len(providers)} providers"
-        counted = f"{len(model.rows):,} tasks of {owner}" if len(model.rows) != 1 else f"1 task of {owner}"
-        names = [f"{self._title}: {counted}", counted, f"{len(model.rows):,} tasks"]
+        tasks = format_count(len(model.rows), "task")
+        names = [f"{self._title}: {tasks} of {owner}", f"{tasks} of {owner}", tasks]
         name = self._canvas.crop(first_that_fits(names, width - len(clock) - 2), width - len(clock) - 2)
         return Text.assemble((set_cell_size(name, max(width - len(clock), 0)), "bold"), clock)
 
@@ -120,7 +120,7 @@ class BoardRenderer:
     def _requests_line(self, model: BoardModel, width: int) -> Text:
         rate, requests = f"{model.request_rate:.1f}", f"{model.requests:,}"
         tasks = round(model.polled_ids / model.requests) if model.requests else 0
-        mean = f", {tasks} {'task' if tasks == 1 else 'tasks'} in each" if tasks else ""
+        mean = f", {format_count(tasks, 'task')} in each" if tasks else ""
         variants = [
             f"{rate} requests/s over the last 10 s, {requests} in all{mean}",
             f"{rate} requests/s, {requests} in all",

@@ -117,6 +117,7 @@ class TestBoard:
         lines = draw_board(make_board(("luma", "a")), 80)
 
         assert lines[0].startswith("acetasks watch: 1 task of luma ")
+        assert draw_board(make_board(("luma", "a")), 18)[0] == "1 task        0:00"
         assert "provider" not in "".join(lines)
         assert re.search(r"^pending +a +0:00 +~2:3\d  not seen yet$", "\n".join(lines), re.MULTILINE)
 
