@@ -102,6 +102,6 @@ async def watch_tasks(client: Client, tracker: TaskTracker, screen: Screen, *, t
 def _print_summary(report: Report, tracker: TaskTracker, elapsed: float) -> None:
     """Print what stays on the terminal when the board has gone."""
     if report.screen.shares_terminal:
-        for line in render_failures(tracker.board):
+        for line in render_failures(tracker.board, report.screen.result_width):
             report.screen.print_result(line)
     report.summarize(len(tracker.tasks), elapsed)

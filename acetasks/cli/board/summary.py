@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 _MAX_FAILURES = 20
 
 
-def render_failures(model: BoardModel) -> Iterator[Text]:
-    """Yield a line for each task that has ended without all of its results, in the order of the arguments."""
+def render_failures(model: BoardModel, width: int | None) -> Iterator[Text]:
+    """Yield a line for each task that has ended without all of its results, in the order of the arguments.
+
+    Args:
+        model: The board.
+        width: As for `format_task_line`.
+    """
     failed = [row for row in model.rows.values() if row.needs_attention]
     for row in failed[:_MAX_FAILURES]:
-        yield format_task_line(row.task, row.error)
+        yield format_task_line(row.task, row.error, width=width)
     if len(failed) > _MAX_FAILURES:
         yield Text(f"and {len(failed) - _MAX_FAILURES:,} more", "dim")

@@ -208,12 +208,18 @@ class TestLines:
         for key in reversed(keys):
             board.end(key, TaskState.FAILED, error=TaskError(message="No."))
         board.end(keys[1])
-        lines = [line.plain for line in render_failures(board.model)]
+        lines = [line.plain for line in render_failures(board.model, None)]
 
         assert len(lines) == 21
         assert isinstance(lines[0], str)
         assert re.fullmatch(r"failed +luma  0 .*No\.", lines[0])
         assert re.fullmatch(r"failed +luma  2 .*No\.", lines[1])
         assert lines[-1] == "and 2 more"
-        assert not list(render_failures(make_board(*keys).model))
-        assert isinstance(next(iter(render_failures(board.model))), Text)
+        assert not list(render_failures(make_board(*keys).model, None))
+        assert isinstance(next(iter(render_failures(board.model, None))), Text)
+
+    def test_a_reason_has_a_line_of_its_own_on_a_narrow_terminal(self, make_board: MakeBoard) -> None:
+        """As in the results of `acetasks wait`."""
+        board = make_board(("luma", "a"))
+        board.end(("luma", "a"), TaskState.FAILED, error=TaskError(message="No people, please."))
+        assert [line.plain for line in render_failures(board.model, 30)] == ["failed     luma  a\n  No people, please."]
