@@ -13,8 +13,8 @@ from acetasks.cli.screen import Screen
 from acetasks.providers import ProviderSpec, specs
 
 _HINT = (
-    "Any other provider is polled at /<provider>/tasks with default settings.\n"
-    "To define its settings, call acetasks.providers.register(ProviderSpec(...))."
+    "Any other provider is polled at /<provider>/tasks with default settings; submit needs --path for it.\n"
+    "Python programs can define its settings with acetasks.providers.register."
 )
 #: From this many seconds on, whole seconds are precise enough.
 _WHOLE_SECONDS_FROM = 100

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_every_provider_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table is not truncated in a pipe, and a hint at `register` follows it."""
+    """The table is not truncated in a pipe, and a hint at other providers follows it."""
     monkeypatch.setenv("COLUMNS", "80")
     result = CliRunner().invoke(app, ["providers"])
     assert result.exit_code == 0
@@ -23,7 +23,10 @@ def test_every_provider_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {spec.slug for spec in providers.specs()} <= set(lines)
     assert lines["luma"] == ["luma", "acedata", "/luma/videos", "batch", "154", "s", "5.1", "s"]
     assert lines["useapi-pixverse"][1:5] == ["useapi", "/v1/pixverse/create_single", "+1", "single"]
-    assert "register" in result.stdout.splitlines()[-1]
+    assert result.stdout.splitlines()[-2:] == [
+        "Any other provider is polled at /<provider>/tasks with default settings; submit needs --path for it.",
+        "Python programs can define its settings with acetasks.providers.register.",
+    ]
 
 
 def test_json_prints_one_object_per_line() -> None:
