@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from acetasks import Client, PollPolicy, providers
-from acetasks.cli.board.display import Display, show_bars
+from acetasks.cli.board.display import show_bars, show_board
 from acetasks.cli.board.model import BoardModel
 from acetasks.cli.board.rendering import BoardRenderer
 from acetasks.cli.demo_service import DemoConfig, DemoServiceInfo, demo_service_process, split_tasks
@@ -105,14 +105,7 @@ async def await_tasks(
         TaskTimeoutError: A task was not delivered within 30 seconds of the end of the last one.
     """
     timeout = max(task.finishes_at for task in service.tasks) - time.time() + _TIMEOUT_MARGIN
-    client = Client(
-        service.token,
-        base_url=service.url,
-        useapi_token=service.token,
-        useapi_base_url=service.url,
-        policy=PollPolicy(linger=PollPolicy().linger / speed),
-        observers=[model],
-    )
+    client = _build_client(service, model, speed)
     model.start(clock=asyncio.get_running_loop().time, durations=client.durations)
     renderer = BoardRenderer(screen.err, title="acetasks demo", failed_note=FAILED_NOTE)
 
@@ -125,9 +118,17 @@ async def await_tasks(
         if not screen.is_live:
             async with show_bars(screen, model, renderer, line_interval=LINE_INTERVAL):
                 await await_all()
-        else:
-            display = Display(screen, model, renderer, full_screen=True)
-            async with display.shown():
-                if not await display.run_until_left(await_all()):
-                    return None
+        elif not await show_board(screen, model, renderer, await_all()):
+            return None
         return model.elapsed
+
+
+def _build_client(service: DemoServiceInfo, model: BoardModel, speed: float) -> Client:
+    return Client(
+        service.token,
+        base_url=service.url,
+        useapi_token=service.token,
+        useapi_base_url=service.url,
+        policy=PollPolicy(linger=PollPolicy().linger / speed),
+        observers=[model],
+    )

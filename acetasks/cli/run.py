@@ -91,15 +91,14 @@ def run(
             observers=[tracker],
         )
         job = _Job(running, headers, read_duration(polling.timeout, "--timeout"))
-        for text in _MUTED:
-            screen.mute_log(text)
         return run_async(_run_rows(client, rows, tracker, Report(screen, as_json=output.as_json), job))
 
-    def describe() -> str:
-        started = f"{len(tracker.ended):,} of {tracker.total:,} rows have ended; " if tracker.total else ""
-        return f"{started}run the same command again to go on (the journal is {journal})"
+    raise typer.Exit(run_command(screen, action, how_to_go_on=lambda: _describe_continuation(tracker, journal)))
 
-    raise typer.Exit(run_command(screen, action, how_to_go_on=describe))
+
+def _describe_continuation(tracker: TaskTracker, journal: Path | None) -> str:
+    started = f"{len(tracker.ended):,} of {tracker.total:,} rows have ended; " if tracker.total else ""
+    return f"{started}run the same command again to go on (the journal is {journal})"
 
 
 class _Job(msgspec.Struct, frozen=True):
@@ -125,6 +124,8 @@ class _Job(msgspec.Struct, frozen=True):
 
 
 async def _run_rows(client: Client, rows: Sequence[Row], tracker: TaskTracker, report: Report, job: _Job) -> ExitCode:
+    for text in _MUTED:
+        report.screen.mute_log(text)
     loop = asyncio.get_running_loop()
     start = loop.time()
     async with client:

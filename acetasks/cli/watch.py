@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from acetasks import AceTasksError
-from acetasks.cli.board.display import Display
+from acetasks.cli.board.display import show_board
 from acetasks.cli.board.rendering import BoardRenderer
 from acetasks.cli.board.summary import render_failures
 from acetasks.cli.client_setup import build_client
@@ -27,6 +27,8 @@ from acetasks.cli.tracking import TaskTracker
 from acetasks.cli.wait import wait_for_each
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from acetasks import Client
 
 
@@ -69,10 +71,9 @@ async def watch_tasks(client: Client, tracker: TaskTracker, screen: Screen, *, t
         AceTasksError: An error that applies to every id: a bad token or an unknown provider.
     """
     loop = asyncio.get_running_loop()
-    start, board = loop.time(), tracker.board
+    start = loop.time()
     # Results that go to a file or a pipe are printed all the same.
     report = Report(screen, as_json=False, prints_results=not screen.shares_terminal)
-    has_ended = True
 
     async def report_all() -> None:
         async with contextlib.aclosing(wait_for_each(client, tracker, timeout=timeout)) as results:
@@ -81,15 +82,7 @@ async def watch_tasks(client: Client, tracker: TaskTracker, screen: Screen, *, t
 
     try:
         async with client:
-            if screen.is_live:
-                board.start(clock=loop.time, durations=client.durations)
-                renderer = BoardRenderer(screen.err, title="acetasks watch")
-                display = Display(screen, board, renderer, full_screen=True)
-                async with display.shown():
-                    has_ended = await display.run_until_left(report_all())
-            else:
-                async with show_progress(screen, tracker):
-                    await report_all()
+            has_ended = await _show_until_left(client, tracker, screen, report_all())
     except (asyncio.CancelledError, AceTasksError):  # the former by Ctrl-C or SIGTERM
         _print_summary(report, tracker, loop.time() - start)
         raise
@@ -97,6 +90,19 @@ async def watch_tasks(client: Client, tracker: TaskTracker, screen: Screen, *, t
     if tracker.unfinished:
         screen.info(describe_continuation(tracker.unfinished, command="watch"))
     return report.exit_code if has_ended else ExitCode.INTERRUPTED
+
+
+async def _show_until_left(
+    client: Client, tracker: TaskTracker, screen: Screen, work: Coroutine[object, object, None]
+) -> bool:
+    """Show the board while a coroutine runs, and return whether it has ended by itself."""
+    if not screen.is_live:
+        async with show_progress(screen, tracker):
+            await work
+        return True
+    tracker.board.start(clock=asyncio.get_running_loop().time, durations=client.durations)
+    renderer = BoardRenderer(screen.err, title="acetasks watch")
+    return await show_board(screen, tracker.board, renderer, work)
 
 
 def _print_summary(report: Report, tracker: TaskTracker, elapsed: float) -> None:

@@ -111,6 +111,19 @@ class Display:
         self._wake.set()
 
 
+async def show_board(
+    screen: Screen, model: BoardModel, renderer: BoardRenderer, work: Coroutine[object, object, None]
+) -> bool:
+    """Show the whole board on a terminal while a coroutine runs; leaving the board cancels it.
+
+    Returns:
+        Whether the coroutine has ended by itself.
+    """
+    display = Display(screen, model, renderer, full_screen=True)
+    async with display.shown():
+        return await display.run_until_left(work)
+
+
 @contextlib.asynccontextmanager
 async def show_bars(
     screen: Screen, model: BoardModel, renderer: BoardRenderer, *, line_interval: float = LINE_INTERVAL
