@@ -58,7 +58,7 @@ def run_demo(screen: Screen, config: DemoConfig) -> ExitCode:
     if elapsed is None:
         screen.info("the demo has stopped")
         return ExitCode.INTERRUPTED
-    screen.out.print(render_summary(model, stats, elapsed, config.speed))
+    screen.out.print(render_summary(model, stats, elapsed, config.speed, width=screen.out.width))
     return ExitCode.FAILED if stats.mismatches else ExitCode.OK
 
 

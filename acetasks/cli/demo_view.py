@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -13,6 +14,8 @@ from acetasks.cli.demo_stats import find_percentile
 from acetasks.cli.formatting import format_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import RenderableType
 
     from acetasks.cli.board.model import BoardModel, Counts
@@ -37,7 +40,7 @@ def render_title(tasks: int, providers: int, speed: float) -> Text:
     )
 
 
-def render_summary(model: BoardModel, stats: DemoStats, elapsed: float, speed: float) -> RenderableType:
+def render_summary(model: BoardModel, stats: DemoStats, elapsed: float, speed: float, *, width: int) -> RenderableType:
     """Return the final table and conclusions.
 
     Args:
@@ -45,17 +48,29 @@ def render_summary(model: BoardModel, stats: DemoStats, elapsed: float, speed: f
         stats: The comparison with the simulated tasks.
         elapsed: Duration of the demo in seconds.
         speed: Seconds of the real service per second of the demo.
+        width: Columns of the terminal; the table has as many columns as fit.
     """
-    table = Table(box=box.SIMPLE_HEAD, show_footer=True, padding=(0, 1, 0, 0), header_style="bold", footer_style="bold")
     total, providers = model.count()
-    footers = _summary_cells(total, model.requests, model.polled_ids, stats.all_latencies)
-    table.add_column("provider", "total")
-    for header, footer in zip(_SUMMARY_COLUMNS, footers, strict=True):
-        table.add_column(header, footer, justify="right")
+    rows: list[tuple[str, ...]] = [("provider", *_SUMMARY_COLUMNS)]
     for name, counts in providers.items():
         health = model.providers[name]
-        table.add_row(name, *_summary_cells(counts, health.requests, health.polled_ids, stats.latencies[name]))
-    return Group(table, _conclusion(model, stats, elapsed, speed))
+        rows.append((name, *_summary_cells(counts, health.requests, health.polled_ids, stats.latencies[name])))
+    rows.append(("total", *_summary_cells(total, model.requests, model.polled_ids, stats.all_latencies)))
+    return Group(_build_table(rows, width), _conclusion(model, stats, elapsed, speed))
+
+
+def _build_table(rows: Sequence[tuple[str, ...]], width: int) -> Table:
+    """Return a table of a head, rows and a foot, with as many columns as a width has room for."""
+    table = Table(box=box.SIMPLE_HEAD, show_footer=True, padding=(0, 1, 0, 0), header_style="bold", footer_style="bold")
+    columns = list(zip(*rows, strict=True))
+    # Each column has two blanks beside it, and the table one at its start.
+    ends = itertools.accumulate((max(map(len, column)) + 2 for column in columns), initial=1)
+    number = max(sum(end <= width for end in ends) - 1, 1)
+    for head, *_, foot in columns[:number]:
+        table.add_column(head, foot, justify="right" if table.columns else "left")
+    for row in rows[1:-1]:
+        table.add_row(*row[:number])
+    return table
 
 
 def _summary_cells(counts: Counts, requests: int, polled_ids: int, latencies: list[float]) -> tuple[str, ...]:

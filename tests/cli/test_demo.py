@@ -261,7 +261,7 @@ def ended() -> tuple[BoardModel, DemoStats]:
 def test_the_summary_fits_a_small_terminal(ended: tuple[BoardModel, DemoStats]) -> None:
     """Title and summary fit into 80 columns and 24 lines, without truncation."""
     title = render(demo_view.render_title(1000, 5, 60.0))
-    summary = render(demo_view.render_summary(*ended, 20.0, 60.0))
+    summary = render(demo_view.render_summary(*ended, 20.0, 60.0, width=80))
     assert (title + summary).count("\n") < 24
     assert "…" not in summary
     assert summary.splitlines()[-4:] == [
@@ -270,6 +270,16 @@ def test_the_summary_fits_a_small_terminal(ended: tuple[BoardModel, DemoStats]) 
         "from the end of a task to its delivery: the next poll of the task finds it.",
         "All 1,000 task states match the service (1 failed as scripted), after 20 s.",
     ]
+
+
+@pytest.mark.parametrize(("width", "columns"), [(80, 6), (60, 4), (40, 2), (30, 1)])
+def test_a_narrow_summary_has_fewer_columns(ended: tuple[BoardModel, DemoStats], width: int, columns: int) -> None:
+    """In place of truncated figures: the text below has the sums."""
+    summary = render(demo_view.render_summary(*ended, 20.0, 60.0, width=width), width)
+    head = next(line for line in summary.splitlines() if line.strip())
+    assert len(head.replace("latency p50", "p50").split()) == 1 + columns
+    assert "…" not in summary
+    assert re.search(r"^ useapi-pixverse +60", summary, re.MULTILINE)
 
 
 def test_too_few_tasks_exit_with_2() -> None:
