@@ -44,7 +44,7 @@ def render_summary(model: BoardModel, stats: DemoStats, elapsed: float, speed: f
     """Return the final table and conclusions.
 
     Args:
-        model: The board, whose tasks have all ended.
+        model: The board, after the end of all tasks.
         stats: The comparison with the simulated tasks.
         elapsed: Duration of the demo in seconds.
         speed: Seconds of the real service per second of the demo.

@@ -107,7 +107,7 @@ def _find_problem(result: TaskResult) -> str:
 
 
 def _with_paths(task: Task, paths: Sequence[Path], files: DownloadOptions) -> Task:
-    """Return a task whose downloaded artifacts have their paths, which are in the same order."""
+    """Return a task with the paths of its downloaded artifacts, which are in the same order."""
     left = iter(paths)
     artifacts = [
         msgspec.structs.replace(item, path=str(next(left))) if files.all_roles or item.role == "main" else item

@@ -23,7 +23,7 @@ _BRACES = str.maketrans("", "", "{}")
 
 
 class PlainCommand(TyperCommand):
-    """Command whose help shows `PROVIDER` in place of `{PROVIDER}`, and no type for arguments and flags."""
+    """Command with a help that shows `PROVIDER`, not `{PROVIDER}`, and no type for arguments and flags."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  # typer's own types are private
         """Write the help, without boxes on a narrow terminal."""

@@ -74,7 +74,7 @@ class Report:
         """Print how many tasks ended in which way.
 
         Args:
-            total: The number of tasks, whose wait may have been interrupted.
+            total: The number of tasks, those included that have not ended.
             elapsed: Seconds of the wait, or None if there was none.
         """
         if self._unlisted:

@@ -77,7 +77,7 @@ def build_result(task: Task, error: AceTasksError | None, tracker: TaskTracker) 
     Args:
         task: The task as last seen, unless the error has it.
         error: The error that ended the wait, or None.
-        tracker: Knows what to say after a timeout.
+        tracker: Explains a timeout.
     """
     match error:
         case TaskFailedError(task=ended) | TaskNotFoundError(task=ended):

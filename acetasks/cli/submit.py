@@ -94,7 +94,7 @@ def submit(
 
 
 class _Submission:
-    """Observer that knows how far the submission has come, for the message after Ctrl-C."""
+    """Observer of how far the submission has come, for the message after Ctrl-C."""
 
     def __init__(self, provider: str) -> None:
         self.tracker = TaskTracker()

@@ -1,4 +1,4 @@
-"""What a command knows of its tasks while it waits: each as last seen, and whether their services respond."""
+"""Tracking of tasks while a command waits: each as last seen, and whether the services respond."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TaskTracker:
     Attributes:
         tasks: The tasks by provider and id, in the order of the arguments; pending until the first poll.
         contacts: The providers that were polled.
-        ended: The tasks whose wait has ended with a result or an error.
+        ended: The tasks that are not awaited any more, because of a result or an error.
         board: What a board shows of them.
     """
 
@@ -104,7 +104,7 @@ class TaskTracker:
 
     @property
     def unfinished(self) -> list[Key]:
-        """The tasks whose wait has not ended with a result."""
+        """The tasks without a result or an error so far."""
         return [target for target in self.tasks if target not in self.ended]
 
     def explain_timeout(self, error: TaskTimeoutError) -> str:

@@ -65,7 +65,7 @@ class Band(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timeline(msgspec.Struct, frozen=True, kw_only=True):
-    """All tasks whose times are known.
+    """All tasks with known times.
 
     Attributes:
         ticks: Times at equal distances of the axis, in seconds since the epoch, the first and last included.

@@ -1,6 +1,6 @@
 """Model of the board: the tasks that are awaited, the requests and the failures of each provider.
 
-An observer of the client. It knows nothing of terminals; times are passed in by its clocks.
+An observer of the client, independent of terminals; its clocks are passed in.
 """
 
 from __future__ import annotations
