@@ -16,19 +16,23 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-#: What each file has to have besides every module of the package; names of metadata are without their folder.
-IN_WHEEL = {"acetasks/py.typed", "METADATA", "entry_points.txt", "licenses/LICENSE"}
+PACKAGES = ("acetasks", "pytest_acetasks")
+#: What each file has to have besides every file of the packages; names of metadata are without their folder.
+IN_BOTH = {"acetasks/py.typed", "acetasks/report/page.html.j2", "pytest_acetasks/__init__.py"}
+IN_WHEEL = {"METADATA", "entry_points.txt", "licenses/LICENSE"}
 IN_SDIST = {
-    *("acetasks/py.typed", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
+    *("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md"),
     *(".ci/run", "noxfile.py", "mkdocs.yml", "docs/usage.md", "examples/run_all.py", "tests/conftest.py"),
 }
 USE = """
-import importlib.metadata, pathlib, sys
+import importlib.metadata, importlib.util, pathlib, sys
 import acetasks, acetasks.sync, acetasks.testing
 origin = pathlib.Path(acetasks.__file__).resolve()
 assert origin.is_relative_to(pathlib.Path(sys.prefix).resolve()), origin
 assert acetasks.__version__ == importlib.metadata.version("acetasks")
 assert origin.with_name("py.typed").exists()
+(plugin,) = [point for point in importlib.metadata.entry_points(group="pytest11") if point.name == "acetasks"]
+assert importlib.util.find_spec(plugin.module), plugin
 
 async def main():
     async with acetasks.testing.AceServer() as server, acetasks.Client(server.token, base_url=server.url) as client:
@@ -52,16 +56,18 @@ def check(path: Path) -> list[str]:
 
 def check_names(path: Path) -> str:
     """Check that a file has all that it has to have, and nothing that it should not."""
-    modules = {module.relative_to(ROOT).as_posix() for module in (ROOT / "acetasks").rglob("*.py")}
+    paths = [path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file()]
+    files = {path.relative_to(ROOT).as_posix() for path in paths if "__pycache__" not in path.parts}
     if path.suffix == ".whl":
         names = {re.sub(r"^acetasks-[^/]+\.dist-info/", "", name) for name in zipfile.ZipFile(path).namelist()}
-        missing = (IN_WHEEL | modules) - names
+        missing = (IN_WHEEL | IN_BOTH | files) - names
         allowed = {"METADATA", "WHEEL", "RECORD", "entry_points.txt"}
-        unwanted = {name for name in names - allowed if not name.startswith(("acetasks/", "licenses/"))}
+        folders = (*(f"{package}/" for package in PACKAGES), "licenses/")
+        unwanted = {name for name in names - allowed if not name.startswith(folders)}
     else:
         with tarfile.open(path) as sdist:
             names = {name.partition("/")[2] for name in sdist.getnames()}
-        missing = (IN_SDIST | modules) - names
+        missing = (IN_SDIST | IN_BOTH | files) - names
         unwanted = {name for name in names if re.search(r"(^|/)(\.nox|\.venv|dist|site)/", name)}
     unwanted |= {name for name in names if name.endswith((".pyc", ".db", ".orig")) or "__pycache__" in name}
     if missing or unwanted:
