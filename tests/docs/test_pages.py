@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import datetime as dt
 import fnmatch
-import importlib.metadata
 import importlib.util
 import inspect
 import json
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 #: `nox -s docs` installs what all blocks need, and sets this so that nothing is left out.
 ALL = os.environ.get("ACETASKS_DOCS") == "all"
-_PLUGIN = "acetasks.testing.pytest_plugin"
 #: Replaced by the address of the simulated service.
 PRODUCTION_URL = "https://api.acedata.cloud"
 BLOCKS = {page: find_blocks(page) for page in PAGES}
@@ -165,10 +163,8 @@ class Runner:
             self._tests.clear()
         self._tests.append(block.code)
         (self._directory / "test_page.py").write_text("\n\n".join(self._tests), "utf-8")
-        known = {plugin.value for plugin in importlib.metadata.entry_points(group="pytest11")}
-        plugins = () if _PLUGIN in known else ("-p", _PLUGIN)
         options = ("-p", "no:cacheprovider", "-p", "no:randomly", "-o", "asyncio_mode=auto")
-        command = (sys.executable, "-m", "pytest", "-q", *plugins, *options, "test_page.py")
+        command = (sys.executable, "-m", "pytest", "-q", *options, "test_page.py")
         await run_process(block.name, *command)
 
 
