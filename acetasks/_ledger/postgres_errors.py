@@ -39,9 +39,7 @@ def import_asyncpg(location: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "asyncpg":
             raise
-        raise LedgerError(
-            "asyncpg is not installed: python -m pip install 'acetasks[postgres]'", location=location
-        ) from error
+        raise LedgerError("asyncpg is not installed: python -m pip install asyncpg", location=location) from error
     return asyncpg
 
 

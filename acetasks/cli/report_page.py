@@ -61,7 +61,7 @@ def check_page(path: Path) -> None:
         CommandError: Jinja2 is not installed, or the folder does not exist.
     """
     if importlib.util.find_spec("jinja2") is None:
-        raise CommandError("jinja2 is not installed: python -m pip install 'acetasks[report]'")
+        raise CommandError("jinja2 is not installed: python -m pip install jinja2")
     if not path.parent.is_dir():
         raise CommandError(f"cannot write {path}: there is no folder {path.parent}")
 

@@ -144,7 +144,7 @@ def _open_environment() -> jinja2.Environment:
     except ModuleNotFoundError as error:
         if error.name != "jinja2":
             raise
-        message = "jinja2 is not installed: python -m pip install 'acetasks[report]'"
+        message = "jinja2 is not installed: python -m pip install jinja2"
         raise ModuleNotFoundError(message, name="jinja2") from error
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("acetasks", "report"),

@@ -90,7 +90,7 @@ async def test_missing_jinja2_is_found_before_waiting(
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     result = await invoke("wait", "luma", server.add("luma"), "--report", str(tmp_path / "out.html"))
     assert result.exit_code == 2
-    assert "pip install 'acetasks[report]'" in result.stderr
+    assert "python -m pip install jinja2\n" in result.stderr
     assert server.requests == []
 
 

@@ -135,7 +135,7 @@ class TestOpening:
         """Without asyncpg the message has the command that installs it."""
         monkeypatch.setitem(sys.modules, "asyncpg", None)
 
-        with pytest.raises(acetasks.LedgerError, match=r"pip install 'acetasks\[postgres\]'"):
+        with pytest.raises(acetasks.LedgerError, match="python -m pip install asyncpg"):
             await build_store("postgresql://127.0.0.1/test").open()
 
     async def test_a_closed_store(self, store: Store) -> None:
