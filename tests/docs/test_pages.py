@@ -66,6 +66,7 @@ class Runner:
             "ACEDATACLOUD_API_TOKEN": server.token,
             "USEAPI_API_BASE_URL": server.url,
             "USEAPI_API_TOKEN": server.token,
+            "CALLBACK_SECRET": "a secret of the tests",
             "ID": server.add("luma", after=10),
             **{f"{name.upper()}_ID": server.add(name, after=10) for name in ("captcha", "flux", "luma", "suno", "veo")},
             "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]),  # noqa: PTH120  # of the venv
