@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acetasks import Client, PollPolicy, UnknownProviderError
@@ -12,7 +13,6 @@ from acetasks.providers import Service, lookup
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
-    from pathlib import Path
 
     from acetasks import Observer
     from acetasks.cli.options import ClientOptions
@@ -24,7 +24,7 @@ def build_client(
     *,
     providers: Collection[str] = (),
     targets: Collection[Key] = (),
-    journal: Path | None = None,
+    journal: str | None = None,
     interval: float | None = None,
     observers: Iterable[Observer] = (),
 ) -> Client:
@@ -34,7 +34,7 @@ def build_client(
         options: The options of the command.
         providers: Providers that the command uses, besides those of `targets`.
         targets: Provider and id of each task that the command names.
-        journal: Path of the journal if the options have none; None for none.
+        journal: Path or URL of the journal if the options have none; None for none.
         interval: Seconds between two polls of a task; None for the provider's.
         observers: As for `Client`.
 
@@ -70,8 +70,8 @@ def checked_arguments() -> Iterator[None]:
         raise CommandError(describe_error(error)) from error
 
 
-def find_journal(options: ClientOptions) -> Path:
-    """Return the path of the journal, which must exist.
+def find_journal(options: ClientOptions) -> str:
+    """Return the path of the journal, which must exist, or the URL of its database.
 
     Raises:
         CommandError: There is none.
@@ -82,11 +82,21 @@ def find_journal(options: ClientOptions) -> Path:
     return options.journal
 
 
-def check_journal(path: Path) -> None:
-    """Check that a journal exists: opening it would create the file.
+def check_journal(journal: str) -> None:
+    """Check that a journal in a file exists: opening it would create the file.
 
     Raises:
         CommandError: There is no such file.
     """
-    if not path.is_file():
-        raise CommandError(f"there is no journal {str(path)!r}")
+    if not is_database(journal) and not Path(journal).is_file():
+        raise CommandError(f"there is no journal {journal!r}")
+
+
+def name_journal(journal: str) -> str:
+    """Return a journal as messages name it: without a URL, which may have a password."""
+    return "postgresql://..." if is_database(journal) else journal
+
+
+def is_database(journal: str) -> bool:
+    """Return whether a journal is the URL of a database rather than the path of a file."""
+    return "://" in journal

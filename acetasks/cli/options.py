@@ -14,7 +14,7 @@ from acetasks.cli.exit_codes import CommandError
 from acetasks.cli.help import complete_provider
 from acetasks.cli.screen import Screen
 
-#: The environment variable with the path of the journal.
+#: The environment variable with the path, or the URL, of the journal.
 JOURNAL_VARIABLE = "ACETASKS_JOURNAL"
 
 
@@ -122,12 +122,12 @@ class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options for the client of a command."""
 
     journal: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="FILE",
             envvar=JOURNAL_VARIABLE,
             show_envvar=True,
-            help="File in which submissions and their ends are noted.",
+            help="File, or postgresql:// URL, in which submissions and their ends are noted.",
         ),
     ] = None
     base_url: Annotated[

@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from acetasks import Task, TaskError
+from acetasks.cli.client_setup import name_journal
 from acetasks.cli.exit_codes import ExitCode
 from acetasks.cli.formatting import format_count, format_duration
 from acetasks.cli.targets import format_target
@@ -92,7 +93,7 @@ class Report:
             self.screen.info(f"{format_target((task.provider, task.id))}: {reason}")
 
 
-def describe_continuation(unfinished: Collection[Key], journal: Path | None = None, *, command: str = "wait") -> str:
+def describe_continuation(unfinished: Collection[Key], journal: str | None = None, *, command: str = "wait") -> str:
     """Return the command that goes on waiting for some tasks.
 
     Args:
@@ -101,7 +102,7 @@ def describe_continuation(unfinished: Collection[Key], journal: Path | None = No
         command: The command without a journal.
     """
     if journal is not None:
-        how = f"go on with: acetasks resume --journal {shlex.quote(str(journal))}"
+        how = f"go on with: acetasks resume --journal {shlex.quote(name_journal(journal))}"
     elif len(unfinished) > _MAX_NAMED:
         how = "run the command again to go on"
     elif unfinished:

@@ -42,8 +42,8 @@ def report(context: typer.Context, *, journal: Journal, output: Output = Path("r
 
     def action() -> ExitCode:
         check_page(output)
-        if journal.strip() and "://" not in journal:
-            check_journal(Path(journal))
+        if journal.strip():
+            check_journal(journal)
         try:
             entries = run_async(read_journal(journal))
         except ValueError as error:

@@ -63,7 +63,7 @@ async def _resume_tasks(
     client: Client,
     tracker: TaskTracker,
     report: Report,
-    journal: Path,
+    journal: str,
     waiting: WaitOptions,
     *,
     timeout: float | None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeGuard
 
 import anyio
@@ -13,7 +12,7 @@ import msgspec
 import typer
 
 from acetasks import AceTasksError, AuthenticationError, Client, PermissionDeniedError, RunResult, Task, TaskState
-from acetasks.cli.client_setup import build_client, checked_arguments
+from acetasks.cli.client_setup import build_client, checked_arguments, name_journal
 from acetasks.cli.exit_codes import CommandError, ExitCode
 from acetasks.cli.options import (
     ClientOptions,
@@ -74,7 +73,7 @@ def run(
     """
     screen: Screen = context.obj
     tracker = TaskTracker()
-    journal = client_options.journal or (None if file == STDIN else Path(f"{file}.db"))
+    journal = client_options.journal or (None if file == STDIN else f"{file}.db")
 
     def action() -> ExitCode:
         if journal is None:
@@ -96,9 +95,10 @@ def run(
     raise typer.Exit(run_command(screen, action, how_to_go_on=lambda: _describe_continuation(tracker, journal)))
 
 
-def _describe_continuation(tracker: TaskTracker, journal: Path | None) -> str:
+def _describe_continuation(tracker: TaskTracker, journal: str | None) -> str:
     started = f"{len(tracker.ended):,} of {tracker.total:,} rows have ended; " if tracker.total else ""
-    return f"{started}run the same command again to go on (the journal is {journal})"
+    place = f" (the journal is {name_journal(journal)})" if journal else ""
+    return f"{started}run the same command again to go on{place}"
 
 
 class _Job(msgspec.Struct, frozen=True):

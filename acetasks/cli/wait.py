@@ -109,7 +109,7 @@ async def report_each(
     waiting: WaitOptions,
     *,
     timeout: float | None,
-    journal: Path | None = None,
+    journal: str | None = None,
 ) -> ExitCode:
     """Do the same with an open client; `journal` is the one that the tasks are from, if they were not named."""
     loop = asyncio.get_running_loop()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from acetasks.cli.client_setup import name_journal
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
@@ -146,6 +148,30 @@ async def test_resume_reports_what_stays_uncertain(server: AceServer, invoke: In
     resumed = await invoke("resume", "--journal", journal)
     assert resumed.exit_code == 4
     assert "(key k) stays uncertain: " in resumed.stderr
+
+
+async def test_a_journal_may_be_a_database(
+    server: AceServer, invoke: Invoke, postgres_url: str, tmp_path: Path
+) -> None:
+    """Every command takes its URL, and none prints it, because it may have a password."""
+    rows, page = tmp_path / "rows.jsonl", tmp_path / "report.html"
+    rows.write_text('{"prompt": "a boat"}\n')
+    server.script("luma", after=900)
+    results = [
+        await invoke("submit", "luma", "prompt=a cat", "--key", "k", "--journal", postgres_url),
+        await invoke("submit", "luma", "prompt=a cat", "--key", "k", "--journal", postgres_url),
+        await invoke("resume", "--timeout", "0.1", ACETASKS_JOURNAL=postgres_url),
+        await invoke("run", str(rows), "--provider", "flux", "--timeout", "0.1", "--journal", postgres_url),
+        await invoke("history", "--journal", postgres_url),
+        await invoke("report", "--journal", postgres_url, "-o", str(page)),
+    ]
+    assert [result.exit_code for result in results] == [0, 0, 3, 3, 0, 0]
+    assert server.submissions == 2
+    assert len(results[4].stdout.splitlines()) == 2
+    assert "a boat" in page.read_text("utf-8")
+    assert [result.stderr for result in results if postgres_url in result.output + result.stderr] == []
+    assert name_journal("postgresql://me:secret@db.example/tasks") == "postgresql://..."
+    assert name_journal("tasks.db") == "tasks.db"
 
 
 async def test_files_of_ended_tasks_are_downloaded(server: AceServer, invoke: Invoke, tmp_path: Path) -> None:
