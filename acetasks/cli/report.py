@@ -15,7 +15,6 @@ from acetasks.cli.task_lines import encode_task_line, format_task_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
     from acetasks.cli.results import TaskResult
     from acetasks.cli.screen import Screen

@@ -20,8 +20,6 @@ from acetasks.cli.tracking import TaskTracker
 from acetasks.cli.wait import WaitOptions, report_each
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from acetasks import Entry
 
 
