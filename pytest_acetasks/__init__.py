@@ -15,7 +15,6 @@ Tests may be run by pytest-asyncio 1.4 or newer, by anyio's plugin, or from Pyth
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -108,18 +107,18 @@ def _read_clock_of(item: pytest.Item) -> ClockOptions | None:
 
 
 def _set_unittest_loop(item: pytest.Item, clock: ClockOptions) -> None:
-    # Loaded if the class of the test is one of its cases; a test may have taken away the right to load it now.
-    loaded = sys.modules.get("unittest.async_case")
-    if (
-        loaded is not None
-        and isinstance(item, pytest.Function)
-        and item.cls is not None
-        and issubclass(item.cls, loaded.IsolatedAsyncioTestCase)
-    ):
+    if isinstance(item, pytest.Function) and item.cls is not None and _is_async_case(item.cls):
         case: Any = item.instance
         # A new attribute of Python 3.13; a class with a factory of its own keeps it.
         if getattr(case, "loop_factory", ...) is None:
             case.loop_factory = clock.loop_factory()
+
+
+def _is_async_case(cls: type) -> bool:
+    # By name: unittest loads its module on demand, which a test may have taken away the right to do.
+    return any(
+        (base.__module__, base.__name__) == ("unittest.async_case", "IsolatedAsyncioTestCase") for base in cls.__mro__
+    )
 
 
 @pytest.fixture
