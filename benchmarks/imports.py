@@ -1,8 +1,8 @@
 """How long `import acetasks` takes, as a ratio to importing aiohttp and msgspec, which it needs.
 
-Run it as `python benchmarks/imports.py`. Each run is a process of its own, which imports what is installed and keeps its
-bytecode, as a user's does; the three programs alternate, the time of an empty one is subtracted, and the best of each
-counts.
+Run it as `python benchmarks/imports.py`. Each run is a process of its own, which imports what is installed and keeps
+its bytecode, as a user's does. The three programs alternate, the time of an empty one is subtracted, and the best of
+each counts.
 """
 
 from __future__ import annotations
