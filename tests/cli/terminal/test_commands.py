@@ -128,6 +128,8 @@ async def test_other_commands_in_a_terminal(server: AceServer, open_terminal: Op
         (["download", "flux", task_id, str(tmp_path / "files")], "1 file in"),
         (["normalize", "luma", str(tmp_path / "record.json")], "succeeded  luma  a  https://a.example/a"),
         (["providers"], "useapi-pixverse"),
+        (["submit", "flux", "prompt=a cat", "--journal", str(tmp_path / "tasks.db")], "flux:"),
+        (["report", "--journal", str(tmp_path / "tasks.db"), "-o", str(tmp_path / "report.html")], "1 task in"),
         (["resume", "-h"], "Usage: acetasks resume [OPTIONS]"),
     ):
         session = open_terminal(*arguments, columns=120, lines=60)
