@@ -282,7 +282,7 @@ async def _apply(connection: Connection, changes: Sequence[Change]) -> list[str]
 
 
 async def _accept(connection: Connection, changes: Sequence[Accepted]) -> list[str]:
-    """Apply what was accepted, and return the keys whose entry does not say so."""
+    """Apply what was accepted, and return the keys of the changes that were rejected."""
     plain = [change for change in changes if not change.unclaimed]
     if plain:
         await connection.execute(schema.CHANGES[Accepted], *schema.build_arrays(plain))

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 _logger = logging.getLogger("acetasks")
 
-#: Seconds before a timeout at which tasks are polled whose callbacks are expected: enough for a poll and its retry.
+#: Seconds before a timeout at which tasks that expect a callback are polled: enough for a poll and its retry.
 _LAST_LOOK = 5.0
 #: Seconds that requests in flight may take to end when the client is closed.
 CLOSE_TIMEOUT = 0.5
@@ -191,7 +191,7 @@ class Poller:
                 _logger.warning("a closed client still has a request in flight that ignores its cancellation: %r", self)
 
     def _schedule(self, tasks: Sequence[AwaitedTask], *, is_patient: bool) -> None:
-        """Schedule new tasks; with a patient waiter, those whose callbacks are expected are polled rarely."""
+        """Schedule new tasks; with a patient waiter, those that expect a callback are polled rarely."""
         now = self._clock()
         if self._callbacks is None or not is_patient:
             self._scheduler.add(tasks, now)

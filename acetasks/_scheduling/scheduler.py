@@ -187,7 +187,7 @@ class Scheduler:
                 self._push(PollGroup(provider), batch, due, priority, next(self._sequence))
 
     def add_expecting(self, tasks: Sequence[TrackedTask], now: float) -> None:
-        """Schedule new tasks that were submitted just now, and whose end a callback is to announce."""
+        """Schedule new tasks that were submitted just now and expect a callback at their end."""
         by_provider: dict[str, list[TrackedTask]] = collections.defaultdict(list)
         for task in tasks:
             by_provider[task.key[0]].append(task)
@@ -198,7 +198,7 @@ class Scheduler:
                 self._push_expecting(spec, PollBatch(members[start : start + size]), next(self._sequence), now)
 
     def poll_soon(self, task: TrackedTask, now: float) -> None:
-        """Poll a task whose callback has arrived, in a request with others that arrive now; once, however many arrive.
+        """Poll a task soon after its callback, in a request with others that arrive now; once, however many arrive.
 
         If its poll is in flight, it is polled again after that, since the response may be older than the callback.
         """
@@ -211,7 +211,7 @@ class Scheduler:
             self._push_soon(lookup(task.key[0]), PollBatch([task], polled_at=batch.polled_at), now)
 
     def poll_early(self, tasks: Iterable[TrackedTask], now: float) -> None:
-        """Poll tasks whose callbacks are expected once in between, and expect their callbacks as before."""
+        """Poll tasks that expect a callback once in between; they expect it as before."""
         by_provider: dict[str, list[TrackedTask]] = collections.defaultdict(list)
         for task in tasks:
             if task.callback is CallbackState.EXPECTED and task.batch is not None and task.batch.group is not None:
@@ -298,7 +298,7 @@ class Scheduler:
                 self._push_planned(PollGroup(spec.slug), planned, poll.sequence, now)
 
     def _requeue_expecting(self, poll: InFlightPoll, batch: PollBatch, now: float) -> PollBatch:
-        """Schedule the tasks of a batch whose callback is expected, or came while it was polled; return the others."""
+        """Schedule the tasks of a batch that expect a callback, or got it while they were polled; return the others."""
         if all(task.callback is CallbackState.NONE for task in batch.tasks):
             return batch
         parts: dict[CallbackState, list[TrackedTask]] = collections.defaultdict(list)
