@@ -449,3 +449,19 @@ class TestReconcile:
             found = await client.reconcile("luma")
         assert ([entry.key for entry in found.absent], found.adopted, found.ambiguous) == (["order-1"], (), ())
         assert server.submissions == 0
+
+    async def test_released_submission_is_sent_again(self, server: AceServer, new_client, journal) -> None:
+        """The key of an absent submission is submitted once more when it was released, and not before."""
+        server.fail("luma", action="submit", status=502, body="<html>")
+        async with new_client(journal=journal()) as client:
+            for _ in range(2):
+                with pytest.raises(acetasks.SubmissionUncertainError):
+                    await client.submit("luma", PAYLOAD, key="order-1")
+            await asyncio.sleep(1000)
+            (absent,) = (await client.reconcile()).absent
+            assert await client.journal.release(absent)
+            task = await client.run("luma", PAYLOAD, key="order-1")
+            (entry,) = await entries(client)
+            assert not await client.journal.release(absent)
+            assert (entry.key, entry.task_id, entry.reason) == ("order-1", task.id, None)
+        assert server.submissions == 1

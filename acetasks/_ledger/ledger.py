@@ -307,6 +307,31 @@ class Ledger:
         change = msgspec.structs.replace(build_accepted(entry.key, task, self._clock()), unclaimed=True)
         return apply_accepted(entry, change) if await self._writer.note(change) else None
 
+    async def release(self, entry: Entry) -> bool:
+        """Let the key of an uncertain submission be submitted again, as after a refusal.
+
+        For those that `reconcile` has reported as absent, and that are to be made after all. It pays twice if the
+        service lists the first one later, or if its sender was stopped just before the request and goes on after this.
+
+        Args:
+            entry: The entry as `reconcile` has reported it.
+
+        Returns:
+            Whether the key was released; False if something else has changed the entry since, or this process is still
+            submitting it.
+
+        Raises:
+            LedgerError: This cannot be written. It is kept, and tried again with the next write.
+            ValueError: The submission is not uncertain.
+        """
+        if entry.state is not EntryState.UNCERTAIN:
+            raise ValueError(f"only an uncertain submission can be released, and {entry.key!r} is {entry.state.value}")
+        if self._claims.find(entry.key) is not None:
+            return False
+        await self._writer.note(build_refused(entry, "released after it was absent", self._clock()))
+        (found,) = await self._store.find([entry.key])
+        return found is not None and found.state is EntryState.REFUSED and found.sent_at == entry.sent_at
+
     # Parts.
 
     async def _insert(self, entry: Entry) -> Entry | None:

@@ -78,7 +78,8 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         adopted: Entries with the task that was found for them.
-        absent: Entries that are not in the history, although it has had the time to list them. They stay uncertain.
+        absent: Entries that are not in the history, although it has had the time to list them. They stay uncertain
+            until they are released (`Ledger.release`).
         ambiguous: Entries about which there is a doubt. They stay uncertain.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,18 +22,25 @@ from acetasks.cli.wait import WaitOptions, report_each
 if TYPE_CHECKING:
     from acetasks import Entry
 
+ReleaseAbsent = Annotated[
+    bool,
+    typer.Option("--release-absent", help="Let the keys of submissions that the history lacks be submitted again."),
+]
+
 
 def resume(
     context: typer.Context,
     *,
     download: Download = None,
+    release_absent: ReleaseAbsent = False,
     polling: PollOptions,
     client_options: ClientOptions,
     output: OutputOptions,
 ) -> None:
     """Wait for the tasks of a journal that have not ended, and print each one when it ends.
 
-    Submissions without a response are first looked up in the provider's history; nothing is submitted again.
+    Submissions without a response are first looked up in the provider's history; nothing is submitted again. With
+    --release-absent a key that it lacks can be: that pays twice if the service lists the first submission later.
 
     Exit codes: 0 all succeeded, 1 any failed, 2 wrong usage or bad token, 3 timed out, 4 a submission stays uncertain.
     """
@@ -48,7 +55,15 @@ def resume(
         timeout = read_duration(polling.timeout, "--timeout")
         report = Report(screen, as_json=output.as_json)
         return run_async(
-            _resume_tasks(client, tracker, report, journal, WaitOptions(download=download), timeout=timeout)
+            _resume_tasks(
+                client,
+                tracker,
+                report,
+                journal,
+                WaitOptions(download=download),
+                timeout=timeout,
+                release_absent=release_absent,
+            )
         )
 
     def describe() -> str:
@@ -65,9 +80,10 @@ async def _resume_tasks(
     waiting: WaitOptions,
     *,
     timeout: float | None,
+    release_absent: bool,
 ) -> ExitCode:
     async with client:
-        is_uncertain = await _reconcile(client, report.screen)
+        is_uncertain = await _reconcile(client, report.screen, release_absent=release_absent)
         async for handle in client.pending():
             tracker.add((handle.provider, handle.id))
         code = await report_each(client, tracker, report, waiting, timeout=timeout, journal=journal)
@@ -77,7 +93,7 @@ async def _resume_tasks(
     return max(code, ExitCode.UNCERTAIN) if is_uncertain else code
 
 
-async def _reconcile(client: Client, screen: Screen) -> bool:
+async def _reconcile(client: Client, screen: Screen, *, release_absent: bool) -> bool:
     """Look uncertain submissions up, say what was found, and return whether any stays uncertain."""
     try:
         found = await client.reconcile()
@@ -88,11 +104,15 @@ async def _reconcile(client: Client, screen: Screen) -> bool:
         return True
     for entry in found.adopted:
         screen.info(f"{_name(entry)} was accepted: {entry.provider}:{entry.task_id}")
+    absent = list(found.absent)
     for entry in found.absent:
         screen.warning(f"{_name(entry)} is not in the history of {entry.provider}: it was probably not accepted")
+        if release_absent and await client.journal.release(entry):
+            screen.info(f"key {entry.key} can be submitted again")
+            absent.remove(entry)
     for doubt in found.ambiguous:
         screen.warning(f"{_name(doubt.entry)} stays uncertain: {doubt.reason}")
-    return bool(found.absent or found.ambiguous)
+    return bool(absent or found.ambiguous)
 
 
 def _name(entry: Entry) -> str:

@@ -233,3 +233,23 @@ async def test_stored_records_are_read(invoke: Invoke, tmp_path: Path) -> None:
     assert wrong.exit_code == 2
     assert "error: " in wrong.stderr
     assert (await invoke("normalize", "Luma!", "-", stdin="{}")).exit_code == 2
+
+
+async def test_resume_releases_absent_submissions(
+    server: AceServer, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the history has settled, and only if asked to; then the key is submitted again."""
+    submit = ("submit", "luma", "prompt=a", "--journal", str(tmp_path / "tasks.db"), "--key", "k")
+    resume = ("resume", "--journal", str(tmp_path / "tasks.db"))
+    server.fail("luma", action="submit", status=502, body="<html>")
+    assert (await invoke(*submit)).exit_code == 4
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + 1000)
+    for _ in range(2):
+        resumed = await invoke(*resume)
+        assert (resumed.exit_code, "(key k) is not in the history of luma" in resumed.stderr) == (4, True)
+    released = await invoke(*resume, "--release-absent")
+    assert released.exit_code == 0
+    assert "key k can be submitted again" in released.stderr
+    assert (await invoke(*submit)).exit_code == 0
+    assert server.submissions == 1

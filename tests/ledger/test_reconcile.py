@@ -216,6 +216,29 @@ async def test_a_task_is_adopted_once(kind: str, tmp_path: Path) -> None:
     await ledger.close()
 
 
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_a_released_key_is_submitted_once(kind: str, tmp_path: Path) -> None:
+    """Of two processes that release and submit it, one submits; a late response to the first submission is kept."""
+    store = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "tasks.db")
+    mine, other = (Ledger(store, clock=lambda: LATER, longest_post=60.0) for _ in range(2))
+    await mine.open()  # and with it the store
+    await uncertain(store, x=payload(prompt="a"))
+    (absent,) = [entry async for entry in mine.unfinished()]
+    assert await mine.release(absent)
+    arguments = {"provider": "luma", "path": "/luma/videos", "request": payload(prompt="a")}
+    again = await mine.begin("x", **arguments)
+    assert again.sent_at == LATER
+    # The other process has seen the same entry, and the key is under way in this one.
+    assert not await other.release(absent)
+    assert not await mine.release(absent)
+    with pytest.raises(ValueError, match="only an uncertain submission can be released, and 'x' is submitting"):
+        await mine.release(again)
+    assert (await mine.accept(again, listed("t2"))).key == "x"
+    assert (await other.accept(absent, listed("t1"))).key != "x"
+    assert {entry.task_id async for entry in mine.tasks()} == {"t1", "t2"}
+    await mine.close()
+
+
 async def test_over_the_simulated_service(client: Client, server: AceServer) -> None:
     """Of 1,000 submissions the accepted ones are adopted in n/50 requests; those listed late, once they are listed."""
     store = MemoryStore()
