@@ -13,8 +13,12 @@ import itertools
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from opentelemetry import context, metrics, trace
-from opentelemetry.trace import Link, SpanKind, StatusCode
+try:
+    from opentelemetry import context, metrics, trace
+    from opentelemetry.trace import Link, SpanKind, StatusCode
+except ModuleNotFoundError as error:
+    error.msg = f"{error.name} is not installed: python -m pip install opentelemetry-api"
+    raise
 
 from acetasks._runtime import read_wall_clock
 from acetasks._version import __version__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib
 import io
 import os
 import pathlib
@@ -381,3 +382,11 @@ class TestDocs:
         attributes = {name for span in recorded.spans() for name in span.attributes}
         assert len(metrics) >= 7
         assert {name for name in metrics | attributes if f"`{name}`" not in self.PAGE} == set()
+
+
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to install."""
+    monkeypatch.delitem(sys.modules, "acetasks.telemetry")
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    with pytest.raises(ModuleNotFoundError, match=r"opentelemetry is not installed: .* install opentelemetry-api"):
+        importlib.import_module("acetasks.telemetry")
