@@ -5,6 +5,7 @@ Only the modules `postgres*` use asyncpg, which the extra `postgres` installs; i
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -12,6 +13,7 @@ import msgspec
 
 from acetasks._ledger import postgres_schema as schema
 from acetasks._ledger.entries import CHANGE_ORDER, Accepted, Change, Entry, EntryState, Intent, Query
+from acetasks._ledger.postgres_channel import PostgresChannel
 from acetasks._ledger.postgres_connection import PostgresConnection
 from acetasks._ledger.postgres_errors import may_repeat
 from acetasks._ledger.store import Written
@@ -35,12 +37,12 @@ _ATTEMPTS, _FIRST_PAUSE = 6, 0.1
 
 
 class PostgresStore:
-    """A `Store` in a PostgreSQL database, from version 13 on.
+    """An `AnnouncingStore` in a PostgreSQL database, from version 13 on.
 
     It creates its tables `acetasks_entries` and `acetasks_schema` in the first schema of the search path. What a call
     wrote survives a crash of the server when the call returns, unless the server has `synchronous_commit` off. One
-    connection serves the calls one after the other, and is opened again when it breaks; not through a pooler that
-    shares it between transactions.
+    connection serves the calls one after the other, and is opened again when it breaks; a second one is opened for
+    announcements. A pooler must not share them between transactions.
 
     Args:
         url: URL of the database, such as `postgresql://user:password@host:5432/database`, with the options of libpq.
@@ -53,6 +55,9 @@ class PostgresStore:
 
     def __init__(self, url: str, *, timeout: float = 10.0) -> None:
         self._connection = PostgresConnection(url, timeout=timeout)
+        # Another one, which is not held up by transactions, nor holds them up.
+        self._listening = PostgresConnection(url, timeout=timeout)
+        self._channel = PostgresChannel(self._listening)
 
     def __repr__(self) -> str:
         return f"<PostgresStore {self._connection.location} {'open' if self._connection.is_open else 'closed'}>"
@@ -65,6 +70,7 @@ class PostgresStore:
                 the tables are of a later version of acetasks. Nothing in them was changed.
         """
         self._connection.open()
+        self._listening.open()
         try:
             await self._repeat(self._prepare)
         except BaseException:
@@ -73,7 +79,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Implement `Store.close`."""
-        await self._connection.close()
+        await asyncio.gather(self._connection.close(), self._listening.close())
 
     async def write(self, changes: Sequence[Change], intents: Sequence[Intent]) -> Written:
         """Implement `Store.write`.
@@ -122,6 +128,14 @@ class PostgresStore:
         """Implement `Store.select`."""
         statement, parameters = schema.build_select(query, after, limit)
         return await self._read(statement, *parameters)
+
+    async def announce(self, texts: Sequence[str]) -> None:
+        """Implement `AnnouncingStore.announce`."""
+        await self._channel.announce(texts)
+
+    async def listen(self, receive: Callable[[str], object], on_listening: Callable[[], object]) -> None:
+        """Implement `AnnouncingStore.listen`."""
+        await self._channel.listen(receive, on_listening)
 
     async def _read(self, statement: str, *parameters: object) -> list[Entry]:
         rows = await self._repeat(lambda connection, _: connection.fetch(statement, *parameters))
