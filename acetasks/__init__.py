@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from acetasks import _ledger, providers
 from acetasks._callbacks import Callbacks
-from acetasks._ledger import Doubt, Entry, EntryState, Ledger, MemoryStore, Reconciliation, Store
+from acetasks._ledger import AnnouncingStore, Doubt, Entry, EntryState, Ledger, MemoryStore, Reconciliation, Store
 from acetasks._runs import RunResult
 from acetasks._scheduling import Durations
 from acetasks._version import __version__
@@ -93,6 +93,7 @@ else:
 __all__ = [
     "APIError",
     "AceTasksError",
+    "AnnouncingStore",
     "Artifact",
     "ArtifactKind",
     "AuthenticationError",

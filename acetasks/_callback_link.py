@@ -1,4 +1,4 @@
-"""Link between the callbacks of an application and the poller of one client."""
+"""Link between the callbacks of an application, the poller of one client, and the clients of other processes."""
 
 from __future__ import annotations
 
@@ -8,35 +8,44 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from acetasks._callbacks import Callbacks
+from acetasks._callbacks import Callbacks, ReceivedCallback
+from acetasks._ledger import Announcements, AnnouncingStore
 from acetasks._polling import ExpectedCallbacks
 from acetasks._records import DECODE_ERRORS
 from acetasks.providers import lookup
 
 if TYPE_CHECKING:
-    from acetasks._callbacks import ReceivedCallback
+    from acetasks._ledger import Store
     from acetasks._polling import Poller
     from acetasks.models import Task
     from acetasks.policies import PollPolicy
     from acetasks.providers import ProviderSpec
 
-_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_request_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_callback_decoder = msgspec.json.Decoder(ReceivedCallback)
 
 
 class CallbackLink:
     """Gives submissions their callback URLs, and passes the callbacks that arrive on to the poller.
 
+    The callback of a task that is not awaited here is announced to the other clients of the journal, once. Nothing that
+    was announced is announced again.
+
     Args:
         callbacks: The callbacks of the application.
         policy: How tasks are polled.
+        store: The store of the journal, open while the link is; None for no journal.
 
     Attributes:
         expected: The callbacks that the client expects.
     """
 
-    def __init__(self, callbacks: Callbacks, policy: PollPolicy) -> None:
+    def __init__(self, callbacks: Callbacks, policy: PollPolicy, store: Store | None) -> None:
         self.expected = ExpectedCallbacks(policy)
         self._callbacks = callbacks
+        self._announcements: Announcements | None = None
+        if isinstance(store, AnnouncingStore):
+            self._announcements = Announcements(store, self._receive_announced)
         self._poller: Poller | None = None
 
     def __repr__(self) -> str:
@@ -46,11 +55,18 @@ class CallbackLink:
         """Pass callbacks on to a poller of the running loop from now on."""
         self._poller = poller
         self._callbacks.attach(self._receive, asyncio.get_running_loop())
+        if self._announcements is not None:
+            self._announcements.open()
 
     def close(self) -> None:
-        """Pass nothing on any more."""
+        """Pass nothing on any more; `wait_closed` must follow."""
         self._callbacks.detach(self._receive)
         self._poller = None
+
+    async def wait_closed(self) -> None:
+        """Wait until the store is not used any more."""
+        if self._announcements is not None:
+            await self._announcements.close()
 
     def build_url(self, spec: ProviderSpec) -> str:
         """Return the callback URL for one submission."""
@@ -69,7 +85,7 @@ class CallbackLink:
         if not task_id or field is None:
             return
         try:
-            url = msgspec.json.decode(_decoder.decode(request)[field])
+            url = msgspec.json.decode(_request_decoder.decode(request)[field])
         except (KeyError, *DECODE_ERRORS):
             return
         token = self._callbacks.find_token(provider, url) if isinstance(url, str) else None
@@ -82,8 +98,24 @@ class CallbackLink:
             self.expect(task.provider, task.id, request, -math.inf if time is None else time)
 
     def _receive(self, callback: ReceivedCallback) -> None:
-        if self._poller is not None:
-            self._poller.receive_callback((callback.provider, callback.task_id), callback.token)
+        """Receive a callback that the service has posted to this process."""
+        if self._pass_on(callback) and self._announcements is not None:
+            self._announcements.announce(msgspec.json.encode(callback).decode())
+
+    def _receive_announced(self, text: str) -> None:
+        """Receive a callback that was posted to another process, or any text of another user of the database."""
+        try:
+            callback = _callback_decoder.decode(text)
+        except DECODE_ERRORS:
+            return
+        if self._callbacks.is_genuine(callback):
+            self._pass_on(callback)
+
+    def _pass_on(self, callback: ReceivedCallback) -> bool:
+        """Pass a callback on to the poller; return whether it is the first one of a task that is not awaited here."""
+        if self._poller is None:
+            return False
+        return self._poller.receive_callback((callback.provider, callback.task_id), callback.token)
 
 
 def check_callbacks(callbacks: object) -> Callbacks | None:

@@ -238,7 +238,7 @@ class Client:
             await ledger.open()
         transport = HTTPTransport(self._endpoints, http=self._http, runtime=runtime, proxies=self._proxies)
         on_end = None if ledger is None else ledger.finish
-        link = None if self._callbacks is None else CallbackLink(self._callbacks, self._policy)
+        link = None if self._callbacks is None else CallbackLink(self._callbacks, self._policy, self._store)
         expected = None if link is None else link.expected
         poller = Poller(transport, runtime=runtime, durations=self._durations, on_end=on_end, callbacks=expected)
         on_accepted = None if link is None else link.note_accepted
@@ -849,6 +849,8 @@ async def _shut_down(running: _Running) -> None:
     with anyio.move_on_after(CLOSE_TIMEOUT):
         await running.transport.close()
         await running.submitter.join()
+    if running.callbacks is not None:
+        await running.callbacks.wait_closed()
     if running.ledger is not None:
         await running.ledger.close()  # without a time limit: it writes what was paid for
 

@@ -42,28 +42,28 @@ def execute(statement: str, *, url: str = URL) -> None:
 
 
 @functools.cache
-def explain_missing_server() -> str | None:
+def explain_missing_server(url: str) -> str | None:
     """Return why the server cannot be used, or None if it can."""
     try:
-        execute("SELECT 1")
+        execute("SELECT 1", url=url)
     except (OSError, asyncpg.PostgresError) as error:
         return str(error)
     return None
 
 
 @contextlib.contextmanager
-def empty_database() -> Iterator[str]:
+def empty_database(url: str = URL) -> Iterator[str]:
     """Give the URL of an empty schema, which is dropped afterwards; skip the test if there is no server."""
-    reason = explain_missing_server()
+    reason = explain_missing_server(url)
     if reason is not None:
         message = f"{NOT_TESTED} ({reason}): set ACETASKS_TEST_POSTGRES to the URL of a database"
         if os.environ.get("ACETASKS_REQUIRE_SERVICES") == "1":
             pytest.fail(message)
         pytest.skip(message)
     schema = f"test_{secrets.token_hex(8)}"
-    execute(f"CREATE SCHEMA {schema}")
+    execute(f"CREATE SCHEMA {schema}", url=url)
     try:
         # Nothing here loses its power, and the disk of a busy machine is slow.
-        yield f"{URL}{'&' if '?' in URL else '?'}search_path={schema}&synchronous_commit=off"
+        yield f"{url}{'&' if '?' in url else '?'}search_path={schema}&synchronous_commit=off"
     finally:
-        execute(f"DROP SCHEMA {schema} CASCADE")
+        execute(f"DROP SCHEMA {schema} CASCADE", url=url)

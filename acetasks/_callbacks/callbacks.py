@@ -32,13 +32,16 @@ class Callbacks:
     client poll its task at once; the state is always the service's answer to that poll. Until then the task is polled
     rarely (`PollPolicy.callback_interval`), in case that the callback is lost.
 
-    The client and the app may be in different threads of one process. One object can serve several clients.
+    The client and the app may be in different threads of one process. One object can serve several clients. Of several
+    processes with the same URL and secret, any one may receive a callback if their clients share a journal in a
+    PostgreSQL database, or another `AnnouncingStore`.
 
     Args:
         url: Public URL below which an app is mounted, such as `https://shop.example/acetasks`. It should be HTTPS,
             so that only the service sees the tokens.
         secret: Text or bytes from which the tokens are made, 16 bytes at least. With the same secret, a client that
-            resumes after a restart accepts the callbacks of earlier submissions. None makes up a new one.
+            resumes after a restart accepts the callbacks of earlier submissions, and one of another process those of
+            this one. None makes up a new one.
         max_bytes: Maximum size of a callback's body; larger ones are refused with HTTP 413.
 
     Raises:
@@ -112,6 +115,10 @@ class Callbacks:
         base, _, token = url.rpartition("/")
         is_own = base == f"{self._url}/{provider}" and self._tokens.is_genuine(provider, token)
         return token if is_own else None
+
+    def is_genuine(self, callback: ReceivedCallback) -> bool:
+        """Return whether the token of a callback is one of a URL that `build_url` has returned for its provider."""
+        return self._tokens.is_genuine(callback.provider, callback.token)
 
     def attach(self, receive: Callable[[ReceivedCallback], object], loop: asyncio.AbstractEventLoop) -> None:
         """Call a function in an event loop for each genuine callback from now on."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Seconds within which the body of a callback must arrive.
 BODY_TIMEOUT = 10.0
+#: Longest id that is passed on, in characters. Ids are kept, and announced to other processes.
+_MAX_ID = 500
 #: Longest path that is looked at: the prefix of an application and the two segments of a callback.
 _MAX_PATH = 2048
 
@@ -97,13 +99,13 @@ class CallbackReceiver:
         return None
 
     def deliver(self, admission: Admission, body: bytes) -> None:
-        """Pass the callback in the body of an admitted request to the clients; one without an id is ignored."""
+        """Pass the callback in the body of an admitted request to the clients; one without a usable id is ignored."""
         try:
             fields = _decoder.decode(body)
         except DECODE_ERRORS:
             return
         task_id = fields.task_id or fields.jobid or fields.id
-        if not task_id:
+        if not task_id or len(task_id) > _MAX_ID:
             return
         self.received += 1
         callback = ReceivedCallback(admission.provider, task_id, admission.token)

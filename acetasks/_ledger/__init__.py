@@ -8,6 +8,7 @@ neither requests nor polls: it is given keys, JSON and tasks.
 import importlib
 from typing import TYPE_CHECKING
 
+from acetasks._ledger.announcements import Announcements
 from acetasks._ledger.entries import (
     Abandoned,
     Accepted,
@@ -24,7 +25,7 @@ from acetasks._ledger.keys import build_fingerprint
 from acetasks._ledger.ledger import ACKNOWLEDGED_AFTER, Ledger
 from acetasks._ledger.memory import MemoryStore
 from acetasks._ledger.reconcile import SETTLE_TIME, Doubt, HistorySource, Reconciliation, reconcile
-from acetasks._ledger.store import Store, Written
+from acetasks._ledger.store import AnnouncingStore, Store, Written
 from acetasks._ledger.stores import build_store
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ __all__ = [
     "SETTLE_TIME",
     "Abandoned",
     "Accepted",
+    "Announcements",
+    "AnnouncingStore",
     "Change",
     "Doubt",
     "Ended",

@@ -1,27 +1,21 @@
 """A store in a PostgreSQL database, which processes of many machines may share.
 
-The only modules that use asyncpg, which the extra `postgres` installs, are this one and the one of its errors; it is
-imported when a store is opened.
+Only the modules `postgres*` use asyncpg, which the extra `postgres` installs; it is imported when a store is opened.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import parse_qsl, urlsplit
 
 import anyio
 import msgspec
 
 from acetasks._ledger import postgres_schema as schema
 from acetasks._ledger.entries import CHANGE_ORDER, Accepted, Change, Entry, EntryState, Intent, Query
-from acetasks._ledger.postgres_errors import (
-    import_asyncpg,
-    leaves_connection_unusable,
-    may_repeat,
-    translate_errors,
-)
+from acetasks._ledger.postgres_channel import PostgresChannel
+from acetasks._ledger.postgres_connection import PostgresConnection
+from acetasks._ledger.postgres_errors import may_repeat
 from acetasks._ledger.store import Written
 from acetasks.errors import LedgerError
 
@@ -29,9 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from typing import TypeAlias
 
-    import asyncpg
+    from acetasks._ledger.postgres_connection import Connection
 
-    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
     #: A call over a connection, with the number of the attempt.
     _Call: TypeAlias = Callable[[Connection, int], Awaitable["_T"]]
 
@@ -41,18 +34,15 @@ _T = TypeVar("_T")
 _OLDEST_SERVER = 13
 #: Attempts at a call whose connection breaks or that meets a conflict, and the seconds before the second one.
 _ATTEMPTS, _FIRST_PAUSE = 6, 0.1
-#: Hosts with their ports, separated by commas, as libpq takes them; an IPv6 address is in brackets.
-_HOST = r"(\[[^\]]*\]|[^:\[\]]*)(:\d+)?"
-_HOSTS = re.compile(rf"{_HOST}(,{_HOST})*", re.ASCII)
 
 
 class PostgresStore:
-    """A `Store` in a PostgreSQL database, from version 13 on.
+    """An `AnnouncingStore` in a PostgreSQL database, from version 13 on.
 
     It creates its tables `acetasks_entries` and `acetasks_schema` in the first schema of the search path. What a call
     wrote survives a crash of the server when the call returns, unless the server has `synchronous_commit` off. One
-    connection serves the calls one after the other, and is opened again when it breaks; not through a pooler that
-    shares it between transactions.
+    connection serves the calls one after the other, and is opened again when it breaks; a second one is opened for
+    announcements. A pooler must not share them between transactions.
 
     Args:
         url: URL of the database, such as `postgresql://user:password@host:5432/database`, with the options of libpq.
@@ -64,15 +54,13 @@ class PostgresStore:
     """
 
     def __init__(self, url: str, *, timeout: float = 10.0) -> None:
-        self._url, self._timeout = url, timeout
-        self._location = _build_location(url)
-        self._connection: Connection | None = None
-        self._is_open = False
-        # Statements of several calls must not mix in one transaction.
-        self._lock = asyncio.Lock()
+        self._connection = PostgresConnection(url, timeout=timeout)
+        # Another one, which is not held up by transactions, nor holds them up.
+        self._listening = PostgresConnection(url, timeout=timeout)
+        self._channel = PostgresChannel(self._listening)
 
     def __repr__(self) -> str:
-        return f"<PostgresStore {self._location} {'open' if self._is_open else 'closed'}>"
+        return f"<PostgresStore {self._connection.location} {'open' if self._connection.is_open else 'closed'}>"
 
     async def open(self) -> None:
         """Connect, and create the tables or bring them to this version.
@@ -81,7 +69,8 @@ class PostgresStore:
             LedgerError: The server cannot be reached, is too old or accepts no writes; the user has not the rights; or
                 the tables are of a later version of acetasks. Nothing in them was changed.
         """
-        self._is_open = True
+        self._connection.open()
+        self._listening.open()
         try:
             await self._repeat(self._prepare)
         except BaseException:
@@ -90,9 +79,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Implement `Store.close`."""
-        async with self._lock:
-            self._is_open = False
-            await self._disconnect()
+        await asyncio.gather(self._connection.close(), self._listening.close())
 
     async def write(self, changes: Sequence[Change], intents: Sequence[Intent]) -> Written:
         """Implement `Store.write`.
@@ -142,6 +129,14 @@ class PostgresStore:
         statement, parameters = schema.build_select(query, after, limit)
         return await self._read(statement, *parameters)
 
+    async def announce(self, texts: Sequence[str]) -> None:
+        """Implement `AnnouncingStore.announce`."""
+        await self._channel.announce(texts)
+
+    async def listen(self, receive: Callable[[str], object], on_listening: Callable[[], object]) -> None:
+        """Implement `AnnouncingStore.listen`."""
+        await self._channel.listen(receive, on_listening)
+
     async def _read(self, statement: str, *parameters: object) -> list[Entry]:
         rows = await self._repeat(lambda connection, _: connection.fetch(statement, *parameters))
         try:
@@ -161,41 +156,8 @@ class PostgresStore:
         return await self._attempt(call, _ATTEMPTS)
 
     async def _attempt(self, call: _Call[_T], attempt: int) -> _T:
-        """Wait for the calls before, and return what a call over the connection returns."""
-        async with self._lock:
-            if not self._is_open:
-                raise self._build_error("it is not open: open the store first, and use it before it is closed")
-            with translate_errors(self._location):
-                connection = await self._connect()
-                try:
-                    return await call(connection, attempt)
-                except Exception as error:
-                    if leaves_connection_unusable(error):
-                        await self._disconnect()
-                    raise
-
-    async def _connect(self) -> Connection:
-        if self._connection is None or self._connection.is_closed():
-            limit = f"{int(self._timeout * 1000)}ms"
-            settings = {
-                "application_name": "acetasks",
-                "lock_timeout": f"{int(self._timeout * 500)}ms",
-                # A process that is frozen in a transaction must not hold up the others.
-                "idle_in_transaction_session_timeout": limit,
-            }
-            self._connection = await import_asyncpg(self._location).connect(
-                self._url, timeout=self._timeout, command_timeout=self._timeout, server_settings=settings
-            )
-        return self._connection
-
-    async def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            await connection.close(timeout=1.0)
-        except Exception:  # noqa: BLE001  # it is broken in some way, and not used any more
-            connection.terminate()
+        async with self._connection.use() as connection:
+            return await call(connection, attempt)
 
     async def _prepare(self, connection: Connection, _attempt: int) -> None:
         """Check the server, and create the tables or bring them to this version."""
@@ -225,32 +187,7 @@ class PostgresStore:
             await connection.fetch(schema.UNFINISHED, None, 1)
 
     def _build_error(self, message: str) -> LedgerError:
-        return LedgerError(message, location=self._location)
-
-
-def _build_location(url: str) -> str:
-    """Return a URL without the password and the options.
-
-    Raises:
-        ValueError: The URL is malformed; the error does not repeat it. A password with a slash, for example, would
-            otherwise be taken for a host and a path, which are shown.
-    """
-    location = None
-    try:
-        parts = urlsplit(url)
-        parse_qsl(parts.query, strict_parsing=bool(parts.query))
-        host = parts.netloc.rpartition("@")[2]
-        if "@" not in parts.path and "#" not in url and _HOSTS.fullmatch(host):
-            user = f"{parts.username}@" if parts.username else ""
-            location = f"{parts.scheme}://{user}{host}{parts.path}"
-    except ValueError:
-        pass
-    if location is None:
-        raise ValueError(
-            "the journal's URL must be like 'postgresql://user:password@host:5432/database', with special characters"
-            " of the password percent-encoded, such as %2F for a slash (urllib.parse.quote(password, safe=''))"
-        )
-    return location
+        return LedgerError(message, location=self._connection.location)
 
 
 def _is_own(entry: Entry | None, stamp: float) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from acetasks._ledger.entries import Change, Entry, Intent, Query
 
@@ -27,7 +27,7 @@ class Store(Protocol):
 
     Every call takes and returns lists, so that the ledger can group them. A call is atomic, and what it wrote is
     durable when it returns. Calls may be concurrent. Each raises `LedgerError` if the store cannot be read or written,
-    and has then changed nothing.
+    and has then changed nothing. A store that can also pass messages between its processes is an `AnnouncingStore`.
     """
 
     async def open(self) -> None:
@@ -79,4 +79,36 @@ class Store(Protocol):
 
     async def select(self, query: Query, after: str | None, limit: int) -> list[Entry]:
         """Return entries in the order of their stamps; `after` and `limit` as for `unfinished`."""
+        ...
+
+
+@runtime_checkable
+class AnnouncingStore(Store, Protocol):
+    """A `Store` that also passes short texts between the processes that share it.
+
+    What is announced is a hint, of which nothing depends: it may be lost, come twice, and come back to the process that
+    has announced it. So a store needs neither of these calls, which must not delay the others.
+    """
+
+    async def announce(self, texts: Sequence[str]) -> None:
+        """Pass texts to all processes that listen at this moment.
+
+        Args:
+            texts: Each of up to 7,000 bytes in UTF-8, without NUL characters.
+
+        Raises:
+            LedgerError: They may not have been passed to all.
+        """
+        ...
+
+    async def listen(self, receive: Callable[[str], object], on_listening: Callable[[], object]) -> None:
+        """Pass each text on that is announced, until the call is cancelled.
+
+        Args:
+            receive: Called in the event loop with each text; it does not raise.
+            on_listening: Called once, when the texts that are announced from now on are received.
+
+        Raises:
+            LedgerError: Texts cannot be received, or not any more.
+        """
         ...

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 #: Maximum number of tasks whose callbacks are expected; the oldest are forgotten first, and then polled as usual.
 _MAX_EXPECTED = 100_000
-#: Maximum number of callbacks that are kept for tasks that are not known yet: those that come before the response to
-#: their submission, by some seconds at most.
-_MAX_EARLY = 1024
+#: Maximum number of callbacks that are remembered for tasks that are not known: not yet, because they come before the
+#: response to their submission; not here, because another process awaits them; or not any more.
+_MAX_UNKNOWN = 10_000
 #: Tasks of a provider that must end one after the other without their callbacks, and without any other since their
 #: submission, before no more are expected.
 _MISSES = 3
@@ -56,8 +56,8 @@ class ExpectedCallbacks:
     def __init__(self, policy: PollPolicy) -> None:
         self._policy = policy
         self._expected: collections.OrderedDict[Key, ExpectedCallback] = collections.OrderedDict()
-        # Task ids, by token.
-        self._early: collections.OrderedDict[str, str] = collections.OrderedDict()
+        # Task ids, by token, of tasks that are not among the expected ones.
+        self._unknown: collections.OrderedDict[str, str] = collections.OrderedDict()
         self._misses: collections.Counter[str] = collections.Counter()
         # Loop time of the last callback, by provider.
         self._received_at: dict[str, float] = {}
@@ -71,20 +71,19 @@ class ExpectedCallbacks:
         if key in self._expected:
             return
         callback = self._expected[key] = ExpectedCallback(token, submitted_at)
-        callback.is_received = self._early.pop(token, None) == key[1]
+        callback.is_received = self._unknown.pop(token, None) == key[1]
         if len(self._expected) > _MAX_EXPECTED:
             self._expected.popitem(last=False)
 
     def receive(self, key: Key, token: str, *, is_awaited: bool) -> bool:
-        """Return whether a callback with a genuine token is the first of its task, which is then polled.
+        """Return whether a callback with a genuine token is the first of its task.
 
         A task that was submitted by another process, and of which only the id is known here, takes the first token.
         """
         callback = self._expected.get(key)
         # 1. Not known.   2. Known by its id only.   3. Of another submission, or repeated.   4. The first.
         if callback is None and not is_awaited:
-            self._keep_early(key, token)
-            return False
+            return self._remember(key, token)
         if callback is None:
             self.expect(key, token)
             callback = self._expected[key]
@@ -127,6 +126,8 @@ class ExpectedCallbacks:
     def finish(self, task: AwaitedTask, end: Task, now: float) -> list[Event]:
         """Forget the callback of a task that has ended; return the events that follow."""
         callback = self._expected.pop(task.key, None)
+        if callback is not None:
+            self._remember(task.key, callback.token)
         if callback is None or callback.is_received or end.state not in _ENDS:
             return []
         # Only a rare poll can tell: a frequent one may come before the callback does. Nor does a task that was
@@ -140,11 +141,11 @@ class ExpectedCallbacks:
         self._misses[provider] += 1
         return [CallbacksMissing(time=now, provider=provider)] if self._misses[provider] == _MISSES else []
 
-    def _keep_early(self, key: Key, token: str) -> None:
-        """Keep a callback that may have come before the response to its submission.
-
-        It may also be that of another worker's task. A ledger that several workers share would be told of it here.
-        """
-        self._early.setdefault(token, key[1])
-        if len(self._early) > _MAX_EARLY:
-            self._early.popitem(last=False)
+    def _remember(self, key: Key, token: str) -> bool:
+        """Remember a callback of an unknown task; return whether its token is new, whatever the id."""
+        if token in self._unknown:
+            return False
+        self._unknown[token] = key[1]
+        if len(self._unknown) > _MAX_UNKNOWN:
+            self._unknown.popitem(last=False)
+        return True

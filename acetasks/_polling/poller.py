@@ -125,16 +125,22 @@ class Poller:
         if self._task is None:
             self._start()
 
-    def receive_callback(self, key: Key, token: str) -> None:
-        """Poll a task soon because of a callback with a genuine token; a repeated one has no effect."""
+    def receive_callback(self, key: Key, token: str) -> bool:
+        """Poll a task soon because of a callback with a genuine token; a repeated one has no effect.
+
+        Returns:
+            Whether it is the first one of a task that is not awaited here.
+        """
         if self._callbacks is None:
-            return
+            return False
         now, task = self._clock(), self._registry.get(key)
         for event in self._callbacks.restore(key[0], now):
             self._observers(event)
-        if self._callbacks.receive(key, token, is_awaited=task is not None) and task is not None:
+        is_first = self._callbacks.receive(key, token, is_awaited=task is not None)
+        if is_first and task is not None:
             self._scheduler.poll_soon(task, now)
             self._wake_by(self._scheduler.next_poll_at)
+        return is_first and task is None
 
     def schedule_last_look(
         self, timeout: float | None, keys: Callable[[], Iterable[Key]]

@@ -55,11 +55,18 @@ async def serve(
     callbacks = acetasks.Callbacks(f"http://127.0.0.1:{listening.getsockname()[1]}/hooks", **options)
     app = web.Application()
     app.add_subapp("/hooks", build_app(callbacks))
+    async with serve_app(app, listening):
+        yield callbacks
+
+
+@contextlib.asynccontextmanager
+async def serve_app(app: web.Application, listening: socket.socket) -> AsyncIterator[None]:
+    """Serve an application at a socket."""
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.SockSite(runner, listening).start()
     try:
-        yield callbacks
+        yield
     finally:
         await runner.cleanup()
 
@@ -137,11 +144,11 @@ def main() -> None:
         print_row(f"submitted at once, {name}", run(measure(**options)), without)
 
 
-def print_row(name: str, figures: Figures, without: Figures | None = None) -> None:
+def print_row(name: str, figures: Figures, without: Figures | None = None, *, tasks: int = TASKS) -> None:
     """Print one row, with the shares of what a run without callbacks takes."""
     ids = f" ({figures.ids / without.ids:.1%})" if without else ""
     requests = f" ({figures.requests / without.requests:.1%})" if without else ""
-    assert figures.ended == TASKS
+    assert figures.ended == tasks
     cells = [
         f"{figures.ids}{ids}",
         f"{figures.requests}{requests}",

@@ -162,6 +162,14 @@ class TestReceive:
         callbacks.receive(callbacks.build_url("luma"), msgspec.json.encode(content))
         assert [callback.task_id for callback in inbox.received] == [task_id]
 
+    async def test_a_long_id_is_none(self) -> None:
+        """It would be kept; 500 characters are enough for any service."""
+        callbacks = Callbacks(URL)
+        inbox = Inbox(callbacks)
+        for length in (500, 501, 10_000):
+            callbacks.receive(callbacks.build_url("luma"), body(task_id="a" * length))
+        assert [len(callback.task_id) for callback in inbox.received] == [500]
+
     @given(st.binary(max_size=200), st.text(max_size=200))
     def test_no_request_raises(self, content: bytes, path: str) -> None:
         """Whatever is sent, nothing is raised."""

@@ -263,9 +263,9 @@ class TestOtherProcesses:
         frozen = PostgresStore(postgres_url, timeout=1.0)
         await frozen.open()
         await begin(frozen, intent("a"))
-        connection = await frozen._connect()  # noqa: SLF001  # what a frozen process holds
-        await connection.execute("BEGIN")
-        await connection.execute("SELECT * FROM acetasks_entries FOR UPDATE")
+        async with frozen._connection.use() as connection:  # noqa: SLF001  # what a frozen process holds
+            await connection.execute("BEGIN")
+            await connection.execute("SELECT * FROM acetasks_entries FOR UPDATE")
         store = PostgresStore(postgres_url, timeout=PATIENCE)
         await store.open()
 
@@ -336,5 +336,5 @@ async def test_a_client_with_its_journal_in_the_database(
 
 async def _pid(store: Store) -> int:
     assert isinstance(store, PostgresStore)
-    connection = await store._connect()  # noqa: SLF001  # which one to end
-    return connection.get_server_pid()
+    async with store._connection.use() as connection:  # noqa: SLF001  # which one to end
+        return connection.get_server_pid()

@@ -137,6 +137,9 @@ def name_journals(store: acetasks.Store) -> None:
     acetasks.Client("token", journal=store)
     acetasks.Client("token", journal=acetasks.MemoryStore())
     acetasks.Client("token", journal=acetasks.SQLiteStore("tasks.db", busy_timeout=5))
+    assert_type(isinstance(store, acetasks.AnnouncingStore), bool)
+    announcing: acetasks.AnnouncingStore = acetasks.PostgresStore("postgresql://127.0.0.1/test")
+    acetasks.Client("token", journal=announcing)
     acetasks.Client("token", journal=7)  # type: ignore[arg-type]  # neither a path nor a store
 
 
