@@ -182,6 +182,7 @@ class PostgresStore:
                 "lock_timeout": f"{int(self._timeout * 500)}ms",
                 # A process that is frozen in a transaction must not hold up the others.
                 "idle_in_transaction_session_timeout": limit,
+                **schema.PLANNING,
             }
             self._connection = await import_asyncpg(self._location).connect(
                 self._url, timeout=self._timeout, command_timeout=self._timeout, server_settings=settings
