@@ -32,11 +32,11 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
         start_rate: Initial limit of poll requests a second under one token; the service documents 60. The limit is
             halved at each HTTP 429 and then recovers slowly. Bursts may use one second's worth at once. Polls that
             the limit delays are sent a few at a time, at most a tenth of the interval late unless the rate is cut.
-        max_rate: Maximum number of poll requests a second over all providers; None sets no maximum. If it is below
-            the rate that the intervals need, tasks with the highest expected delay are polled first. Submissions do
-            not count, unless `max_rate_includes_submissions`.
-        max_rate_includes_submissions: Whether submissions keep `max_rate` too, together with polls: each one takes the
-            next free place in the order of the calls, before polls that wait for one.
+        max_rate: Maximum number of requests to each service in any second, as that counts them: polls, submissions and
+            all others but downloads. None sets no maximum. They are sent evenly, at 89 to 91 % of this rate, so that
+            it is kept although the network delays some by up to 0.1 s more than others. Polls, submissions and other
+            requests that wait take turns, submissions in the order of the calls; of polls the ones with the highest
+            expected delay are first. Of a limit that several processes share, give each a whole number as its share.
         missing_polls: Minimum number of polls in a row without a record before a task counts as not found.
         missing_grace: Minimum seconds since the first of these polls before a task counts as not found. Services
             list a new task with a delay.
@@ -54,7 +54,6 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int = 8
     start_rate: float = 60.0
     max_rate: float | None = None
-    max_rate_includes_submissions: bool = False
     missing_polls: int = 3
     missing_grace: float = 10.0
     unconfirmed_polls: int = 5
@@ -74,13 +73,6 @@ class PollPolicy(msgspec.Struct, frozen=True, kw_only=True):
         _check("PollPolicy.start_rate", self.start_rate, above=0)
         if self.max_rate is not None:
             _check("PollPolicy.max_rate", self.max_rate, above=0)
-        if not isinstance(self.max_rate_includes_submissions, bool):
-            raise TypeError(
-                "PollPolicy.max_rate_includes_submissions must be True or False, got"
-                f" {self.max_rate_includes_submissions!r}"
-            )
-        if self.max_rate_includes_submissions and self.max_rate is None:
-            raise ValueError("PollPolicy.max_rate_includes_submissions needs a max_rate, got None")
         _check_count("PollPolicy.missing_polls", self.missing_polls)
         _check("PollPolicy.missing_grace", self.missing_grace, least=0)
         _check_count("PollPolicy.unconfirmed_polls", self.unconfirmed_polls)

@@ -85,7 +85,7 @@ class ClientStats(msgspec.Struct, frozen=True, kw_only=True):
         requests: HTTP requests.
         submissions: Submissions.
         rates: Rate limits, by service; only services that were polled or submitted to.
-        max_rate: The user's own limit in requests per second (`PollPolicy.max_rate`), or None.
+        max_rate: The user's own limit of requests to each service, per second (`PollPolicy.max_rate`), or None.
         providers: Providers that were polled or are awaited, by slug.
     """
 

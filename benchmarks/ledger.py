@@ -1,7 +1,8 @@
 """What the ledger costs: processor time and stalls for each submission, and the size and speed of a large file.
 
 Run it as `python benchmarks/ledger.py`, with `--entries 20000` for a quick round. Every submission is three durable
-writes: the intent, the id and the end.
+writes: the intent, the id and the end. `--postgres URL` measures a PostgreSQL database instead of a file, in schemas of
+random names that are dropped at the end, and prints the plans of two statements.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from ledger_postgres import Database, open_database
 
 from acetasks import Task, TaskState
 from acetasks._ledger import (
@@ -42,8 +44,9 @@ _SUBMISSIONS, _GATE = 5000, 100
 _RUNS = 3
 #: Entries of the second part, the unfinished ones among them, and how many are written at once.
 _ENTRIES, _UNFINISHED, _GROUP = 1_000_000, 1000, 250
-#: Bounds of the second part: seconds to open and list, and bytes for each entry.
-_MOST_SECONDS, _MOST_BYTES = 1.0, 1024
+#: Bounds of the second part: seconds to open and list a file, seconds to list those in a database, and bytes for each
+#: entry of a file.
+_MOST_SECONDS, _MOST_LISTING, _MOST_BYTES = 1.0, 0.1, 1024
 _REQUEST = msgspec.json.encode({"prompt": "a lighthouse " * 10, "model": "x", "async": True})
 _RECORD = msgspec.json.encode(
     {"id": "x" * 36, "response": {"video_url": "https://example.test/" + "y" * 60, "state": "completed"}}
@@ -107,7 +110,7 @@ async def measure_stalls(store: Store, *, count: int, with_ledger: bool = True) 
     return sorted(stalls)
 
 
-def report_costs(folder: Path, count: int) -> None:
+def report_costs(durable: tuple[str, Callable[[str], Store]], count: int) -> None:
     """Print the cost with each store, and without a ledger."""
     print(f"{count} submissions, {_GATE} at once, three writes each; the processor time of all threads")
     print(f"{'':24}{'ms CPU each':>12}{'above none':>12}{'wall s':>8}{'stall p99 ms':>14}{'max ms':>8}")
@@ -116,7 +119,7 @@ def report_costs(folder: Path, count: int) -> None:
         ("no ledger", lambda _: NoStore(), False),
         ("ledger, no store", lambda _: NoStore(), True),
         ("memory", lambda _: MemoryStore(), True),
-        ("SQLite, full sync", lambda name: SQLiteStore(folder / name), True),
+        (*durable, True),
     )
     for name, new_store, with_ledger in stores:
         # Apart: to watch the loop costs more than the ledger.
@@ -130,6 +133,10 @@ def report_costs(folder: Path, count: int) -> None:
         stalls = asyncio.run(measure_stalls(new_store("stalls.db"), count=count, with_ledger=with_ledger))
         p99 = statistics.quantiles(stalls, n=100)[98]
         print(f"{name:24}{each:12.3f}{each - base:12.3f}{wall:8.2f}{1000 * p99:14.2f}{1000 * stalls[-1]:8.1f}")
+
+
+def _build_task_id(index: int) -> str:
+    return f"task-{index * 7919 % 1_000_000_007:031}"  # in no order, as the service's ids are
 
 
 def _build_group(start: int, stop: int, unfinished: frozenset[int]) -> tuple[list[Intent], list[Change]]:
@@ -147,7 +154,7 @@ def _build_group(start: int, stop: int, unfinished: frozenset[int]) -> tuple[lis
     ]
     changes: list[Change] = []
     for index, intent in enumerate(intents, start):
-        task_id = f"task-{index * 7919 % 1_000_000_007:031}"  # in no order, as the service's ids are
+        task_id = _build_task_id(index)
         changes.append(Accepted(key=intent.key, task_id=task_id))
         if index not in unfinished:
             end = Ended(
@@ -157,9 +164,9 @@ def _build_group(start: int, stop: int, unfinished: frozenset[int]) -> tuple[lis
     return intents, changes
 
 
-async def fill(path: Path, entries: int) -> None:
-    """Write a file with many entries."""
-    store, unfinished = SQLiteStore(path), frozenset(range(0, entries, max(1, entries // _UNFINISHED)))
+async def fill(store: Store, entries: int) -> None:
+    """Write many entries."""
+    unfinished = frozenset(range(0, entries, max(1, entries // _UNFINISHED)))
     await store.open()
     for start in range(0, entries, _GROUP):
         intents, changes = _build_group(start, min(start + _GROUP, entries), unfinished)
@@ -168,9 +175,9 @@ async def fill(path: Path, entries: int) -> None:
     await store.close()
 
 
-async def open_and_list(path: Path) -> tuple[float, float, int]:
-    """Open a file and list its unfinished entries; return the seconds of both, and the number."""
-    ledger = Ledger(SQLiteStore(path), clock=time.time, longest_post=600.0)
+async def open_and_list(store: Store) -> tuple[float, float, int]:
+    """Open a store and list its unfinished entries; return the seconds of both, and the number."""
+    ledger = Ledger(store, clock=time.time, longest_post=600.0)
     start = time.perf_counter()
     await ledger.open()
     opened = time.perf_counter()
@@ -180,9 +187,8 @@ async def open_and_list(path: Path) -> tuple[float, float, int]:
     return opened - start, listed - opened, len(found)
 
 
-async def look(path: Path, entries: int) -> dict[str, float]:
-    """Return the seconds of other calls on a large file."""
-    store = SQLiteStore(path)
+async def look(store: Store, entries: int) -> dict[str, float]:
+    """Return the seconds of other calls on a large store."""
     await store.open()
     keys = [f"order-{index * 7919 % entries:09}" for index in range(500)]
     intents, changes = _build_group(entries, entries + _GROUP, frozenset())
@@ -205,19 +211,42 @@ def report_size(folder: Path, entries: int) -> bool:
     """Print the figures of a large file, and return whether they are within the bounds."""
     path = folder / "large.db"
     wall, cpu = time.perf_counter(), time.process_time()
-    asyncio.run(fill(path, entries))
+    asyncio.run(fill(SQLiteStore(path), entries))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     size = path.stat().st_size / entries
     print(f"\n{entries} entries in one file, written in groups of {_GROUP}")
     print(f"  {wall:.1f} s, {1e6 * cpu / entries:.0f} us of CPU and {size:.0f} bytes each (at most {_MOST_BYTES})")
-    opened, listed, count = asyncio.run(open_and_list(path))
+    opened, listed, count = asyncio.run(open_and_list(SQLiteStore(path)))
     print(
         f"  opened in {1000 * opened:.1f} ms, the {count} unfinished listed in {1000 * listed:.1f} ms"
         f" (at most {1000 * _MOST_SECONDS:.0f} ms together)"
     )
-    for name, seconds in asyncio.run(look(path, entries)).items():
+    for name, seconds in asyncio.run(look(SQLiteStore(path), entries)).items():
         print(f"  {name}: {1000 * seconds:.1f} ms")
     return opened + listed <= _MOST_SECONDS and size <= _MOST_BYTES
+
+
+def report_database(database: Database, entries: int) -> bool:
+    """Print the figures of a large database, and return whether they are within the bounds."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    asyncio.run(fill(database.new_store("large"), entries))
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    print(f"\n{entries} entries in one database, written in groups of {_GROUP}")
+    print(f"  {wall:.1f} s, {1e6 * cpu / entries:.0f} us of the client's CPU each")
+    best = 0.0
+    for state in ("as written", "after VACUUM (ANALYZE), as autovacuum does"):
+        if best:
+            database.execute(["VACUUM (ANALYZE) acetasks_entries"], in_last=True)
+        total, rows = database.measure_size()
+        print(f"  {state}: {total:.0f} bytes each with all indexes and old versions, {rows:.0f} of them rows")
+        runs = [asyncio.run(open_and_list(database.new_store("large"))) for _ in range(_RUNS)]
+        for opened, listed, count in runs:
+            print(f"    opened in {1000 * opened:.1f} ms, the {count} unfinished listed in {1000 * listed:.1f} ms")
+        best = min(listed for _, listed, _ in runs)
+        database.explain_all([_build_task_id(index * 7919 % entries) for index in range(_GROUP)])
+    for name, seconds in asyncio.run(look(database.new_store("large"), entries)).items():
+        print(f"  {name}: {1000 * seconds:.1f} ms")
+    return best <= _MOST_LISTING
 
 
 def main() -> int:
@@ -225,10 +254,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--entries", type=int, default=_ENTRIES, help="entries of the large file")
     parser.add_argument("--submissions", type=int, default=_SUBMISSIONS, help="submissions to measure the cost of")
+    parser.add_argument("--postgres", metavar="URL", help="measure a PostgreSQL database instead of a file")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        report_costs(Path(name), options.submissions)
-        is_within = report_size(Path(name), options.entries)
+    if options.postgres is not None:
+        with open_database(options.postgres) as database:
+            report_costs(("PostgreSQL", database.new_store), options.submissions)
+            is_within = report_database(database, options.entries)
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            report_costs(("SQLite, full sync", lambda name: SQLiteStore(folder / name)), options.submissions)
+            is_within = report_size(folder, options.entries)
     print("within the bounds" if is_within else "NOT within the bounds")
     return 0 if is_within else 1
 

@@ -27,10 +27,7 @@ def test_the_parameters_below_cover_every_number() -> None:
     """Every numeric setting is in one of the lists above."""
     fields = {(policy, field.name) for policy in (PollPolicy, RetryPolicy) for field in msgspec.structs.fields(policy)}
 
-    assert {*POSITIVE, *NOT_NEGATIVE, *COUNTS} == fields - {
-        (PollPolicy, "schedule"),
-        (PollPolicy, "max_rate_includes_submissions"),
-    }
+    assert {*POSITIVE, *NOT_NEGATIVE, *COUNTS} == fields - {(PollPolicy, "schedule")}
 
 
 @pytest.mark.parametrize("schedule", ["fixed", "proportional", "learned"])
@@ -116,7 +113,6 @@ def test_defaults() -> None:
         "max_in_flight": 8,
         "start_rate": 60.0,
         "max_rate": None,
-        "max_rate_includes_submissions": False,
         "missing_polls": 3,
         "missing_grace": 10.0,
         "unconfirmed_polls": 5,
@@ -129,15 +125,6 @@ def test_defaults() -> None:
         "submit_timeout": 600.0,
         "max_retry_after": 300.0,
     }
-
-
-def test_rate_of_submissions_needs_a_rate() -> None:
-    """A setting without an effect is refused, and so is a number in place of True."""
-    assert PollPolicy(max_rate=2, max_rate_includes_submissions=True).max_rate_includes_submissions
-    with pytest.raises(ValueError, match="max_rate_includes_submissions needs a max_rate"):
-        PollPolicy(max_rate_includes_submissions=True)
-    with pytest.raises(TypeError, match="max_rate_includes_submissions must be True or False, got 2"):
-        PollPolicy(max_rate=2, max_rate_includes_submissions=2)  # type: ignore[arg-type]  # a wrong type is intended
 
 
 @pytest.mark.parametrize(("policy", "name"), [(PollPolicy(), "jitter"), (RetryPolicy(), "base")])

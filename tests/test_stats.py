@@ -234,7 +234,7 @@ class TestExplain:
             explanation = client.explain("luma", task_id)
             assert client.stats().max_rate == 0.01
         assert explanation.reason is WaitReason.RATE_LIMIT
-        assert explanation.next_poll_in == pytest.approx(88, abs=0.2)
+        assert explanation.next_poll_in == pytest.approx(98, abs=0.2)
 
     async def test_a_learned_schedule(self, server, new_client):
         """After enough ends of such tasks, the next poll is by what was learned, and so is the time left."""

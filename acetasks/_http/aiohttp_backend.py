@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from acetasks.policies import RetryPolicy
 
 #: Maximum number of connections for polls, and of ones for submissions.
-_POOL_SIZE = 100
+POOL_SIZE = 100
 #: Maximum bytes of one body: enough for fifty records with images as base64, too little to exhaust memory.
 BODY_LIMIT = 64 * 1024 * 1024
 #: Approximate number of bytes that are read and decompressed at once.
@@ -176,7 +176,7 @@ class AiohttpBackend:
         """Return the session, opening one if there is none; it keeps no cookies that could identify the user."""
         http = self._submit_http if is_submission else self._http
         if http is None:
-            connector = aiohttp.TCPConnector(limit=_POOL_SIZE, force_close=is_submission)
+            connector = aiohttp.TCPConnector(limit=POOL_SIZE, force_close=is_submission)
             http = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
             if is_submission:
                 self._submit_http = http

@@ -173,6 +173,11 @@ class Endpoint:
         if self._token is None and self._provider is None:
             raise self._build_missing_error()
 
+    @property
+    def latest(self) -> Secret | None:
+        """The latest token, which the service may have refused; None before the first."""
+        return self._token
+
     async def authorize(self) -> Secret:
         """Return the current token, or a new one of the token provider.
 

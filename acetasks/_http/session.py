@@ -59,7 +59,6 @@ class _Call(Generic[T]):
     acquire_slot: Callable[[], Awaitable[None]] | None
     record: Callable[[AceTasksError | None, float], None] | None
     delivery: Delivery
-    prepare: Callable[[], Awaitable[None]] | None
     attempts: int = 0
 
     def is_final(self, error: BaseException) -> bool:
@@ -109,14 +108,13 @@ class HTTPTransport:
         attempts: int = 1,
         record: Callable[[AceTasksError | None, float], None] | None = None,
         delivery: Delivery | None = None,
-        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> T:
         """Send a request and read its response; see `Transport.send`.
 
         `record` is called after each attempt with its error, None if it has none, and the loop time at which it began.
-        The caller sees in `delivery` how far a submission has come. `prepare` is awaited right before each attempt.
+        The caller sees in `delivery` how far a submission has come.
         """
-        call = _Call(request, read, acquire_slot, record, delivery or Delivery(), prepare)
+        call = _Call(request, read, acquire_slot, record, delivery or Delivery())
         self._in_flight += 1
         try:
             if attempts == 1 and not request.is_submission:
@@ -199,11 +197,11 @@ class HTTPTransport:
 
     async def _prepare(self, call: _Call[T], endpoint: Endpoint) -> Secret:
         """Wait until a request may be sent, and return the token for it."""
+        token = await endpoint.authorize()
         if call.acquire_slot is not None:
             await call.acquire_slot()
-        token = await endpoint.authorize()
-        if call.prepare is not None:
-            await call.prepare()
+            # Requests that wait for a token now would all leave with its arrival, beyond their rate.
+            token = endpoint.latest or token
         return token
 
     async def _send_once(self, call: _Call[T], base_url: str, token: Secret) -> T:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from acetasks._ledger.postgres_errors import import_asyncpg, leaves_connection_unusable, translate_errors
+from acetasks._ledger.postgres_schema import PLANNING
 from acetasks.errors import LedgerError
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class PostgresConnection:
                 "lock_timeout": f"{int(self._timeout * 500)}ms",
                 # A process that is frozen in a transaction must not hold up the others.
                 "idle_in_transaction_session_timeout": limit,
+                **PLANNING,
             }
             self._connection = await import_asyncpg(self.location).connect(
                 self._url, timeout=self._timeout, command_timeout=self._timeout, server_settings=settings

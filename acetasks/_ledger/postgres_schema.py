@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 #: Key of the advisory lock under which the tables are created and changed: "AceT", as for the file of SQLite.
 LOCK_KEY = 0x41636554
+#: Settings of the connection: a plan for each statement, and not for the given values. Each finds its rows by an index,
+#: but statistics are missing or old where many entries came at once, and then a large group would scan the table.
+PLANNING = {"plan_cache_mode": "force_generic_plan", "jit": "off"}
 
 FIND_TABLES = "SELECT to_regclass('acetasks_schema') IS NOT NULL, to_regclass('acetasks_entries') IS NOT NULL"
 IS_READ_ONLY = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
@@ -105,21 +108,23 @@ INSERT = f"""
 def _build_update(kind: type[Change], assignments: str, conditions: str) -> str:
     """Return the statement that applies the changes of a kind; of several for one row it applies the first.
 
-    The rows are locked in the order of their keys, so that two processes do not wait for each other.
+    The rows are locked in the order of their keys, so that two processes do not wait for each other. The lock is taken
+    where the values pass through, since a join of two lists of rows would take time that grows with their square.
     """
     rows = _ROWS[kind]
     order = "position DESC" if kind is Saved else "position"
     return f"""
-        WITH new AS (
+        WITH found AS (
             SELECT DISTINCT ON (entry.number) new.*, entry.number
             FROM {rows.source}
             JOIN acetasks_entries AS entry ON {conditions}
             ORDER BY entry.number, {order}
-        ), locked AS (
-            SELECT number FROM acetasks_entries WHERE number IN (SELECT number FROM new) ORDER BY key FOR UPDATE
+        ), new AS (
+            SELECT found.* FROM found JOIN acetasks_entries AS entry USING (number)
+            ORDER BY entry.key FOR UPDATE OF entry
         )
         UPDATE acetasks_entries AS entry SET {assignments}
-        FROM new JOIN locked USING (number) WHERE entry.number = new.number AND {conditions}
+        FROM new WHERE entry.number = new.number AND {conditions}
     """  # noqa: S608  # as above
 
 

@@ -5,7 +5,8 @@
 3. A pause requested by a provider (`Retry-After`) is kept, for a minute at most by other providers under its token.
 4. A service that responds 429 is polled at half the rate, for all providers under that token, and then slowly faster;
    submissions keep the reduced rate too.
-5. The user's own rate (`PollPolicy.max_rate`) limits all polls together, and submissions if the user says so.
+5. The user's own rate (`PollPolicy.max_rate`) limits all requests to a service together. While several kinds of them
+   wait, they take turns.
 6. A provider that truncates or refuses large batches is sent smaller ones; one that does not answer for the tasks of
    a batch is polled for one task at a time.
 7. A token or a provider that the service refuses is polled once more some seconds later.
@@ -14,6 +15,7 @@
 from __future__ import annotations
 
 import collections
+import math
 from typing import TYPE_CHECKING, Protocol
 
 from acetasks._limits.backoff import full_jitter
@@ -21,20 +23,26 @@ from acetasks._limits.batch_size import LIMIT_TTL, BatchSizeLimiter
 from acetasks._limits.circuit_breaker import CircuitBreaker
 from acetasks._limits.rate_limiter import AdaptiveRateLimiter, TokenBucket
 from acetasks._limits.refusals import ErrorScope, Refusals
+from acetasks._limits.turns import RequestKind, Turns
 from acetasks.errors import AceTasksError, APIError, RateLimitError, TransportError
 from acetasks.events import BatchesIgnored, Event, OutageBegan, OutageEnded, RateCut, RateRestored
+from acetasks.providers import Service
 from acetasks.stats import ProviderStats, RateStats, WaitReason
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Mapping, Sequence
 
     from acetasks.policies import PollPolicy, RetryPolicy
-    from acetasks.providers import ProviderSpec, Service
+    from acetasks.providers import ProviderSpec
 
 
 #: Most seconds of a pause requested with a 429 that all providers under the token keep: the limit may be of the one
 #: provider. The others are then polled at the reduced rate, which finds out.
 SHARED_PAUSE = 60.0
+#: Seconds by which the way to the service may delay one request more than another without more of them arriving in a
+#: second than the user's rate. Requests are spaced by so much more.
+SPREAD = 0.1
 
 
 class PollSummary(Protocol):
@@ -71,8 +79,12 @@ class Throttle:
         self._limiters: dict[Service, AdaptiveRateLimiter] = collections.defaultdict(
             lambda: AdaptiveRateLimiter(policy.start_rate, retry)
         )
-        # Requests within the user's rate are spaced evenly: a capacity of 1 saves nothing for later.
-        self._user_limit = TokenBucket(policy.max_rate, 1.0) if policy.max_rate else None
+        self._user_limits: dict[Service, TokenBucket] = {}
+        if policy.max_rate is not None:
+            # Spaced evenly: a capacity of 1 saves nothing for later.
+            rate = policy.max_rate / (1.0 + SPREAD)
+            self._user_limits = {service: TokenBucket(rate, 1.0) for service in Service}
+        self._turns: dict[Service, Turns] = collections.defaultdict(Turns)
         self._batch_sizes = BatchSizeLimiter()
         self._refusals = Refusals()
         # The seconds of the latest requested pause, and its end, of each provider and service.
@@ -109,8 +121,8 @@ class Throttle:
             # The limiter keeps the pauses of other providers under the token too.
             is_pause = self.requested_pause(spec, now) is not None
             holds.append((limiter.available_at(), WaitReason.PAUSE if is_pause else WaitReason.RATE_LIMIT))
-        if self._user_limit is not None:
-            holds.append((self._user_limit.available_at(), WaitReason.RATE_LIMIT))
+        if (user_limit := self._user_limits.get(spec.service)) is not None:
+            holds.append((user_limit.available_at(), WaitReason.RATE_LIMIT))
         holds.append((self._refusals.available_at(spec.slug, in_flight), WaitReason.REFUSED))
         if not breaker.is_closed:
             holds.append((breaker.available_at(in_flight), WaitReason.OUTAGE))
@@ -141,37 +153,49 @@ class Throttle:
         """
         breaker = self._breakers[spec.slug]
         provider_available_at = max(breaker.available_at(in_flight), self._refusals.available_at(spec.slug, in_flight))
-        return max(provider_available_at, self.rate_available_at(spec, coalesce if breaker.is_closed else 0.0))
+        rate_available_at = self.rate_available_at(
+            spec, RequestKind.POLL, coalesce=coalesce if breaker.is_closed else 0.0
+        )
+        return max(provider_available_at, rate_available_at)
 
-    def rate_available_at(self, spec: ProviderSpec, coalesce: float = 0.0) -> float:
-        """Return the time at which rates and requested pauses allow a request, even to a provider that is down."""
-        limiter, breaker = self._limiters[spec.service], self._breakers[spec.slug]
-        available_at = max(limiter.available_at(coalesce), breaker.paused_until)
-        return available_at if self._user_limit is None else max(available_at, self._user_limit.available_at())
+    def rate_available_at(self, spec: ProviderSpec, kind: RequestKind, *, coalesce: float = 0.0) -> float:
+        """Return the time at which rates and requested pauses allow a request, even to a provider that is down.
 
-    def acquire(self, spec: ProviderSpec, now: float) -> None:
-        """Count a request that is sent now."""
-        if self._user_limit is not None:
-            self._user_limit.acquire(now)
-        self._limiters[spec.service].acquire(now)
-        self._breakers[spec.slug].acquire()
-
-    def reserve_submission(self, spec: ProviderSpec, now: float) -> float:
-        """Count a submission, and return the time at which it may be sent, after the ones that were counted before.
-
-        It keeps the rate of the service only while that is reduced, and the user's own if that includes submissions.
+        Submissions keep the user's rate, and that of the service only while it is reduced.
         """
-        limiter, user_limit = self._limiters[spec.service], self._user_limit
-        available_at = now
+        limiter, user_limit = self._limiters[spec.service], self._user_limits.get(spec.service)
+        times = [] if user_limit is None else [user_limit.available_at()]
+        if kind is not RequestKind.SUBMISSION:
+            times += [limiter.available_at(coalesce), self._breakers[spec.slug].paused_until]
+        elif limiter.is_reduced:
+            times.append(limiter.available_at())
+        rates = [] if user_limit is None else [user_limit.rate]
         if limiter.is_reduced:
-            available_at = max(available_at, limiter.available_at())
+            rates.append(limiter.rate)
+        turn = self._turns[spec.service].delay(kind, 1.0 / min(rates)) if rates else 0.0
+        return max(times, default=-math.inf) + turn
+
+    def waiting(self, spec: ProviderSpec, kind: RequestKind) -> contextlib.AbstractContextManager[None]:
+        """Let other kinds of requests to the service give way to one that waits; scheduled polls need not say so."""
+        return self._turns[spec.service].waiting(kind)
+
+    def limits_submissions(self, spec: ProviderSpec) -> bool:
+        """Return whether submissions have to wait for a rate."""
+        return spec.service in self._user_limits or self._limiters[spec.service].is_reduced
+
+    def acquire(self, spec: ProviderSpec, kind: RequestKind, now: float) -> None:
+        """Count a request that is sent now."""
+        limiter = self._limiters[spec.service]
+        if (user_limit := self._user_limits.get(spec.service)) is not None:
+            user_limit.acquire(now)
+        self._turns[spec.service].record(kind)
+        if kind is not RequestKind.SUBMISSION:
+            limiter.acquire(now)
+            self._breakers[spec.slug].acquire()
+        elif limiter.is_reduced:
             limiter.acquire(now)
         else:
             limiter.record_usage(now)
-        if user_limit is not None and self._policy.max_rate_includes_submissions:
-            available_at = max(available_at, user_limit.available_at())
-            user_limit.acquire(now)
-        return available_at
 
     def record_submission(
         self, spec: ProviderSpec, error: AceTasksError | None, *, sent_at: float, now: float, jitter_sample: float

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 
 from acetasks._http import PollResult, poll_batch
+from acetasks._limits import SPREAD, RequestKind
 from acetasks.errors import AceTasksError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class LimitedRequests:
             async with self.slots:
                 await self._acquire_rate_slot(spec)
                 sent_at = self._clock()
-                result = await self.send_poll(spec, ids, attempts=self._attempts)
+                result = await self.send_poll(spec, ids, acquired_at=sent_at, attempts=self._attempts)
         finally:
             self._on_freed()
         self.record(spec, result, sent_at=sent_at, now=self._clock(), jitter_sample=self._rng.random())
@@ -98,22 +99,31 @@ class LimitedRequests:
             self.record(spec, outcome, sent_at=sent_at, now=self._clock(), jitter_sample=self._rng.random())
 
     async def send_poll(
-        self, spec: ProviderSpec, ids: Sequence[str], known: Sequence[bytes | None] = (), *, attempts: int = 1
+        self,
+        spec: ProviderSpec,
+        ids: Sequence[str],
+        known: Sequence[bytes | None] = (),
+        *,
+        acquired_at: float,
+        attempts: int = 1,
     ) -> PollResult:
-        """Send the requests of one poll; the rate slot of the first is already acquired, by the scheduler mostly."""
+        """Send the requests of one poll, the first of which the limits have allowed at a loop time."""
         earlier_requests = itertools.count()
 
         async def acquire_slot() -> None:
-            if next(earlier_requests) > 0:
+            # A first request that had to wait for its token leaves with others: it is counted again.
+            if next(earlier_requests) > 0 or self._clock() - acquired_at > SPREAD:
                 await self._acquire_rate_slot(spec)
 
         return await poll_batch(self._transport, spec, ids, known, acquire_slot=acquire_slot, attempts=attempts)
 
     async def _acquire_rate_slot(self, spec: ProviderSpec) -> None:
         """Wait until the limits allow a request, and count it."""
-        while (available_at := self._throttle.rate_available_at(spec)) > self._clock():  # noqa: ASYNC110  # it may move
-            await anyio.sleep_until(available_at)
-        self._throttle.acquire(spec, self._clock())
+        throttle, kind = self._throttle, RequestKind.OTHER
+        with throttle.waiting(spec, kind):
+            while (available_at := throttle.rate_available_at(spec, kind)) > self._clock():  # noqa: ASYNC110  # it may move
+                await anyio.sleep_until(available_at)
+        throttle.acquire(spec, kind, self._clock())
 
     def record(
         self, spec: ProviderSpec, result: PollResult, *, sent_at: float, now: float, jitter_sample: float

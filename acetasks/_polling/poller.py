@@ -293,7 +293,8 @@ class Poller:
                 poll.cancel = current.cancel
             tasks = poll.batch.tasks
             known = [task.record if isinstance(task, AwaitedTask) else None for task in tasks]
-            return await self.requests.send_poll(poll.spec, [task.key[1] for task in tasks], known)
+            ids = [task.key[1] for task in tasks]
+            return await self.requests.send_poll(poll.spec, ids, known, acquired_at=poll.sent_at)
         finally:
             self._finish(poll)
 

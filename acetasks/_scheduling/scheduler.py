@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from acetasks._limits import PollBudget
+from acetasks._limits import PollBudget, RequestKind
 from acetasks._scheduling.pauses import PollPauses
 from acetasks._scheduling.queue import GroupOutlook, PollQueue, PullLimits
 from acetasks._scheduling.tasks import CallbackState, InFlightPoll, PollBatch, PollGroup
@@ -382,7 +382,7 @@ class Scheduler:
         """Take the next batch of a ready group out of the queue, and count its request."""
         if not ready.group.expecting:
             state.budget.spend()
-        self._throttle.acquire(state.spec, now)
+        self._throttle.acquire(state.spec, RequestKind.POLL, now)
         # Tasks that are due later fill the batch, unless the provider has a minimum interval or a callback announces
         # their ends. A batch of deferrable ones is filled with little more than what is due: the rest has a better time
         # of its own.

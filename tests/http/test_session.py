@@ -171,7 +171,7 @@ class TestSending:
         assert events.sent_at() == [10.0, 20.0, 30.0]
 
     async def test_sends_nothing_without_slot(self, new_transport, events):
-        """If no slot is available for good, neither a token is requested nor a request sent."""
+        """If no slot is available for good, no request is sent."""
 
         async def acquire_slot() -> None:
             raise acetasks.RateLimitError("not today")
@@ -179,7 +179,7 @@ class TestSending:
         provider = TokenSequence(TOKEN)
         with pytest.raises(acetasks.RateLimitError, match="not today"):
             await new_transport(token=provider).send(POLL, keep, acquire_slot=acquire_slot, attempts=3)
-        assert (provider.calls, events) == ([], [])
+        assert events == []
 
     async def test_repr_has_the_base_urls(self, new_transport):
         """The repr has the base URLs and no token."""
@@ -518,7 +518,7 @@ class TestRenewal:
 
         transport = new_transport(await serve(TokenGate(NEW_TOKEN)), token=TokenSequence(TOKEN, NEW_TOKEN, seconds=3))
         await transport.send(request_, keep, acquire_slot=acquire_slot)
-        assert called_at == [0.0, 16.0]
+        assert called_at == [3.0, 16.0]
         assert events.sent_at() == [13.0, 26.0]
 
     async def test_unreachable_provider_is_retried(self, new_transport, serve, request_: Request):

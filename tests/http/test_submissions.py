@@ -12,9 +12,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 from http_support import GOOD, KEY, TOKEN, TokenGate
+from ledger_support import GatedStore
 from support import now
 
 import acetasks
+from acetasks._http.aiohttp_backend import POOL_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -210,10 +212,10 @@ class TestRates:
         (cut,) = events.of(acetasks.RateCut)
         assert cut.rate == 25.0
 
-    async def test_users_rate_includes_submissions_if_asked(self, server, new_client):
-        """Polls and submissions together are never faster than the rate, and submissions keep their order."""
+    async def test_submissions_and_polls_take_turns_in_the_users_rate(self, server, new_client):
+        """Together they are never faster than the rate, none starves, and submissions keep their order."""
         events = Events()
-        policy = acetasks.PollPolicy(interval=1, jitter=0, max_rate=2, max_rate_includes_submissions=True)
+        policy = acetasks.PollPolicy(interval=1, jitter=0, max_rate=2)
         async with new_client(policy=policy, observers=[events]) as client:
             waiting = asyncio.create_task(client.wait("flux", server.add("flux", after=20)))
             await asyncio.sleep(5)
@@ -221,10 +223,43 @@ class TestRates:
             await waiting
         sent = events.of(acetasks.RequestSent)
         gaps = [later.time - earlier.time for earlier, later in itertools.pairwise(sent)]
-        assert min(gaps) >= 0.499
+        assert min(gaps) >= 0.549
         assert [handle.id for handle in handles] == list(server.tasks)[1:]
         counts = [event.ids for event in sent]
-        assert counts[counts.index(0) :][:6] == [0] * 6
+        assert counts[counts.index(0) :][:11] == [0, 1] * 5 + [0]
+
+    async def test_a_slow_journal_collects_no_submissions(self, server, new_client):
+        """Those that it writes down late leave one after the other all the same."""
+        store = GatedStore(latency=3.0)
+        policy = acetasks.PollPolicy(max_rate=2)
+        async with new_client(policy=policy, journal=store) as client:
+            await asyncio.gather(*(client.submit("luma", {"prompt": "a cat"}) for _ in range(4)))
+        times = [seen.time for seen in server.requests]
+        assert min(later - earlier for earlier, later in itertools.pairwise(times)) >= 0.549
+
+    async def test_submissions_wait_for_a_connection_before_their_turn(self, server, new_client):
+        """With all connections in use, the next submission is neither written down nor counted."""
+        store = GatedStore()
+        server.fail("luma", hang=20, times=POOL_SIZE)
+        async with new_client(journal=store) as client, asyncio.TaskGroup() as group:
+            for _ in range(POOL_SIZE + 1):
+                group.create_task(client.submit("luma", {"prompt": "a cat"}))
+            await asyncio.sleep(10)
+            assert len(store.groups) == 1
+            assert store.groups[0].count(" ") == POOL_SIZE - 1
+
+    async def test_a_late_token_collects_no_polls(self, server, new_client):
+        """Polls whose turn came while the first token was awaited take another."""
+
+        async def find_token() -> str:
+            await asyncio.sleep(5)
+            return server.token
+
+        policy = acetasks.PollPolicy(interval=1, max_rate=2, batch_size=1)
+        async with new_client(find_token, useapi_token=server.token, policy=policy) as client:
+            await client.wait_all("luma", [server.add("luma", after=0) for _ in range(8)])
+        times = [seen.time for seen in server.requests]
+        assert min(later - earlier for earlier, later in itertools.pairwise(times)) >= 0.549
 
 
 class TestAbandoned:

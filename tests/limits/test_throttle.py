@@ -30,7 +30,8 @@ from acetasks import (
 )
 from acetasks._limits.batch_size import LIMIT_TTL
 from acetasks._limits.rate_limiter import LEAST_RATE, RECOVERY
-from acetasks._limits.throttle import SHARED_PAUSE, Throttle
+from acetasks._limits.throttle import SHARED_PAUSE, SPREAD, Throttle
+from acetasks._limits.turns import RequestKind
 from acetasks.providers import ProviderSpec, lookup
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 #: Two providers of one service, and one of another.
 LUMA, FLUX, USEAPI = lookup("luma"), lookup("flux"), lookup("useapi-pixverse")
+POLL, SUBMISSION, OTHER = RequestKind
 OUTAGE = TransportError("reset")
 RATE_LIMIT = RateLimitError("slow down", status=429)
 #: With a jitter sample of 0.5 the delays are 1, 2, 4, 8, 8 s, and so on.
@@ -52,6 +54,13 @@ class Result(msgspec.Struct):
     truncated_at: list[int] = []
     accepted_size: int | None = None
     batch_works: bool | None = None
+
+
+def submit(throttle: Throttle, spec: ProviderSpec, now: float) -> float:
+    """Send a submission as soon as the limits allow, and return when that is."""
+    time = max(now, throttle.rate_available_at(spec, SUBMISSION))
+    throttle.acquire(spec, SUBMISSION, time)
+    return time
 
 
 def new_throttle(policy: PollPolicy | None = None, retry: RetryPolicy = RETRY) -> Throttle:
@@ -95,7 +104,7 @@ def test_nothing_is_limited_at_first(throttle: Throttle) -> None:
     """Any provider may be polled at any time, in full batches, with any number of requests in flight."""
     for in_flight in (0, 7):
         assert throttle.available_at(LUMA, in_flight=in_flight) == -math.inf
-    assert throttle.rate_available_at(LUMA) == -math.inf
+    assert throttle.rate_available_at(LUMA, POLL) == -math.inf
     assert size(throttle, LUMA) == 50
     assert not throttle.is_down("luma")
     assert not throttle.has_answered_since("luma", -math.inf)
@@ -211,14 +220,14 @@ class TestOutages:
         """Only the rates and requested pauses hold for it."""
         fail(throttle, LUMA, 3, now=100.0)
 
-        assert throttle.rate_available_at(LUMA) <= 100.0
+        assert throttle.rate_available_at(LUMA, POLL) <= 100.0
 
     def test_the_delay_between_probes_doubles_up_to_the_cap(self, throttle: Throttle) -> None:
         """The first delay after the beginning of an outage is the shortest."""
         fail(throttle, LUMA, 2)
         delays = []
         for now in range(100, 700, 100):
-            throttle.acquire(LUMA, now)
+            throttle.acquire(LUMA, POLL, now)
             record(throttle, LUMA, OUTAGE, now=now)
             delays.append(throttle.available_at(LUMA, in_flight=0) - now)
 
@@ -281,7 +290,7 @@ class TestOutages:
             record(throttle, LUMA, OUTAGE, now=now, jitter_sample=rng.random())
         while (now := throttle.available_at(LUMA, in_flight=0)) < 3600.0:
             probes += 1
-            throttle.acquire(LUMA, now)
+            throttle.acquire(LUMA, POLL, now)
             assert throttle.available_at(LUMA, in_flight=1) == math.inf
             record(throttle, LUMA, OUTAGE, now=now, jitter_sample=rng.random())
 
@@ -302,7 +311,7 @@ class TestOutages:
         for now, (spec, outcome) in enumerate(polls):
             errors = {"fail": [OUTAGE], "both": [OUTAGE], "limit": [RATE_LIMIT]}.get(outcome, [])
             is_answered = outcome in {"answer", "both"}
-            throttle.acquire(spec, float(now))
+            throttle.acquire(spec, POLL, float(now))
             events = record(throttle, spec, *errors, answered=is_answered, now=float(now))
             reported[spec.slug] += [type(event) for event in events if isinstance(event, OutageBegan | OutageEnded)]
             failures[spec.slug] = (0 if is_answered else failures[spec.slug]) + (OUTAGE in errors)
@@ -320,7 +329,7 @@ class TestPauses:
         """After a 503 with `Retry-After` that provider is not polled, and others are."""
         record(throttle, LUMA, ServiceError("busy", status=503, retry_after=30.0), now=10.0)
 
-        assert throttle.available_at(LUMA, in_flight=0) == throttle.rate_available_at(LUMA) == 40.0
+        assert throttle.available_at(LUMA, in_flight=0) == throttle.rate_available_at(LUMA, POLL) == 40.0
         for spec in (FLUX, USEAPI):
             assert throttle.available_at(spec, in_flight=0) == -math.inf
 
@@ -419,7 +428,7 @@ class TestPauses:
         now = 0.0
         for spec, seconds, retry_after, is_limit, jitter_sample in polls:
             now += seconds
-            throttle.acquire(spec, now)
+            throttle.acquire(spec, POLL, now)
             kind = RateLimitError if is_limit else ServiceError
             record(throttle, spec, kind("later", retry_after=retry_after), now=now, jitter_sample=jitter_sample)
             if retry_after is not None:
@@ -441,8 +450,8 @@ class TestRates:
         """Send requests as fast as allowed, each with an immediate response."""
         now, events = start, []
         for _ in range(count):
-            now = max(now, throttle.rate_available_at(spec))
-            throttle.acquire(spec, now)
+            now = max(now, throttle.rate_available_at(spec, POLL))
+            throttle.acquire(spec, POLL, now)
             events += record(throttle, spec, now=now)
         return now, events
 
@@ -450,42 +459,45 @@ class TestRates:
         """A burst of a second's worth, and then one by one; another service has its own rate."""
         throttle = new_throttle(PollPolicy(start_rate=4.0))
         for _ in range(4):
-            assert throttle.rate_available_at(FLUX) <= 100.0
-            throttle.acquire(LUMA, 100.0)
+            assert throttle.rate_available_at(FLUX, POLL) <= 100.0
+            throttle.acquire(LUMA, POLL, 100.0)
 
-        assert throttle.rate_available_at(LUMA) == throttle.rate_available_at(FLUX) == 100.25
+        assert throttle.rate_available_at(LUMA, POLL) == throttle.rate_available_at(FLUX, POLL) == 100.25
         assert throttle.available_at(FLUX, in_flight=0) == 100.25
-        assert throttle.rate_available_at(USEAPI) <= 100.0
+        assert throttle.rate_available_at(USEAPI, POLL) <= 100.0
 
     def test_polls_are_coalesced_where_the_rate_is_used_up(self) -> None:
         """For the given seconds, and only under that token."""
         throttle = new_throttle(PollPolicy(start_rate=4.0))
         for _ in range(3):
-            throttle.acquire(LUMA, 100.0)
+            throttle.acquire(LUMA, POLL, 100.0)
         assert throttle.available_at(FLUX, in_flight=0, coalesce=0.5) <= 100.0
-        throttle.acquire(LUMA, 100.0)
+        throttle.acquire(LUMA, POLL, 100.0)
 
         assert throttle.available_at(FLUX, in_flight=3, coalesce=0.5) == 100.75
-        assert throttle.available_at(FLUX, in_flight=3, coalesce=0.0) == throttle.rate_available_at(FLUX) == 100.25
+        assert throttle.available_at(FLUX, in_flight=3, coalesce=0.0) == 100.25
+        assert throttle.rate_available_at(FLUX, POLL) == 100.25
         assert throttle.available_at(USEAPI, in_flight=0, coalesce=0.5) == -math.inf
 
     def test_coalesced_polls_keep_a_pause_and_probes_are_not_coalesced(self) -> None:
         """The later of window and pause counts."""
         throttle = new_throttle(PollPolicy(start_rate=4.0))
         for _ in range(4):
-            throttle.acquire(LUMA, 100.0)
+            throttle.acquire(LUMA, POLL, 100.0)
         record(throttle, FLUX, ServiceError("busy", status=503, retry_after=30.0), now=100.0)
         assert throttle.available_at(FLUX, in_flight=0, coalesce=0.5) == 130.0
         fail(throttle, LUMA, 3, now=98.5)
 
-        assert throttle.available_at(LUMA, in_flight=0, coalesce=0.5) == throttle.rate_available_at(LUMA) == 100.25
+        assert (
+            throttle.available_at(LUMA, in_flight=0, coalesce=0.5) == throttle.rate_available_at(LUMA, POLL) == 100.25
+        )
         assert throttle.available_at(LUMA, in_flight=1, coalesce=0.5) == math.inf
 
     def test_a_reduction_and_its_recovery_are_reported_once(self) -> None:
         """With the provider of the 429 response, and that of the response with which the rate has recovered."""
         throttle = new_throttle(PollPolicy(start_rate=4.0))
         for _ in range(4):
-            throttle.acquire(LUMA, 0.0)
+            throttle.acquire(LUMA, POLL, 0.0)
         (cut,) = record(throttle, LUMA, RATE_LIMIT, now=0.0)
         assert cut == RateCut(time=0.0, provider="luma", rate=cut.rate, error=RATE_LIMIT, until=1.0)
         assert LEAST_RATE <= cut.rate <= 2.0
@@ -537,9 +549,9 @@ class TestRates:
         for _ in range(8):
             record(throttle, LUMA, RATE_LIMIT, now=10.0, sent_at=5.0)
 
-        assert throttle.rate_available_at(LUMA) == 11.0
+        assert throttle.rate_available_at(LUMA, POLL) == 11.0
         record(throttle, LUMA, RATE_LIMIT, now=12.0, sent_at=11.5)
-        assert throttle.rate_available_at(LUMA) == 14.0
+        assert throttle.rate_available_at(LUMA, POLL) == 14.0
 
     def test_a_response_of_another_service_does_not_reset_the_pauses(self, throttle: Throttle) -> None:
         """Each service has its own."""
@@ -568,34 +580,62 @@ class TestRates:
 
 
 class TestUserRate:
-    """5. `PollPolicy.max_rate` limits all requests together."""
+    """5. `PollPolicy.max_rate` limits all requests to a service together."""
 
-    def test_it_holds_for_all_providers_and_services(self) -> None:
-        """Requests are spaced evenly, and nothing is saved for later."""
+    def test_it_holds_for_all_providers_of_a_service(self) -> None:
+        """Requests are spaced evenly, by a tenth more than the rate needs, and nothing is saved for later."""
         throttle = new_throttle(PollPolicy(max_rate=0.5))
-        throttle.acquire(LUMA, 100.0)
-        for spec in (LUMA, FLUX, USEAPI):
-            assert throttle.available_at(spec, in_flight=0) == 102.0
+        throttle.acquire(LUMA, POLL, 100.0)
+        for spec in (LUMA, FLUX):
+            assert throttle.available_at(spec, in_flight=0) == pytest.approx(102.2)
+        assert throttle.available_at(USEAPI, in_flight=0) == -math.inf
 
-        throttle.acquire(USEAPI, 160.0)
-        assert throttle.rate_available_at(FLUX) == 162.0
+        throttle.acquire(FLUX, POLL, 160.0)
+        assert throttle.rate_available_at(LUMA, POLL) == pytest.approx(162.2)
+
+    @pytest.mark.parametrize("rate", [1.0, 2.0, 15.0, 60.0])
+    @pytest.mark.parametrize("spread", [0.0, SPREAD - 1e-6])
+    def test_no_second_has_more_as_the_requests_arrive(self, rate: float, spread: float) -> None:
+        """Though some arrive later after they were sent than others."""
+        throttle = new_throttle(PollPolicy(max_rate=rate))
+        now, times = 0.0, []
+        for number in range(500):
+            throttle.acquire(LUMA, POLL, now)
+            times.append(now + spread * (number // 3 % 2))
+            now = throttle.rate_available_at(LUMA, POLL)
+        times.sort()
+
+        count = int(rate)
+        assert all(later - earlier > 1.0 for earlier, later in zip(times, times[count:], strict=False))
 
     def test_it_is_not_coalesced(self) -> None:
         """Requests are sent one by one."""
         throttle = new_throttle(PollPolicy(max_rate=2.0))
-        throttle.acquire(LUMA, 100.0)
+        throttle.acquire(LUMA, POLL, 100.0)
 
-        assert throttle.available_at(LUMA, in_flight=0, coalesce=5.0) == 100.5
+        assert throttle.available_at(LUMA, in_flight=0, coalesce=5.0) == pytest.approx(100.55)
+
+    def test_kinds_of_requests_take_turns(self) -> None:
+        """The one that was sent longest ago is first, and the last one gives way to the two others."""
+        throttle = new_throttle(PollPolicy(max_rate=1.1))
+        for kind in (OTHER, POLL, SUBMISSION):
+            throttle.acquire(LUMA, kind, 0.0)
+        with throttle.waiting(LUMA, OTHER), throttle.waiting(LUMA, SUBMISSION):
+            times = [throttle.rate_available_at(LUMA, kind) for kind in (OTHER, POLL, SUBMISSION)]
+            assert times == pytest.approx([3.0, 3.01, 3.02])
+
+        assert throttle.rate_available_at(LUMA, POLL) == pytest.approx(3.0)
+        assert throttle.rate_available_at(LUMA, SUBMISSION) == pytest.approx(3.01)  # a poll may wait, for all it knows
 
     def test_without_it_only_the_rates_of_the_services_hold(self) -> None:
         """None is the default."""
         throttle = new_throttle(PollPolicy(start_rate=64.0))
         for _ in range(64):
-            throttle.acquire(LUMA, 0.0)
+            throttle.acquire(LUMA, POLL, 0.0)
         for _ in range(63):
-            throttle.acquire(USEAPI, 0.0)
+            throttle.acquire(USEAPI, POLL, 0.0)
 
-        assert throttle.rate_available_at(USEAPI) <= 0.0 < throttle.rate_available_at(LUMA)
+        assert throttle.rate_available_at(USEAPI, POLL) <= 0.0 < throttle.rate_available_at(LUMA, POLL)
 
 
 class TestBatchSize:
@@ -663,11 +703,11 @@ def test_repr_shows_what_is_limited(throttle: Throttle) -> None:
     """The repr names the providers that are down, and the rates of the services."""
     assert repr(throttle) == "<Throttle down={} rates={}>"
     fail(throttle, LUMA, 3)
-    throttle.acquire(USEAPI, 0.0)
+    throttle.acquire(USEAPI, POLL, 0.0)
     record(throttle, USEAPI, RATE_LIMIT, now=0.0)
     assert repr(throttle) == "<Throttle down={'luma': 'open'} rates={'acedata': 60.0, 'useapi': 0.5}>"
 
-    throttle.acquire(LUMA, 1.0)
+    throttle.acquire(LUMA, POLL, 1.0)
     assert repr(throttle) == "<Throttle down={'luma': 'half-open'} rates={'acedata': 60.0, 'useapi': 0.5}>"
     record(throttle, LUMA, now=1.0)
     assert repr(throttle) == "<Throttle down={} rates={'acedata': 60.0, 'useapi': 0.5}>"
@@ -678,31 +718,32 @@ class TestSubmissions:
 
     def test_submissions_are_not_limited_at_first(self, throttle: Throttle) -> None:
         """A hundred at once leave at once, and take nothing from polls."""
-        assert [throttle.reserve_submission(LUMA, 7.0) for _ in range(100)] == [7.0] * 100
-        assert throttle.rate_available_at(LUMA) == -math.inf
+        assert [submit(throttle, LUMA, 7.0) for _ in range(100)] == [7.0] * 100
+        assert not throttle.limits_submissions(LUMA)
+        assert throttle.rate_available_at(LUMA, POLL) == -math.inf
 
     def test_rate_limit_of_a_submission_holds_polls_and_submissions(self, throttle: Throttle) -> None:
         """Thirty at once were too many: half of that, from the end of the pause on, evenly."""
         for _ in range(30):
-            throttle.reserve_submission(LUMA, 0.0)
+            submit(throttle, LUMA, 0.0)
         error = RateLimitError("slow down", retry_after=2.0)
         events = [throttle.record_submission(LUMA, error, sent_at=0.0, now=0.5, jitter_sample=0.0) for _ in range(30)]
         ((cut,), *others) = events
         assert isinstance(cut, RateCut)
         assert (cut.provider, cut.error, others) == ("luma", error, [[]] * 29)
         assert cut.rate == pytest.approx(30 * math.exp(-0.5) / 2)
-        assert throttle.rate_available_at(FLUX) == 2.5
-        assert throttle.rate_available_at(USEAPI) == -math.inf
-        times = [throttle.reserve_submission(FLUX, 0.5) for _ in range(10)]
-        assert times == pytest.approx([2.5 + number / cut.rate for number in range(10)])
-        assert throttle.rate_available_at(LUMA) == pytest.approx(2.5 + 10 / cut.rate)
+        assert throttle.rate_available_at(FLUX, POLL) == 2.5
+        assert throttle.rate_available_at(USEAPI, POLL) == -math.inf
+        times = [submit(throttle, FLUX, 0.5) for _ in range(10)]
+        assert times == pytest.approx([2.5 + number / cut.rate for number in range(10)], abs=0.02)
+        assert throttle.rate_available_at(LUMA, POLL) == pytest.approx(times[-1] + 1 / cut.rate, abs=0.02)
 
     def test_rate_recovers_by_submissions_alone(self, throttle: Throttle) -> None:
         """The end of a reduction is told once."""
         throttle.record_submission(LUMA, RATE_LIMIT, sent_at=0.0, now=0.0, jitter_sample=0.0)
         now, events = 0.0, []
         while not events and now < 1000.0:
-            now = throttle.reserve_submission(LUMA, now)
+            now = submit(throttle, LUMA, now)
             events = throttle.record_submission(LUMA, None, sent_at=now, now=now, jitter_sample=0.0)
         assert [type(event) for event in events] == [RateRestored]
         assert now < 2 * RECOVERY
@@ -711,19 +752,13 @@ class TestSubmissions:
         """Neither the rate nor the circuit breaker of polls is about submissions."""
         for error in (OUTAGE, ServiceError("busy", status=500, retry_after=9.0), BadRequestError("no")) * 5:
             assert throttle.record_submission(LUMA, error, sent_at=0.0, now=0.0, jitter_sample=0.5) == []
-        assert throttle.rate_available_at(LUMA) == -math.inf
+        assert throttle.rate_available_at(LUMA, POLL) == -math.inf
         assert not throttle.is_down("luma")
 
-    def test_the_users_rate_holds_submissions_if_it_includes_them(self) -> None:
-        """They take the next free places, before polls that wait; of whichever provider."""
-        throttle = new_throttle(PollPolicy(max_rate=2.0, max_rate_includes_submissions=True))
-        throttle.acquire(LUMA, 10.0)
-        assert [throttle.reserve_submission(spec, 10.0) for spec in (LUMA, USEAPI, FLUX)] == [10.5, 11.0, 11.5]
-        assert throttle.rate_available_at(LUMA) == 12.0
-
-    def test_the_users_rate_leaves_submissions_alone_otherwise(self) -> None:
-        """The default is a limit of polls."""
-        throttle = new_throttle(PollPolicy(max_rate=2.0))
-        throttle.acquire(LUMA, 10.0)
-        assert [throttle.reserve_submission(LUMA, 10.0) for _ in range(3)] == [10.0] * 3
-        assert throttle.rate_available_at(LUMA) == 10.5
+    def test_they_keep_the_users_rate(self) -> None:
+        """Of whichever provider of the service, together with polls."""
+        throttle = new_throttle(PollPolicy(max_rate=2.2))
+        throttle.acquire(LUMA, POLL, 10.0)
+        assert [submit(throttle, spec, 10.0) for spec in (LUMA, USEAPI, FLUX)] == pytest.approx([10.5, 10.0, 11.005])
+        assert throttle.rate_available_at(LUMA, POLL) == pytest.approx(11.505)
+        assert throttle.limits_submissions(LUMA)

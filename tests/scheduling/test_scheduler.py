@@ -255,8 +255,8 @@ class TestNextPollTime:
             scene.queue(group, due=1.0)
         first = scene.poll_slug(1.0)
 
-        assert scene.next_time(1.0) == 3.0
-        assert {first, scene.poll_slug(3.0)} == {"luma", "flux"}
+        assert scene.next_time(1.0) == pytest.approx(3.2)
+        assert {first, scene.poll_slug(3.3)} == {"luma", "flux"}
 
     def test_a_rate_limit_delays_its_service_only(self, scene: Scene) -> None:
         """A 429 response concerns all providers under the same token."""
