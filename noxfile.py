@@ -318,8 +318,8 @@ def browser(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/browser", *session.posargs, env=env)
 
 
-@nox.session
-def picture(session: nox.Session) -> None:
+@nox.session(name="report-picture")
+def report_picture(session: nox.Session) -> None:
     """Draw docs/pictures/report.png anew, in Chromium."""
     _install_wheel(session, "test")
     _install_group(session, "browser")
@@ -335,9 +335,9 @@ def faults(session: nox.Session) -> None:
     session.run("python", "tests/faults/ending_table.py", env=NO_TOKEN)
 
 
-@nox.session
-def pictures(session: nox.Session) -> None:
-    """Write the picture of the board in docs/pictures, from the demo's tasks on the virtual clock."""
+@nox.session(name="board-picture")
+def board_picture(session: nox.Session) -> None:
+    """Draw docs/pictures/board.svg anew, from the demo's tasks on the virtual clock."""
     _install_wheel(session, "cli,test")
     session.run("python", "tests/board_picture.py", env=NO_TOKEN)
 
