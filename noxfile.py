@@ -34,6 +34,9 @@ nox.options.sessions = [
 ]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
+# pip does this by itself. Without the bytecode, each process of the command line takes a second more to start where
+# PYTHONDONTWRITEBYTECODE is set.
+os.environ.setdefault("UV_COMPILE_BYTECODE", "1")
 # Missing interpreters are skipped with a message, also in CI, and never downloaded.
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
@@ -104,7 +107,8 @@ def _build_wheel(session: nox.Session) -> Path:
     if not _built:
         _install_group(session, "build")
         directory = session.cache_dir.resolve() / "dist"
-        session.run_install("pyproject-build", "--outdir", str(directory), str(ROOT), silent=True)
+        # Isolated builds would install hatchling twice more; `nox -s package` has one.
+        session.run_install("pyproject-build", "--no-isolation", "--outdir", str(directory), str(ROOT), silent=True)
         _built.append(max(directory.glob("*.whl"), key=lambda wheel: wheel.stat().st_mtime))
     return _built[0]
 
