@@ -34,6 +34,9 @@ nox.options.sessions = [
 ]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
+# pip does this by itself. Without the bytecode, each process of the command line takes a second more to start where
+# PYTHONDONTWRITEBYTECODE is set.
+os.environ.setdefault("UV_COMPILE_BYTECODE", "1")
 # Missing interpreters are skipped with a message, also in CI, and never downloaded.
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
@@ -104,7 +107,8 @@ def _build_wheel(session: nox.Session) -> Path:
     if not _built:
         _install_group(session, "build")
         directory = session.cache_dir.resolve() / "dist"
-        session.run_install("pyproject-build", "--outdir", str(directory), str(ROOT), silent=True)
+        # Isolated builds would install hatchling twice more; `nox -s package` has one.
+        session.run_install("pyproject-build", "--no-isolation", "--outdir", str(directory), str(ROOT), silent=True)
         _built.append(max(directory.glob("*.whl"), key=lambda wheel: wheel.stat().st_mtime))
     return _built[0]
 
@@ -318,8 +322,8 @@ def browser(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/browser", *session.posargs, env=env)
 
 
-@nox.session
-def picture(session: nox.Session) -> None:
+@nox.session(name="report-picture")
+def report_picture(session: nox.Session) -> None:
     """Draw docs/pictures/report.png anew, in Chromium."""
     _install_wheel(session, "test")
     _install_group(session, "browser")
@@ -335,9 +339,9 @@ def faults(session: nox.Session) -> None:
     session.run("python", "tests/faults/ending_table.py", env=NO_TOKEN)
 
 
-@nox.session
-def pictures(session: nox.Session) -> None:
-    """Write the picture of the board in docs/pictures, from the demo's tasks on the virtual clock."""
+@nox.session(name="board-picture")
+def board_picture(session: nox.Session) -> None:
+    """Draw docs/pictures/board.svg anew, from the demo's tasks on the virtual clock."""
     _install_wheel(session, "cli,test")
     session.run("python", "tests/board_picture.py", env=NO_TOKEN)
 

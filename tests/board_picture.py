@@ -1,6 +1,6 @@
 """Picture of the board for the documentation: the demo's thousand tasks on the virtual clock, the same each time.
 
-`nox -s pictures` writes it. A test checks that what it shows is what the board shows.
+`nox -s board-picture` writes it. A test checks that what it shows is what the board shows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Draw the picture of the report in the documentation: `nox -s picture`."""
+"""Draw the picture of the report in the documentation: `nox -s report-picture`."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acetasks._http.headers import read_date, read_retry_after
@@ -91,6 +91,7 @@ class TestReadRetryAfter:
     @pytest.mark.parametrize("write_until", FORMATS)
     @pytest.mark.parametrize("write_sent", FORMATS)
     @given(sent=MOMENTS, until=MOMENTS)
+    @settings(max_examples=30)  # of each of the nine pairs of formats
     def test_date_is_relative_to_the_response_date(
         self,
         write_until: Callable[[dt.datetime], str],

@@ -6,7 +6,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acetasks._scheduling.ticks import hash_to_unit, nearest_tick, next_tick
@@ -30,6 +30,7 @@ class TestNextTick:
         assert next_tick(now, interval, 0, anchor) == now + interval
 
     @given(polls=st.lists(st.floats(0, 1000), min_size=200, max_size=200), anchor=st.floats(0, 10))
+    @settings(max_examples=20)  # of 200 polls each
     def test_polls_of_different_times_meet_at_the_same_ticks(self, polls: list[float], anchor: float) -> None:
         """Whenever tasks were first polled, they are later polled at about five times in an interval."""
         dues = set()

@@ -6,7 +6,7 @@ from board_picture import PICTURE, read_lines, render_picture
 
 
 def test_the_picture_shows_what_the_board_shows() -> None:
-    """Where it fails, `nox -s pictures` writes it anew; nothing in it is loaded from elsewhere."""
+    """Where it fails, `nox -s board-picture` writes it anew; nothing in it is loaded from elsewhere."""
     svg = render_picture()
     saved = PICTURE.read_text("utf-8")
 
