@@ -71,7 +71,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         results: What each worker did.
         cpu: CPU seconds of everything but the service: the clients, the virtual clock, the store and the simulation.
         service_cpu: CPU seconds of the service.
-        memory: Bytes by which the memory of the process has grown at most, without the measured times.
+        memory: Bytes by which the process has grown at most, without the measured times; 0 if not measured.
     """
 
     results: list[Result]
@@ -215,8 +215,8 @@ async def _simulate(scenario: Scenario, numbers: Sequence[int]) -> Run:
     return build_run(list(fleet.values()), time.process_time() - started, memory.grown())
 
 
-def build_run(workers: Sequence[Worker], seconds: float, grown: int) -> Run:
-    """Return what workers did in one process, which took CPU seconds and has grown by some bytes."""
+def build_run(workers: Sequence[Worker], seconds: float, grown: int = 0) -> Run:
+    """Return what workers did in one process, which took CPU seconds and has grown by some bytes, 0 if not measured."""
     service = sum(worker.wire.traffic.seconds for worker in workers)
     results = [worker.build_result() for worker in workers]
     measured = sum(map(_size_of, results))

@@ -106,7 +106,7 @@ def report_death(scenario: Scenario) -> None:
     for when in (math.inf, dies_at):
         takeover = simulate_death(scenario, when)
         print(f"{describe(scenario)}; " + ("none dies" if when == math.inf else f"one dies after {when:g} s"))
-        print(*add_up(scenario, [takeover.run]).lines(), sep="\n")
+        print(*add_up(scenario, [takeover.run]).lines(), sep="\n", flush=True)
         if late := sorted(takeover.lateness):
             print(
                 f"  redelivered: {takeover.redelivered}, of which {takeover.uncertain} are uncertain; lateness of the"

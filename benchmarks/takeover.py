@@ -20,7 +20,6 @@ import msgspec
 from anyio import sleep_until
 from fleet import MeteredStore, Run, Worker, build_run
 from jobs import Job, plan_jobs
-from meters import Memory
 
 from acetasks import SubmissionUncertainError
 from acetasks.testing.clock import run
@@ -71,7 +70,7 @@ class _Fleet:
 
     async def simulate(self) -> Takeover:
         """Simulate until every task has ended or is uncertain."""
-        memory, started = Memory(), time.process_time()
+        started = time.process_time()
         for worker in self._workers:
             await worker.open()
         async with asyncio.TaskGroup() as group:
@@ -83,7 +82,7 @@ class _Fleet:
         if self._dies_at == math.inf:
             await asyncio.gather(*self._of_first)
         takeover = Takeover(
-            run=build_run(self._workers, time.process_time() - started, memory.grown()),
+            run=build_run(self._workers, time.process_time() - started),
             redelivered=self._redelivered,
             lateness=self._lateness,
             uncertain=self._uncertain,

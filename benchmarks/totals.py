@@ -74,7 +74,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
         awaiting: Sum of the largest numbers of tasks that each worker awaited at once.
         cpu: CPU seconds without the service.
         service_cpu: CPU seconds of the service.
-        memory: Sum of the bytes by which the processes have grown.
+        memory: Sum of the bytes by which the processes have grown; 0 if not measured.
     """
 
     tasks: int
@@ -105,7 +105,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
             f"  CPU: {1000 * self.cpu / self.tasks:.2f} ms a task, {1e6 * self.cpu / self.ids:.0f} us a polled id,"
             f" without {1000 * self.service_cpu / self.tasks:.2f} ms of the service"
         )
-        yield f"  memory: {self.memory / self.awaiting / 1024:.1f} KiB for each awaited task"
+        if self.memory:
+            yield f"  memory: {self.memory / self.awaiting / 1024:.1f} KiB for each awaited task"
         yield f"  {'lateness':16}{'tasks':>9}{'interval':>10}{'ids a task':>12}{'median':>9}{'p99':>9}{'most':>9} s"
         for provider, found in self.lateness.items():
             yield (
