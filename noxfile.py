@@ -393,3 +393,10 @@ def bench(session: nox.Session) -> None:
     # The official SDK for comparison; if it cannot be installed, its results are marked as missing.
     session.install(*nox.project.dependency_groups(PYPROJECT, "bench"), success_codes=[0, 1])
     session.run("python", "benchmarks/run.py", *(session.posargs or ["--quick"]), env=NO_TOKEN)
+
+
+@nox.session
+def million(session: nox.Session) -> None:
+    """Simulate a million tasks over ten workers; `nox -s million -- --tasks 20000` for fewer."""
+    _install_wheel(session, "cli,test")
+    session.run("python", "benchmarks/million.py", *session.posargs, env=NO_TOKEN)
