@@ -192,8 +192,8 @@ class Worker:
 
 
 def build_policy(rate: float) -> PollPolicy:
-    """Return the policy of a worker that may send so many requests a second, submissions included."""
-    return PollPolicy(max_rate=rate, max_rate_includes_submissions=True)
+    """Return the policy of a worker that may send so many requests a second."""
+    return PollPolicy(max_rate=rate)
 
 
 def simulate(scenario: Scenario, workers: Iterable[int]) -> Run:
