@@ -144,7 +144,9 @@ class SQLiteStore:
     async def _prepare(self, connection: aiosqlite.Connection) -> None:
         """Check that the file is a ledger that can be written, and create the tables in an empty one."""
         # Before anything is written: the file may be another program's.
-        is_new = await self._check_origin(connection)
+        async with _transaction(connection):
+            await connection.execute("BEGIN")  # all of it is read as of one time: another process may create the tables
+            is_new = await self._check_origin(connection)
         await self._enter_wal(connection)
         await connection.execute("PRAGMA synchronous = FULL")
         async with _transaction(connection):

@@ -22,7 +22,7 @@ from ledger_support import EPOCH, accepted, begin, ended, entry, intent, note
 
 import acetasks
 from acetasks import LedgerError
-from acetasks._ledger import EntryState, Query, SQLiteStore
+from acetasks._ledger import EntryState, Query, SQLiteStore, sqlite, sqlite_schema
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -363,6 +363,26 @@ class TestOtherProcesses:
             outputs += msgspec.json.decode(output)
 
         assert sorted(outputs) == sorted(f"key-{index}" for index in range(200))
+
+    async def test_tables_that_another_process_creates_meanwhile(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A new file is not taken for another program's because its mark was read before and its tables after."""
+        path = tmp_path / "tasks.db"
+        fetch = sqlite._fetch  # noqa: SLF001  # where the store reads
+
+        async def create_after(connection: object, statement: str, *parameters: object) -> list[tuple[object, ...]]:
+            rows = await fetch(connection, statement, *parameters)
+            with (
+                contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other,
+                contextlib.suppress(sqlite3.OperationalError),  # it is locked, or has them
+            ):
+                other.executescript(f"BEGIN IMMEDIATE; {'; '.join(sqlite_schema.CREATE)}; COMMIT")
+            return rows
+
+        monkeypatch.setattr(sqlite, "_fetch", create_after)
+        async with opened(path) as store:
+            assert await begin(store, intent("order-1")) == [None]
 
     def test_a_store_that_was_not_closed(self, tmp_path: Path) -> None:
         """Its thread does not keep the interpreter from exiting."""
