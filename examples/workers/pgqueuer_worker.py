@@ -1,0 +1,78 @@
+"""A worker of a queue in PostgreSQL, pgqueuer: `python examples/workers/pgqueuer_worker.py postgresql://...`.
+
+`pgq install` creates the tables of the queue. Start as many workers as you like, on as many machines.
+"""
+
+import asyncio
+import signal
+import sys
+from datetime import timedelta
+
+import asyncpg
+from generation import DATABASE_IS_AWAY, open_generation
+from pgqueuer import AsyncpgPoolDriver, Job, PgQueuer
+from pgqueuer.errors import RetryRequested
+
+#: Jobs that a worker has at a time; each is a wait, and costs some 15 KiB.
+JOBS = 10_000
+#: Seconds after which the jobs of a worker that is silent are given to others. One that was only slow does no harm.
+SILENT_AFTER = 6.0
+
+
+class PatientDriver(AsyncpgPoolDriver):
+    """Tries again when the database is away: without this, the worker stops taking jobs at the first error."""
+
+    async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
+        while True:
+            try:
+                return await super().fetch(query, *args)
+            except DATABASE_IS_AWAY:
+                await asyncio.sleep(1)
+
+    async def execute(self, query: str, *args: object) -> str:
+        while True:
+            try:
+                return await super().execute(query, *args)
+            except DATABASE_IS_AWAY:
+                await asyncio.sleep(1)
+
+
+async def main(url: str) -> None:
+    async with open_generation(url) as generation, asyncpg.create_pool(url) as pool:
+        queue = PgQueuer(PatientDriver(pool))
+        jobs: set[asyncio.Task[None]] = set()
+
+        # A job that raises is deleted, unless it is held; `fulfil` raises only if it has a fault.
+        @queue.entrypoint("fulfil", on_failure="hold")
+        async def fulfil(job: Job) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            assert job.payload is not None
+            if queue.shutdown.is_set():
+                raise RetryRequested
+            jobs.add(task)
+            try:
+                await generation.fulfil(job.payload.decode())
+            except asyncio.CancelledError:
+                # A cancelled job is deleted, too. This puts it back, and another worker takes it at once.
+                raise RetryRequested from None
+            finally:
+                jobs.discard(task)
+
+        def stop() -> None:
+            queue.shutdown.set()  # no more jobs
+            for job in jobs:
+                job.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
+        await queue.run(
+            batch_size=100,
+            max_concurrent_tasks=JOBS,
+            dequeue_timeout=timedelta(seconds=1),  # how often it looks for the jobs of workers that are silent
+            heartbeat_timeout=timedelta(seconds=SILENT_AFTER),
+        )
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

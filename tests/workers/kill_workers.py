@@ -1,0 +1,241 @@
+"""Kills the workers of an example in examples/workers at random moments, then counts; `nox -s kills` runs it.
+
+The simulated service and the web application run in this process, the workers in others, all in real time and over
+real connections. Orders come in bursts, and a worker is killed somewhere in each. What must hold in the end: every
+order has the result of its own task, none was paid for twice, and others soon began the jobs of a killed worker.
+
+`--naive` runs plain code, which submits without keys and a journal. It must be found to pay twice: otherwise the runs
+prove nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+HERE = Path(__file__).parent
+sys.path.extend(str(path) for path in (HERE, HERE.parent, HERE.parents[1] / "examples" / "workers"))
+
+import aiohttp
+import asyncpg
+import engines
+import orders
+from aiohttp import web
+from counts import Counts, Order, count
+from fleet import Fault, Fleet, read_notes
+from places import Place, new_database
+from tcp_proxy import TCPProxy
+
+from acetasks.testing import AceServer, VirtualClockWarning
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+#: Seconds from the acceptance of a submission to its response: a kill in between leaves a doubt.
+RESPONSE_SECONDS = 0.2
+#: Minimum and maximum seconds of a task, and the share that fails.
+TASK_SECONDS, FAILED = (2.0, 8.0), 0.05
+#: Seconds in which the orders of a burst are placed, and the maximum from its beginning to the fault.
+BURST, AFTER_BURST = 0.6, 0.8
+#: Maximum seconds until a worker is started in the place of a killed one.
+UNTIL_STARTED = 2.0
+#: Seconds for which a worker is stopped: longer than the heartbeats of the queue, the bound after which a submission
+#: is uncertain and the time after which the history is settled, together.
+FROZEN = 25.0
+#: Maximum seconds for which the connections to the database are cut.
+CUT = 8.0
+#: Seconds for the last orders to end.
+PATIENCE = 120.0
+
+
+class Options(argparse.Namespace):
+    """The options of the command line."""
+
+    engine: str
+    workers: int
+    tasks: int
+    kills: int
+    jobs: int
+    freeze: bool
+    cut: bool
+    naive: bool
+    seed: int
+
+
+class Run:
+    """One run: its workers, orders and faults."""
+
+    def __init__(self, options: Options, fleet: Fleet, url: str, app: str, proxies: list[TCPProxy]) -> None:
+        self._options = options
+        self._fleet = fleet
+        self._url = url
+        self._app = app
+        self._proxies = proxies
+        self._rng = random.Random(options.seed)
+        self.kills: list[Fault] = []
+
+    async def interrupt(self) -> None:
+        """Place all orders in bursts, with a fault in each; every worker is up before the next one."""
+        fault = self._freeze if self._options.freeze else self._cut if self._options.cut else self._kill
+        slots = range(len(self._fleet))
+        await asyncio.gather(*map(self._fleet.start, slots))
+        async with aiohttp.ClientSession(self._app) as http:
+            for number in range(self._options.kills or 1):
+                first, stop = (self._options.tasks * n // (self._options.kills or 1) for n in (number, number + 1))
+                placing = [
+                    asyncio.create_task(_place(http, f"order-{order}", self._rng.uniform(0.0, BURST)))
+                    for order in range(first, stop)
+                ]
+                if self._options.kills:
+                    await asyncio.sleep(self._rng.uniform(0.0, AFTER_BURST))
+                    await fault(self._rng.choice(slots))
+                await asyncio.gather(*placing)
+                await self._fleet.revive(slots)
+
+    async def _kill(self, slot: int) -> None:
+        self.kills.append(await self._fleet.kill(slot))
+        await asyncio.sleep(self._rng.uniform(0.0, UNTIL_STARTED))
+        await self._fleet.start(slot)
+
+    async def _freeze(self, slot: int) -> None:
+        self.kills.append(self._fleet.send(slot, signal.SIGSTOP))
+        await asyncio.sleep(FROZEN)
+        self._fleet.send(slot, signal.SIGCONT)
+
+    async def _cut(self, slot: int) -> None:
+        proxy = self._proxies[slot]
+        proxy.stop()
+        await asyncio.sleep(self._rng.uniform(0.0, CUT))
+        await proxy.start()
+
+    async def settle(self) -> None:
+        """Wait until every order has ended."""
+        pool = await asyncpg.create_pool(self._url, min_size=1, max_size=1)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while await pool.fetchval("SELECT count(*) FROM orders WHERE state = 'open'"):
+                    await self._fleet.revive(range(len(self._fleet)))
+                    await asyncio.sleep(0.5)
+        await pool.close()
+
+    async def read_orders(self) -> dict[str, Order]:
+        """Ask the web application for every order."""
+        async with aiohttp.ClientSession(self._app) as http:
+            return {f"order-{number}": await _read(http, f"order-{number}") for number in range(self._options.tasks)}
+
+
+async def _place(http: aiohttp.ClientSession, order_id: str, delay: float) -> None:
+    """Post an order after a while, again and again until it is taken, as a careful caller does."""
+    await asyncio.sleep(delay)
+    order = {"id": order_id, "provider": "luma", "payload": {"prompt": order_id}}
+    while True:
+        async with http.post("/orders", json=order) as response:
+            if response.status == 202:
+                return
+        await asyncio.sleep(0.2)
+
+
+async def _read(http: aiohttp.ClientSession, order_id: str) -> Order:
+    async with http.get(f"/orders/{order_id}") as response:
+        body = await response.json()
+    return Order(body["state"], (body["result"] or {}).get("task"))
+
+
+@contextlib.asynccontextmanager
+async def serve(app: web.Application) -> AsyncIterator[str]:
+    """Run a web application, and give its URL."""
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    assert site._server is not None  # noqa: SLF001  # aiohttp has no other way to the port
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]  # noqa: SLF001
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await runner.cleanup()
+
+
+def script(server: AceServer, options: Options) -> None:
+    """Let the service respond late, and its tasks take different times."""
+    rng = random.Random(options.seed)
+    server.fail("luma", action="submit", hang=RESPONSE_SECONDS, times=None)
+    for _ in range(2 * options.tasks):
+        outcome = "failed" if rng.random() < FAILED else "succeeded"
+        server.script("luma", after=rng.uniform(*TASK_SECONDS), outcome=outcome)
+
+
+async def run(options: Options) -> Counts:
+    """Interrupt the workers, let the orders end, and count."""
+    engine = engines.load(options.engine)
+    async with contextlib.AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        url = await stack.enter_async_context(new_database())
+        server = await stack.enter_async_context(AceServer(record_requests=False))
+        script(server, options)
+        queue = f"workers_{secrets.token_hex(8)}"
+        place = Place(url, server.url, directory / "notes", queue, options.jobs, options.naive)
+        await orders.create_table(url)
+        await engine.prepare(place)
+        stack.push_async_callback(engine.clean_up, place)
+        proxies: list[TCPProxy] = []
+        places = [place] * options.workers
+        if options.cut:
+            address, port = place.address
+            proxies = [await stack.enter_async_context(TCPProxy(address, port)) for _ in places]
+            places = [place.at(proxy.port) for proxy in proxies]
+        app = await stack.enter_async_context(serve(engine.build_web(place)))
+        fleet = Fleet(options.engine, places)
+        stack.push_async_callback(fleet.kill_all)
+        this = Run(options, fleet, url, app, proxies)
+        began = time.monotonic()
+        await this.interrupt()
+        await this.settle()
+        notes, found = read_notes(place.log), await this.read_orders()
+        if os.environ.get("ACETASKS_WORKER_LOG"):
+            print(place.log.with_suffix(".err").read_text("utf-8")[-20_000:], file=sys.stderr)  # noqa: T201
+        seconds = time.monotonic() - began
+        return count(found, server.tasks, notes, this.kills, seconds=seconds, died=fleet.died)
+
+
+def parse() -> Options:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engine", default="pgqueuer", help="the example: pgqueuer, taskiq")
+    parser.add_argument("--workers", type=int, default=2, help="processes at a time")
+    parser.add_argument("--tasks", type=int, default=2000, help="number of orders")
+    parser.add_argument("--kills", type=int, default=100, help="number of faults")
+    parser.add_argument("--jobs", type=int, default=1200, help="maximum number of jobs of a worker")
+    parser.add_argument("--freeze", action="store_true", help=f"stop a worker for {FROZEN:g} s instead of killing it")
+    parser.add_argument("--cut", action="store_true", help="cut a worker's connections to the database instead")
+    parser.add_argument("--naive", action="store_true", help="plain code, which must pay twice")
+    parser.add_argument("--seed", type=int, default=os.getpid(), help="of the moments of the faults")
+    return parser.parse_args(namespace=Options())
+
+
+def main() -> None:
+    """Run it, and print what was counted."""
+    options = parse()
+    warnings.simplefilter("ignore", VirtualClockWarning)  # real time is meant here
+    counts = asyncio.run(run(options))
+    for title, value in (counts.figures | counts.faults).items():
+        print(f"{value:6g} {title}")  # noqa: T201
+    if options.naive and not counts.faults["orders paid for twice"]:
+        sys.exit("plain code paid for nothing twice: these runs would not find a fault")
+    if not options.naive and any(counts.faults.values()):
+        sys.exit("WRONG: an order was lost, late or paid for twice")
+
+
+if __name__ == "__main__":
+    main()
