@@ -33,6 +33,8 @@ Enqueue = Callable[[str], Awaitable[object]]
 
 
 class Service(NamedTuple):
+    """What the handlers need."""
+
     pool: asyncpg.Pool
     enqueue: Enqueue
 

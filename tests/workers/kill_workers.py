@@ -21,11 +21,12 @@ import sys
 import tempfile
 import time
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-HERE = Path(__file__).parent
-sys.path.extend(str(path) for path in (HERE, HERE.parent, HERE.parents[1] / "examples" / "workers"))
+# Its own modules, those that tests share, and the examples: also where Python is told not to add the first.
+sys.path.extend(str(Path(__file__).parent / path) for path in (".", "..", "../../examples/workers"))
 
 import aiohttp
 import asyncpg
@@ -76,10 +77,11 @@ class Options(argparse.Namespace):
 class Run:
     """One run: its workers, orders and faults."""
 
-    def __init__(self, options: Options, fleet: Fleet, url: str, app: str, proxies: list[TCPProxy]) -> None:
+    def __init__(self, options: Options, fleet: Fleet, place: Place, app: str, proxies: list[TCPProxy]) -> None:
         self._options = options
         self._fleet = fleet
-        self._url = url
+        self._url = place.url
+        self._log = place.log
         self._app = app
         self._proxies = proxies
         self._rng = random.Random(options.seed)
@@ -99,9 +101,17 @@ class Run:
                 ]
                 if self._options.kills:
                     await asyncio.sleep(self._rng.uniform(0.0, AFTER_BURST))
-                    await fault(self._rng.choice(slots))
+                    await fault(self._choose())
                 await asyncio.gather(*placing)
                 await self._fleet.revive(slots)
+
+    def _choose(self) -> int:
+        """Return a slot at random, rather one whose worker has many jobs under way."""
+        notes = read_notes(self._log)
+        ended = {(note.worker, note.order) for note in notes if note.what == "end"}
+        under_way = Counter(n.worker for n in notes if n.what == "begin" and (n.worker, n.order) not in ended)
+        slots = range(len(self._fleet))
+        return self._rng.choices(slots, [1 + under_way[self._fleet.name(slot)] for slot in slots])[0]
 
     async def _kill(self, slot: int) -> None:
         self.kills.append(await self._fleet.kill(slot))
@@ -198,7 +208,7 @@ async def run(options: Options) -> Counts:
         app = await stack.enter_async_context(serve(engine.build_web(place)))
         fleet = Fleet(options.engine, places)
         stack.push_async_callback(fleet.kill_all)
-        this = Run(options, fleet, url, app, proxies)
+        this = Run(options, fleet, place, app, proxies)
         began = time.monotonic()
         await this.interrupt()
         await this.settle()
@@ -216,7 +226,7 @@ def parse() -> Options:
     parser.add_argument("--workers", type=int, default=2, help="processes at a time")
     parser.add_argument("--tasks", type=int, default=2000, help="number of orders")
     parser.add_argument("--kills", type=int, default=100, help="number of faults")
-    parser.add_argument("--jobs", type=int, default=1200, help="maximum number of jobs of a worker")
+    parser.add_argument("--jobs", type=int, default=10_000, help="maximum number of jobs of a worker")
     parser.add_argument("--freeze", action="store_true", help=f"stop a worker for {FROZEN:g} s instead of killing it")
     parser.add_argument("--cut", action="store_true", help="cut a worker's connections to the database instead")
     parser.add_argument("--naive", action="store_true", help="plain code, which must pay twice")
