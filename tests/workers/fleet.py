@@ -78,7 +78,7 @@ class Fleet:
         with place.log.with_suffix(".err").open("ab") as errors:
             self._processes[slot] = await asyncio.create_subprocess_exec(
                 *command,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, MODULES))},
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, MODULES)), "WORKER_SLOT": str(slot)},
                 stdout=errors,
                 stderr=errors,
                 start_new_session=True,
