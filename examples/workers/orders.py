@@ -78,7 +78,7 @@ async def get_order(request: web.Request) -> web.Response:
 
 def build_app(url: str, open_queue: Callable[[asyncpg.Pool], AbstractAsyncContextManager[Enqueue]]) -> web.Application:
     async def open_all(app: web.Application) -> AsyncIterator[None]:
-        async with asyncpg.create_pool(url) as pool, open_queue(pool) as enqueue:
+        async with asyncpg.create_pool(url, min_size=1, max_size=4) as pool, open_queue(pool) as enqueue:
             app[SERVICE] = Service(pool, enqueue)
             yield
 

@@ -9,7 +9,7 @@ import sys
 from datetime import timedelta
 
 import asyncpg
-from generation import DATABASE_IS_AWAY, open_generation
+from generation import open_generation
 from pgqueuer import AsyncpgPoolDriver, Job, PgQueuer
 from pgqueuer.errors import RetryRequested
 
@@ -17,6 +17,15 @@ from pgqueuer.errors import RetryRequested
 JOBS = 10_000
 #: Seconds after which the jobs of a worker that is silent are given to others. One that was only slow does no harm.
 SILENT_AFTER = 6.0
+#: What asyncpg raises when a connection is lost, or the server is stopped, starts, or has too many.
+DATABASE_IS_AWAY = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresConnectionError,
+)
 
 
 class PatientDriver(AsyncpgPoolDriver):
@@ -38,12 +47,11 @@ class PatientDriver(AsyncpgPoolDriver):
 
 
 async def main(url: str) -> None:
-    async with open_generation(url) as generation, asyncpg.create_pool(url) as pool:
+    async with open_generation(url) as generation, asyncpg.create_pool(url, min_size=1, max_size=4) as pool:
         queue = PgQueuer(PatientDriver(pool))
         jobs: set[asyncio.Task[None]] = set()
 
-        # A job that raises is deleted, unless it is held; `fulfil` raises only if it has a fault.
-        @queue.entrypoint("fulfil", on_failure="hold")
+        @queue.entrypoint("fulfil", on_failure="hold")  # else a job that raises is deleted
         async def fulfil(job: Job) -> None:
             task = asyncio.current_task()
             assert task is not None

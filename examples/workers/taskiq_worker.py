@@ -1,10 +1,10 @@
-"""A worker of a queue in RabbitMQ, taskiq:
+"""A worker of a queue in RabbitMQ, taskiq.
 
-    DATABASE_URL=postgresql://... RABBITMQ_URL=amqp://.../?heartbeat=4 \
+    DATABASE_URL=postgresql://... RABBITMQ_URL=amqp://.../?heartbeat=3 \
         taskiq worker --workers 1 --max-async-tasks 10000 --wait-tasks-timeout 1 taskiq_worker:broker
 
 - `--max-async-tasks`: jobs at a time, 100 by default; `qos` below, 10 by default, is the same limit in RabbitMQ.
-- `heartbeat`: seconds; RabbitMQ gives the jobs of a silent worker to others after two of them. The default is 60.
+- `heartbeat`: seconds; RabbitMQ gives the jobs of a silent worker to others after some two of them. The default is 60.
 - `--wait-tasks-timeout`: at SIGTERM, jobs are not waited for, but left to other workers.
 - `--ack-type when_saved` is the default: a job is acknowledged, and gone from the queue, when it is done.
 
@@ -46,4 +46,4 @@ async def close_worker(state: TaskiqState) -> None:
 @broker.task(task_name="fulfil")
 async def fulfil(order_id: str) -> None:
     generation: Generation = broker.state.generation
-    await generation.fulfil(order_id)  # a job that raises is acknowledged like any other, so this must not
+    await generation.fulfil(order_id)  # never raises: taskiq acknowledges a job that does

@@ -13,6 +13,19 @@ if TYPE_CHECKING:
 
     from acetasks.testing.scenario import ScriptedTask
 
+#: Columns of the table in docs/workers.md, after the engine, the kind of the faults and the number of workers.
+ROW = (
+    "orders",
+    "faults",
+    "jobs that were under way",
+    "orders left uncertain",
+    "of them adopted",
+    "of them released",
+    "orders without a result",
+    "orders paid for twice",
+    "of them begun by another worker after s, median",
+    "the last after s",
+)
 #: Seconds from the death of a worker until another has begun its jobs.
 LATEST = 10.0
 
@@ -95,6 +108,12 @@ class Counts(NamedTuple):
 
     figures: dict[str, float]
     faults: dict[str, int]
+
+    @property
+    def row(self) -> list[float]:
+        """The figures in the order of the table in docs/workers.md."""
+        both = self.figures | self.faults
+        return [both[title] for title in ROW]
 
 
 def count(

@@ -16,6 +16,7 @@ import contextlib
 import os
 import random
 import secrets
+import shutil
 import signal
 import sys
 import tempfile
@@ -36,6 +37,7 @@ from aiohttp import web
 from counts import Counts, Order, count
 from fleet import Fault, Fleet, read_notes
 from places import Place, new_database
+from private_postgres import PrivatePostgres
 from tcp_proxy import TCPProxy
 
 from acetasks.testing import AceServer, VirtualClockWarning
@@ -54,7 +56,7 @@ UNTIL_STARTED = 2.0
 #: Seconds for which a worker is stopped: longer than the heartbeats of the queue, the bound after which a submission
 #: is uncertain and the time after which the history is settled, together.
 FROZEN = 25.0
-#: Maximum seconds for which the connections to the database are cut.
+#: Maximum seconds for which the connections to the database are cut, or its server is down.
 CUT = 8.0
 #: Seconds for the last orders to end.
 PATIENCE = 120.0
@@ -70,15 +72,28 @@ class Options(argparse.Namespace):
     jobs: int
     freeze: bool
     cut: bool
+    restart: bool
+    terminate: bool
     naive: bool
+    output: str | None
     seed: int
 
 
 class Run:
     """One run: its workers, orders and faults."""
 
-    def __init__(self, options: Options, fleet: Fleet, place: Place, app: str, proxies: list[TCPProxy]) -> None:
+    def __init__(
+        self,
+        options: Options,
+        fleet: Fleet,
+        place: Place,
+        app: str,
+        *,
+        proxies: list[TCPProxy],
+        database: PrivatePostgres | None,
+    ) -> None:
         self._options = options
+        self._database = database
         self._fleet = fleet
         self._url = place.url
         self._log = place.log
@@ -89,7 +104,9 @@ class Run:
 
     async def interrupt(self) -> None:
         """Place all orders in bursts, with a fault in each; every worker is up before the next one."""
-        fault = self._freeze if self._options.freeze else self._cut if self._options.cut else self._kill
+        options = self._options
+        faults = {"stopped": self._freeze, "cut": self._cut, "database": self._restart}
+        fault = faults.get(describe_fault(options), self._kill)
         slots = range(len(self._fleet))
         await asyncio.gather(*map(self._fleet.start, slots))
         async with aiohttp.ClientSession(self._app) as http:
@@ -114,7 +131,8 @@ class Run:
         return self._rng.choices(slots, [1 + under_way[self._fleet.name(slot)] for slot in slots])[0]
 
     async def _kill(self, slot: int) -> None:
-        self.kills.append(await self._fleet.kill(slot))
+        number = signal.SIGTERM if self._options.terminate else signal.SIGKILL
+        self.kills.append(await self._fleet.kill(slot, number))
         await asyncio.sleep(self._rng.uniform(0.0, UNTIL_STARTED))
         await self._fleet.start(slot)
 
@@ -128,6 +146,12 @@ class Run:
         proxy.stop()
         await asyncio.sleep(self._rng.uniform(0.0, CUT))
         await proxy.start()
+
+    async def _restart(self, _slot: int) -> None:
+        assert self._database is not None
+        await self._database.stop(self._rng.choice([signal.SIGKILL, signal.SIGINT]))
+        await asyncio.sleep(self._rng.uniform(0.0, CUT))
+        await self._database.start()
 
     async def settle(self) -> None:
         """Wait until every order has ended."""
@@ -191,7 +215,8 @@ async def run(options: Options) -> Counts:
     engine = engines.load(options.engine)
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        url = await stack.enter_async_context(new_database())
+        database = await stack.enter_async_context(PrivatePostgres()) if options.restart else None
+        url = database.url if database is not None else await stack.enter_async_context(new_database())
         server = await stack.enter_async_context(AceServer(record_requests=False))
         script(server, options)
         queue = f"workers_{secrets.token_hex(8)}"
@@ -208,15 +233,35 @@ async def run(options: Options) -> Counts:
         app = await stack.enter_async_context(serve(engine.build_web(place)))
         fleet = Fleet(options.engine, places)
         stack.push_async_callback(fleet.kill_all)
-        this = Run(options, fleet, place, app, proxies)
+        this = Run(options, fleet, place, app, proxies=proxies, database=database)
         began = time.monotonic()
         await this.interrupt()
         await this.settle()
         notes, found = read_notes(place.log), await this.read_orders()
-        if os.environ.get("ACETASKS_WORKER_LOG"):
-            print(place.log.with_suffix(".err").read_text("utf-8")[-20_000:], file=sys.stderr)  # noqa: T201
+        if options.output is not None:
+            shutil.copy(place.log.with_suffix(".err"), options.output)
         seconds = time.monotonic() - began
         return count(found, server.tasks, notes, this.kills, seconds=seconds, died=fleet.died)
+
+
+def describe_fault(options: Options) -> str:
+    """Return the kind of the faults, as the table of a run names it."""
+    if options.restart:
+        return "database"
+    if options.cut:
+        return "cut"
+    if options.freeze:
+        return "stopped"
+    return "SIGTERM" if options.terminate else "kill -9"
+
+
+def print_counts(options: Options, counts: Counts) -> None:
+    """Print what was counted, and the same as a row of the table in docs/workers.md."""
+    for title, value in (counts.figures | counts.faults).items():
+        print(f"{value:6g} {title}")  # noqa: T201
+    name = f"{options.engine}, plain code" if options.naive else options.engine
+    cells = [name, describe_fault(options), str(options.workers), *(f"{value:,g}" for value in counts.row)]
+    print(f"| {' | '.join(cells)} |")  # noqa: T201
 
 
 def parse() -> Options:
@@ -229,7 +274,10 @@ def parse() -> Options:
     parser.add_argument("--jobs", type=int, default=10_000, help="maximum number of jobs of a worker")
     parser.add_argument("--freeze", action="store_true", help=f"stop a worker for {FROZEN:g} s instead of killing it")
     parser.add_argument("--cut", action="store_true", help="cut a worker's connections to the database instead")
+    parser.add_argument("--restart", action="store_true", help="kill or restart the database instead")
+    parser.add_argument("--terminate", action="store_true", help="stop a worker with SIGTERM instead")
     parser.add_argument("--naive", action="store_true", help="plain code, which must pay twice")
+    parser.add_argument("--output", help="file for what the workers have printed")
     parser.add_argument("--seed", type=int, default=os.getpid(), help="of the moments of the faults")
     return parser.parse_args(namespace=Options())
 
@@ -239,8 +287,7 @@ def main() -> None:
     options = parse()
     warnings.simplefilter("ignore", VirtualClockWarning)  # real time is meant here
     counts = asyncio.run(run(options))
-    for title, value in (counts.figures | counts.faults).items():
-        print(f"{value:6g} {title}")  # noqa: T201
+    print_counts(options, counts)
     if options.naive and not counts.faults["orders paid for twice"]:
         sys.exit("plain code paid for nothing twice: these runs would not find a fault")
     if not options.naive and any(counts.faults.values()):

@@ -64,9 +64,9 @@ def _replace_address(url: str, *, host: str | None = None, port: int | None = No
 
 
 @contextlib.asynccontextmanager
-async def new_database(url: str = postgres_support.URL) -> AsyncIterator[str]:
+async def new_database() -> AsyncIterator[str]:
     """Give the URL of a database of a random name, which is dropped afterwards."""
-    name = f"workers_{secrets.token_hex(8)}"
+    url, name = postgres_support.URL, f"workers_{secrets.token_hex(8)}"
     await execute(url, f"CREATE DATABASE {name}")
     try:
         # Nothing here loses its power, and the disk of a busy machine is slow.

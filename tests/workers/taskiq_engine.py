@@ -23,7 +23,7 @@ class TaskiqEngine:
         """Say where the queue is: the example declares it."""
         os.environ |= {
             "DATABASE_URL": place.url,
-            "RABBITMQ_URL": f"{rabbitmq_support.URL}?heartbeat=4",
+            "RABBITMQ_URL": f"{rabbitmq_support.URL}?heartbeat=3",
             "ORDERS_QUEUE": place.queue,
         }
 

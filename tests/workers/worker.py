@@ -9,6 +9,7 @@ without keys and a journal, as code does that knows of neither.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -23,6 +24,8 @@ from places import Place
 import acetasks
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from acetasks import Reconciliation
 
 #: Seconds, in place of 90 and 300: after which a submission without a response is uncertain, half of them until it is
@@ -58,8 +61,15 @@ def shorten_times(place: Place) -> None:
 
 
 def watch(notes: Notes) -> None:
-    """Note the beginning and the end of each order, and what becomes of doubts."""
+    """Note when the worker is up, the beginning and the end of each order, and what becomes of doubts."""
     fulfil, generate = generation.Generation.fulfil, generation.Generation.generate
+    open_generation = generation.open_generation
+
+    @contextlib.asynccontextmanager
+    async def noted_open(url: str) -> AsyncIterator[generation.Generation]:
+        async with open_generation(url) as opened:
+            notes.add("up")
+            yield opened
 
     async def noted_fulfil(self: generation.Generation, order_id: str) -> None:
         notes.add("begin", order_id)
@@ -89,6 +99,7 @@ def watch(notes: Notes) -> None:
             return found
 
     vars(acetasks)["Client"] = NotedClient
+    generation.open_generation = noted_open
     generation.Generation.fulfil = noted_fulfil  # type: ignore[method-assign]
     generation.Generation.generate = noted_generate  # type: ignore[method-assign]
 
@@ -122,7 +133,6 @@ def main() -> None:
     watch(notes)
     if place.naive:
         forget_keys()
-    notes.add("up")
     engines.load(engine).run_worker(place)
 
 
