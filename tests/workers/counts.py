@@ -107,12 +107,12 @@ class Counts(NamedTuple):
     """The figures of a run, and what must be zero."""
 
     figures: dict[str, float]
-    faults: dict[str, int]
+    wrong: dict[str, int]
 
     @property
     def row(self) -> list[float]:
         """The figures in the order of the table in docs/workers.md."""
-        both = self.figures | self.faults
+        both = self.figures | self.wrong
         return [both[title] for title in ROW]
 
 
@@ -122,6 +122,7 @@ def count(
     notes: Sequence[Note],
     kills: Sequence[Fault],
     *,
+    faults: int,
     seconds: float,
     died: int,
 ) -> Counts:
@@ -138,7 +139,7 @@ def count(
     figures: dict[str, float] = {
         "orders": len(orders),
         "tasks at the service": len(tasks),
-        "faults": len(kills),
+        "faults": faults,
         "of them with jobs under way": orphans.faults,
         "jobs that were under way": len(orphans.late) + len(orphans.left),
         "of them begun by another worker after s, median": round(statistics.median(late), 1),
@@ -149,10 +150,10 @@ def count(
         "workers that ended by themselves": died,
         "seconds": round(seconds),
     }
-    faults = {
+    wrong = {
         "orders without a result": sum(order.state == "open" for order in orders.values()),
         "orders paid for twice": sum(number > 1 for number in made.values()),
         "results that are wrong": len(find_wrong(orders, tasks)),
         "jobs that were begun too late": sum(seconds > LATEST for seconds in orphans.late) + len(orphans.left),
     }
-    return Counts(figures, faults)
+    return Counts(figures, wrong)

@@ -65,9 +65,10 @@ class Fleet:
         """Return the name of the worker in a slot."""
         return self._names[slot]
 
-    def pid(self, slot: int) -> int:
-        """Return the process id of the worker in a slot, which is that of its process group, too."""
-        return self._processes[slot].pid
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers, which may have processes of their own."""
+        return [process.pid for process in self._processes.values()]
 
     async def start(self, slot: int) -> None:
         """Start a new worker in a slot, and wait until it is up."""
@@ -100,9 +101,9 @@ class Fleet:
         await self._processes[slot].wait()
         return fault
 
-    async def revive(self, slots: Sequence[int]) -> None:
+    async def revive(self) -> None:
         """Start a worker in each slot whose worker has ended by itself."""
-        for slot in slots:
+        for slot in range(len(self)):
             if self._processes[slot].returncode is not None:
                 self.died += 1
                 await self.start(slot)

@@ -1,4 +1,4 @@
-"""Kills the workers of an example in examples/workers at random moments, then counts; `nox -s kills` runs it.
+"""Kills the workers of an example in examples/workers at random moments, then counts; `nox -s workers` runs it.
 
 The simulated service and the web application run in this process, the workers in others, all in real time and over
 real connections. Orders come in bursts, and a worker is killed somewhere in each. What must hold in the end: every
@@ -36,7 +36,7 @@ import orders
 from aiohttp import web
 from counts import Counts, Order, count
 from fleet import Fault, Fleet, read_notes
-from places import Place, new_database
+from places import Mode, Place, new_database
 from private_postgres import PrivatePostgres
 from tcp_proxy import TCPProxy
 
@@ -58,6 +58,8 @@ UNTIL_STARTED = 2.0
 FROZEN = 25.0
 #: Maximum seconds for which the connections to the database are cut, or its server is down.
 CUT = 8.0
+#: Orders that are placed at once where it does not matter when.
+_AT_A_TIME = 50
 #: Seconds for the last orders to end.
 PATIENCE = 120.0
 
@@ -95,12 +97,12 @@ class Run:
         self._options = options
         self._database = database
         self._fleet = fleet
-        self._url = place.url
         self._log = place.log
         self._app = app
         self._proxies = proxies
         self._rng = random.Random(options.seed)
         self.kills: list[Fault] = []
+        self.faults = 0
 
     async def interrupt(self) -> None:
         """Place all orders in bursts, with a fault in each; every worker is up before the next one."""
@@ -119,8 +121,9 @@ class Run:
                 if self._options.kills:
                     await asyncio.sleep(self._rng.uniform(0.0, AFTER_BURST))
                     await fault(self._choose())
+                    self.faults += 1
                 await asyncio.gather(*placing)
-                await self._fleet.revive(slots)
+                await self._fleet.revive()
 
     def _choose(self) -> int:
         """Return a slot at random, rather one whose worker has many jobs under way."""
@@ -153,20 +156,30 @@ class Run:
         await asyncio.sleep(self._rng.uniform(0.0, CUT))
         await self._database.start()
 
-    async def settle(self) -> None:
-        """Wait until every order has ended."""
-        pool = await asyncpg.create_pool(self._url, min_size=1, max_size=1)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                while await pool.fetchval("SELECT count(*) FROM orders WHERE state = 'open'"):
-                    await self._fleet.revive(range(len(self._fleet)))
-                    await asyncio.sleep(0.5)
-        await pool.close()
-
     async def read_orders(self) -> dict[str, Order]:
         """Ask the web application for every order."""
         async with aiohttp.ClientSession(self._app) as http:
             return {f"order-{number}": await _read(http, f"order-{number}") for number in range(self._options.tasks)}
+
+
+async def place_orders(app: str, count: int) -> None:
+    """Post orders to a web application, some at a time, until all are taken."""
+    async with aiohttp.ClientSession(app) as http:
+        for first in range(0, count, _AT_A_TIME):
+            some = range(first, min(count, first + _AT_A_TIME))
+            await asyncio.gather(*(_place(http, f"order-{number}", 0.0) for number in some))
+
+
+async def wait_until_ended(url: str, patience: float, fleet: Fleet | None = None) -> None:
+    """Wait until every order has ended, but not for longer; workers that end meanwhile are started again."""
+    pool = await asyncpg.create_pool(url, min_size=1, max_size=1)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            while await pool.fetchval("SELECT count(*) FROM orders WHERE state = 'open'"):
+                if fleet is not None:
+                    await fleet.revive()
+                await asyncio.sleep(0.5)
+    await pool.close()
 
 
 async def _place(http: aiohttp.ClientSession, order_id: str, delay: float) -> None:
@@ -219,8 +232,9 @@ async def run(options: Options) -> Counts:
         url = database.url if database is not None else await stack.enter_async_context(new_database())
         server = await stack.enter_async_context(AceServer(record_requests=False))
         script(server, options)
+        mode = Mode.NAIVE if options.naive else Mode.SHORT
         queue = f"workers_{secrets.token_hex(8)}"
-        place = Place(url, server.url, directory / "notes", queue, options.jobs, options.naive)
+        place = Place(url, server.url, directory / "notes", queue, options.jobs, mode)
         await orders.create_table(url)
         await engine.prepare(place)
         stack.push_async_callback(engine.clean_up, place)
@@ -236,12 +250,12 @@ async def run(options: Options) -> Counts:
         this = Run(options, fleet, place, app, proxies=proxies, database=database)
         began = time.monotonic()
         await this.interrupt()
-        await this.settle()
+        await wait_until_ended(url, PATIENCE, fleet)
         notes, found = read_notes(place.log), await this.read_orders()
         if options.output is not None:
             shutil.copy(place.log.with_suffix(".err"), options.output)
         seconds = time.monotonic() - began
-        return count(found, server.tasks, notes, this.kills, seconds=seconds, died=fleet.died)
+        return count(found, server.tasks, notes, this.kills, faults=this.faults, seconds=seconds, died=fleet.died)
 
 
 def describe_fault(options: Options) -> str:
@@ -257,7 +271,7 @@ def describe_fault(options: Options) -> str:
 
 def print_counts(options: Options, counts: Counts) -> None:
     """Print what was counted, and the same as a row of the table in docs/workers.md."""
-    for title, value in (counts.figures | counts.faults).items():
+    for title, value in (counts.figures | counts.wrong).items():
         print(f"{value:6g} {title}")  # noqa: T201
     name = f"{options.engine}, plain code" if options.naive else options.engine
     cells = [name, describe_fault(options), str(options.workers), *(f"{value:,g}" for value in counts.row)]
@@ -288,9 +302,9 @@ def main() -> None:
     warnings.simplefilter("ignore", VirtualClockWarning)  # real time is meant here
     counts = asyncio.run(run(options))
     print_counts(options, counts)
-    if options.naive and not counts.faults["orders paid for twice"]:
+    if options.naive and not counts.wrong["orders paid for twice"]:
         sys.exit("plain code paid for nothing twice: these runs would not find a fault")
-    if not options.naive and any(counts.faults.values()):
+    if not options.naive and any(counts.wrong.values()):
         sys.exit("WRONG: an order was lost, late or paid for twice")
 
 

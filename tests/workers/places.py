@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import secrets
 import urllib.parse
 from pathlib import Path
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
+class Mode(enum.StrEnum):
+    """How a worker is run."""
+
+    #: The example, with shorter times.
+    SHORT = "short"
+    #: The same, but it submits without keys and a journal, as code does that knows of neither.
+    NAIVE = "naive"
+    #: The example as it is.
+    UNCHANGED = "unchanged"
+
+
 class Place(NamedTuple):
     """What a worker is told.
 
@@ -24,7 +36,7 @@ class Place(NamedTuple):
         log: The file of notes, to which all processes append.
         queue: A name that no other run has, for a queue outside the database.
         jobs: The number of jobs that a worker may have at a time.
-        naive: Whether to submit without keys and a journal.
+        mode: How to run the example.
     """
 
     url: str
@@ -32,11 +44,11 @@ class Place(NamedTuple):
     log: Path
     queue: str
     jobs: int
-    naive: bool
+    mode: Mode
 
     def to_arguments(self) -> list[str]:
         """Return the arguments for `from_arguments`."""
-        return [self.url, self.service, str(self.log), self.queue, str(self.jobs), str(int(self.naive))]
+        return [self.url, self.service, str(self.log), self.queue, str(self.jobs), self.mode]
 
     @property
     def address(self) -> tuple[str, int]:
@@ -51,8 +63,8 @@ class Place(NamedTuple):
     @classmethod
     def from_arguments(cls, arguments: list[str]) -> Place:
         """Read the arguments of a process."""
-        url, service, log, queue, jobs, naive = arguments
-        return cls(url, service, Path(log), queue, int(jobs), naive == "1")
+        url, service, log, queue, jobs, mode = arguments
+        return cls(url, service, Path(log), queue, int(jobs), Mode(mode))
 
 
 def _replace_address(url: str, *, host: str | None = None, port: int | None = None, database: str | None = None) -> str:

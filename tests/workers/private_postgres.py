@@ -46,6 +46,12 @@ class PrivatePostgres:
         """URL of its database."""
         return f"postgresql://{self._user}@127.0.0.1:{self._port}/postgres"
 
+    @property
+    def pid(self) -> int:
+        """Process id of the server, whose children serve connections."""
+        assert self._process is not None
+        return self._process.pid
+
     async def __aenter__(self) -> Self:
         shutil.chown(self._directory.name, self._user)
         data = f"{self._directory.name}/data"

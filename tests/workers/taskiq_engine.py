@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import aio_pika
@@ -29,9 +31,10 @@ class TaskiqEngine:
 
     def build_web(self, place: Place) -> web.Application:
         """Return the application of taskiq_web.py."""
-        import taskiq_web  # noqa: PLC0415  # it reads the environment on import
-
-        return build_app(place.url, taskiq_web.open_queue)
+        # The example reads the environment on import, and this process may run it for several places.
+        for name in ("taskiq_worker", "taskiq_web"):
+            sys.modules.pop(name, None)
+        return build_app(place.url, importlib.import_module("taskiq_web").open_queue)
 
     def run_worker(self, place: Place) -> None:
         """Run the command in taskiq_worker.py."""

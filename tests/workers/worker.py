@@ -2,8 +2,7 @@
 
     worker.py ENGINE NAME PLACE...
 
-The notes are lines of a file: time, what, name of the worker, and order. With `naive` in its place the example submits
-without keys and a journal, as code does that knows of neither.
+The notes are lines of a file: time, what, name of the worker, and order.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import engines
 import generation
-from places import Place
+from places import Mode, Place
 
 import acetasks
 
@@ -50,10 +49,12 @@ class Notes:
         os.write(self._file, f"{time.time():.3f} {what} {self._name} {order}\n".encode())
 
 
-def shorten_times(place: Place) -> None:
-    """Let the example use the simulated service, with shorter times."""
-    os.environ |= {"ACEDATACLOUD_API_BASE_URL": place.service, "ACEDATACLOUD_API_TOKEN": "test-token"}
+def shorten_times() -> None:
+    """Shorten the times of the example and of acetasks."""
     generation.RETRY_AFTER, generation.RECONCILE_EVERY = RETRY_AFTER, RECONCILE_EVERY
+    policy = acetasks.PollPolicy(interval=POLL_INTERVAL)
+    retry = acetasks.RetryPolicy(submit_timeout=UNCERTAIN_AFTER / 2)
+    vars(acetasks)["Client"] = functools.partial(acetasks.Client, policy=policy, retry=retry)
     client_module = sys.modules["acetasks.client"]
     ledger = client_module.Ledger  # type: ignore[attr-defined]  # its bounds are not to be changed by users
     vars(client_module)["Ledger"] = functools.partial(ledger, send_within=UNCERTAIN_AFTER / 2)
@@ -86,11 +87,6 @@ def watch(notes: Notes) -> None:
             raise
 
     class NotedClient(acetasks.Client):
-        def __init__(self, **options: object) -> None:
-            policy = acetasks.PollPolicy(interval=POLL_INTERVAL)
-            retry = acetasks.RetryPolicy(submit_timeout=UNCERTAIN_AFTER / 2)
-            super().__init__(policy=policy, retry=retry, **options)  # type: ignore[arg-type]
-
         async def reconcile(self, provider: str | None = None) -> Reconciliation:
             found = await super().reconcile(provider)
             for what, entries in (("adopted", found.adopted), ("absent", found.absent)):
@@ -115,8 +111,8 @@ def forget_keys() -> None:
         await asyncio.sleep(0)
 
     class NaiveClient(client_class):
-        def __init__(self, **_journal: object) -> None:
-            super().__init__()
+        def __init__(self, **options: object) -> None:
+            super().__init__(**(options | {"journal": None}))  # type: ignore[arg-type]
 
     NaiveClient.run = run  # type: ignore[assignment, method-assign]
     vars(acetasks)["Client"] = NaiveClient
@@ -128,11 +124,12 @@ def main() -> None:
     engine, name, *arguments = sys.argv[1:]
     place = Place.from_arguments(arguments)
     logging.basicConfig(level=logging.WARNING)
-    shorten_times(place)
-    notes = Notes(place, name)
-    watch(notes)
-    if place.naive:
+    os.environ |= {"ACEDATACLOUD_API_BASE_URL": place.service, "ACEDATACLOUD_API_TOKEN": "test-token"}
+    watch(Notes(place, name))
+    if place.mode is Mode.NAIVE:
         forget_keys()
+    if place.mode is not Mode.UNCHANGED:
+        shorten_times()
     engines.load(engine).run_worker(place)
 
 
