@@ -36,7 +36,7 @@ class Generation:
                 order = await self.pool.fetchrow("SELECT * FROM orders WHERE id = $1 AND state = 'open'", order_id)
                 if order is not None:  # else it has ended, and its job was delivered once more
                     state, result = await self.generate(order_id, order["provider"], json.loads(order["payload"]))
-                    update = "UPDATE orders SET state = $2, result = $3 WHERE id = $1"
+                    update = "UPDATE orders SET state = $2, result = $3 WHERE id = $1 AND state = 'open'"
                     await self.pool.execute(update, order_id, state, json.dumps(result))
             except acetasks.SubmissionUncertainError:
                 # A worker died between the request and its response. `settle_doubts` finds the task, and then this
@@ -55,10 +55,8 @@ class Generation:
         try:
             task = await self.client.run(provider, payload, key=order_id)
         except acetasks.TaskFailedError as error:
-            return "failed", {
-                "task": error.task.id,
-                "error": str(error),
-            }  # it is paid for, and the same key would find the same task
+            # The submission was paid for, and the same key finds the same failure: another try needs another order.
+            return "failed", {"task": error.task.id, "error": str(error)}
         except (acetasks.AceTasksError, ValueError, TypeError) as error:
             if isinstance(error, acetasks.SubmissionUncertainError | acetasks.ClientClosedError):
                 raise

@@ -1,11 +1,11 @@
 """The orders of the service: their table, and the web application that takes them, whatever queue the workers have.
 
-`python examples/workers/orders.py postgresql://user@host/database` creates the table, once.
+`python orders.py` creates the table in the database that DATABASE_URL names.
 """
 
 import asyncio
 import json
-import sys
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
@@ -13,7 +13,8 @@ from typing import NamedTuple
 import asyncpg
 from aiohttp import web
 
-# open: to be done. succeeded, failed: paid for and ended. error: nothing was made; POST it again to try it again.
+# open: to be done. succeeded, failed: the task has ended, and is paid for. error: refused, or the token or the balance
+# does not do; the same order, posted again, is tried again.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS orders (
     id text PRIMARY KEY,
@@ -30,6 +31,7 @@ WHERE orders.provider = $2 AND orders.payload = $3
 RETURNING state
 """
 Enqueue = Callable[[str], Awaitable[object]]
+OpenQueue = Callable[[asyncpg.Pool], AbstractAsyncContextManager[Enqueue]]
 
 
 class Service(NamedTuple):
@@ -76,7 +78,7 @@ async def get_order(request: web.Request) -> web.Response:
     return web.json_response({"state": row["state"], "result": row["result"] and json.loads(row["result"])})
 
 
-def build_app(url: str, open_queue: Callable[[asyncpg.Pool], AbstractAsyncContextManager[Enqueue]]) -> web.Application:
+def build_app(url: str, open_queue: OpenQueue) -> web.Application:
     async def open_all(app: web.Application) -> AsyncIterator[None]:
         async with asyncpg.create_pool(url, min_size=1, max_size=4) as pool, open_queue(pool) as enqueue:
             app[SERVICE] = Service(pool, enqueue)
@@ -88,5 +90,10 @@ def build_app(url: str, open_queue: Callable[[asyncpg.Pool], AbstractAsyncContex
     return app
 
 
+def run_app(open_queue: OpenQueue) -> None:
+    port = int(os.environ.get("PORT", "8080"))
+    web.run_app(build_app(os.environ["DATABASE_URL"], open_queue), host="127.0.0.1", port=port)
+
+
 if __name__ == "__main__":
-    asyncio.run(create_table(sys.argv[1]))
+    asyncio.run(create_table(os.environ["DATABASE_URL"]))

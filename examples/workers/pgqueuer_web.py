@@ -1,12 +1,10 @@
-"""The web application of a queue in PostgreSQL, pgqueuer: `python examples/workers/pgqueuer_web.py postgresql://...`."""
+"""The web application of a queue in PostgreSQL, pgqueuer: `DATABASE_URL=... python pgqueuer_web.py`."""
 
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
-from aiohttp import web
-from orders import Enqueue, build_app
+from orders import Enqueue, run_app
 from pgqueuer import Queries
 
 
@@ -22,4 +20,4 @@ async def open_queue(pool: asyncpg.Pool) -> AsyncIterator[Enqueue]:
 
 
 if __name__ == "__main__":
-    web.run_app(build_app(sys.argv[1], open_queue), host="127.0.0.1", port=int(sys.argv[2]))
+    run_app(open_queue)

@@ -1,11 +1,12 @@
-"""A worker of a queue in PostgreSQL, pgqueuer: `python examples/workers/pgqueuer_worker.py postgresql://...`.
+"""A worker of a queue in PostgreSQL, pgqueuer: `DATABASE_URL=postgresql://... python pgqueuer_worker.py`.
 
-`pgq install` creates the tables of the queue. Start as many workers as you like, on as many machines.
+`pgq install` creates the tables of the queue, in the database that PGDSN names. Start as many workers as you like, on
+as many machines.
 """
 
 import asyncio
+import os
 import signal
-import sys
 from datetime import timedelta
 
 import asyncpg
@@ -83,4 +84,4 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(os.environ["DATABASE_URL"]))

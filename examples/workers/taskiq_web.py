@@ -1,12 +1,10 @@
-"""The web application of a queue in RabbitMQ, taskiq: `python examples/workers/taskiq_web.py postgresql://... 8080`."""
+"""The web application of a queue in RabbitMQ, taskiq: `DATABASE_URL=... python taskiq_web.py`."""
 
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
-from aiohttp import web
-from orders import Enqueue, build_app
+from orders import Enqueue, run_app
 from taskiq_worker import broker, fulfil
 
 
@@ -21,4 +19,4 @@ async def open_queue(_: asyncpg.Pool) -> AsyncIterator[Enqueue]:
 
 
 if __name__ == "__main__":
-    web.run_app(build_app(sys.argv[1], open_queue), host="127.0.0.1", port=int(sys.argv[2]))
+    run_app(open_queue)

@@ -11,13 +11,24 @@ import sys
 
 import acetasks
 
+#: Submissions at a time: each has a connection, whose memory would count, too.
+SUBMISSIONS = 50
+
+
+async def run(client: acetasks.Client, gate: asyncio.Semaphore, number: int) -> None:
+    """Submit a task when it is its turn, and await it."""
+    async with gate:
+        handle = await client.submit("luma", {"prompt": f"order-{number}"})
+    await handle.wait()
+
 
 async def main(count: int) -> None:
-    """Submit and await all tasks at once."""
+    """Submit all tasks, and await them all at once."""
+    gate = asyncio.Semaphore(SUBMISSIONS)
     async with acetasks.Client() as client:
         print("up", flush=True)  # noqa: T201
         await asyncio.to_thread(sys.stdin.readline)
-        await asyncio.gather(*(client.run("luma", {"prompt": f"order-{number}"}) for number in range(count)))
+        await asyncio.gather(*(run(client, gate, number) for number in range(count)))
         print("done", flush=True)  # noqa: T201
         await asyncio.to_thread(sys.stdin.readline)
 

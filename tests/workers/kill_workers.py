@@ -1,4 +1,4 @@
-"""Kills the workers of an example in examples/workers at random moments, then counts; `nox -s kills` runs it.
+"""Kills the workers of an example in examples/workers at random moments, then counts; `nox -s workers` runs it.
 
 The simulated service and the web application run in this process, the workers in others, all in real time and over
 real connections. Orders come in bursts, and a worker is killed somewhere in each. What must hold in the end: every

@@ -1,4 +1,4 @@
-"""The workers of the examples, killed a few times; `nox -s kills` kills them often, and in other ways."""
+"""The workers of the examples, killed a few times; `nox -s workers` kills them often, and in other ways."""
 
 from __future__ import annotations
 
