@@ -11,6 +11,16 @@ import sys
 
 import acetasks
 
+#: Submissions at a time: each has a connection, whose memory would count, too.
+SUBMISSIONS = 50
+
+
+async def run(client: acetasks.Client, gate: asyncio.Semaphore, number: int) -> None:
+    """Submit a task when it is its turn, and await it."""
+    async with gate:
+        handle = await client.submit("luma", {"prompt": f"order-{number}"})
+    await handle.wait()
+
 
 #: Submissions at a time: each has a connection, whose memory would count, too.
 SUBMISSIONS = 50
