@@ -402,6 +402,27 @@ def workers(session: nox.Session) -> None:
 
 
 @nox.session
+def recipes(session: nox.Session) -> None:
+    """Kill the workers of docs/workers-other-engines.md, and count; `-- --engine dbos` for one run."""
+    _install_wheel(session, "cli,test")
+    _install_group(session, "workers")
+    _install_group(session, "recipes")
+    size = ["--tasks", "500", "--kills", "25"]
+    ways: tuple[list[str], ...] = (
+        ["--engine", "procrastinate", "--naive"],
+        ["--engine", "procrastinate"],
+        ["--engine", "dbos", "--naive"],
+        ["--engine", "dbos"],
+        ["--engine", "dbos_take_over"],
+    )
+    for options in [session.posargs] if session.posargs else [[*way, *size] for way in ways]:
+        session.run("python", "tests/workers/kill_workers.py", *options, env=NO_TOKEN)
+    if not session.posargs:
+        engines = ("procrastinate", "dbos")
+        session.run("python", "tests/workers/measure_workers.py", "--engines", *engines, env=NO_TOKEN)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Run the demo of the command line against the simulated service."""
     _install_wheel(session, "cli")

@@ -218,7 +218,7 @@ def script(server: AceServer, options: Options) -> None:
     """Let the service respond late, and its tasks take different times."""
     rng = random.Random(options.seed)
     server.fail("luma", action="submit", hang=RESPONSE_SECONDS, times=None)
-    for _ in range(2 * options.tasks):
+    for _ in range(10 * options.tasks):  # plain code pays for each many times
         outcome = "failed" if rng.random() < FAILED else "succeeded"
         server.script("luma", after=rng.uniform(*TASK_SECONDS), outcome=outcome)
 
@@ -281,7 +281,7 @@ def print_counts(options: Options, counts: Counts) -> None:
 def parse() -> Options:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--engine", default="pgqueuer", help="the example: pgqueuer, taskiq")
+    parser.add_argument("--engine", default="pgqueuer", help="pgqueuer, taskiq, procrastinate, dbos, dbos_take_over")
     parser.add_argument("--workers", type=int, default=2, help="processes at a time")
     parser.add_argument("--tasks", type=int, default=2000, help="number of orders")
     parser.add_argument("--kills", type=int, default=100, help="number of faults")
