@@ -218,7 +218,7 @@ def script(server: AceServer, options: Options) -> None:
     """Let the service respond late, and its tasks take different times."""
     rng = random.Random(options.seed)
     server.fail("luma", action="submit", hang=RESPONSE_SECONDS, times=None)
-    for _ in range(10 * options.tasks):  # plain code pays for each many times
+    for _ in range(20 * options.tasks):
         outcome = "failed" if rng.random() < FAILED else "succeeded"
         server.script("luma", after=rng.uniform(*TASK_SECONDS), outcome=outcome)
 
@@ -300,6 +300,7 @@ def main() -> None:
     """Run it, and print what was counted."""
     options = parse()
     warnings.simplefilter("ignore", VirtualClockWarning)  # real time is meant here
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that workers, queues and the database are removed
     counts = asyncio.run(run(options))
     print_counts(options, counts)
     if options.naive and not counts.wrong["orders paid for twice"]:

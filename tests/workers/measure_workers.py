@@ -3,7 +3,8 @@
 Processor time: orders whose tasks take 20 to 30 s, on two workers. It is that of the workers from their start to the
 last result, and that of a PostgreSQL server of the run's own, with the web application's share. Memory: as many waits
 at once in one worker as there are orders; the difference between its resident memory then and before the first order.
-The times of the example and of acetasks are as they are, and not shortened as in `kill_workers.py`.
+The times of the example and of acetasks are as they are, and not shortened as in `kill_workers.py`; but where memory is
+measured, nothing is polled.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import os
 import random
 import secrets
+import signal
 import sys
 import tempfile
 import warnings
@@ -30,6 +32,7 @@ from fleet import Fleet
 from kill_workers import place_orders, serve, wait_until_ended
 from places import Mode, Place
 from private_postgres import PrivatePostgres
+from worker import QUIET_INTERVAL
 
 from acetasks.testing import AceServer, VirtualClockWarning
 
@@ -109,6 +112,7 @@ async def run_alone(tasks: int, after: tuple[float, float]) -> tuple[Cost, Cost]
             sys.executable,
             str(Path(__file__).with_name("alone.py")),
             str(tasks),
+            str(QUIET_INTERVAL if after[0] >= ENDLESS else 0),
             env=os.environ | server.environment,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -142,8 +146,9 @@ async def run_engine(name: str, workers: int, tasks: int, after: tuple[float, fl
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         database = await stack.enter_async_context(PrivatePostgres())
         server = await stack.enter_async_context(open_service(tasks, after))
+        mode = Mode.QUIET if after[0] >= ENDLESS else Mode.UNCHANGED
         queue = f"workers_{secrets.token_hex(8)}"
-        place = Place(database.url, server.url, directory / "notes", queue, max(tasks, 200), Mode.UNCHANGED)
+        place = Place(database.url, server.url, directory / "notes", queue, max(tasks, 200), mode)
         await orders.create_table(database.url)
         await engine.prepare(place)
         stack.push_async_callback(engine.clean_up, place)
@@ -166,24 +171,38 @@ async def run(name: str, workers: int, tasks: int, after: tuple[float, float]) -
 
 async def measure_engine(name: str, options: Options) -> str:
     """Return the row of an engine."""
-    before, after = await run(name, 2, options.tasks, TASK_SECONDS)
-    workers = 1000 * (after.workers - before.workers) / options.tasks
-    server = 1000 * (after.server - before.server) / options.tasks
-    before, after = await run(name, 1, options.awaits, (ENDLESS, ENDLESS))
-    memory = (after.memory - before.memory) / options.awaits / 1024
-    return f"| {name} | {workers:.2f} | {server:.2f} | {memory:.1f} | {after.memory / 2**20:.0f} |"
+    cells = [name]
+    if options.tasks:
+        before, after = await run(name, 2, options.tasks, TASK_SECONDS)
+        cells += [
+            f"{1000 * (after.workers - before.workers) / options.tasks:.2f}",
+            f"{1000 * (after.server - before.server) / options.tasks:.2f}",
+        ]
+    if options.awaits:
+        before, after = await run(name, 1, options.awaits, (ENDLESS, ENDLESS))
+        cells += [
+            f"{(after.memory - before.memory) / options.awaits / 1024:.1f}",
+            f"{after.memory / 2**20:.0f}",
+        ]
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engines", nargs="+", default=[ALONE, "pgqueuer", "taskiq"])
-    parser.add_argument("--tasks", type=int, default=2000, help="orders whose processor time is measured")
-    parser.add_argument("--awaits", type=int, default=10_000, help="waits at once whose memory is measured")
+    parser.add_argument("--tasks", type=int, default=2000, help="orders whose processor time is measured; or 0")
+    parser.add_argument("--awaits", type=int, default=10_000, help="waits at once whose memory is measured; or 0")
     options = parser.parse_args(namespace=Options())
     warnings.simplefilter("ignore", VirtualClockWarning)  # real time is meant here
-    print("| engine | ms of processor time a job: workers | PostgreSQL | KiB a waiting job | MiB of the worker |")  # noqa: T201
-    print("|---|---:|---:|---:|---:|")  # noqa: T201
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that workers, queues and the database are removed
+    columns = ["engine"]
+    if options.tasks:
+        columns += ["ms of processor time a job: workers", "PostgreSQL"]
+    if options.awaits:
+        columns += ["KiB a waiting job", "MiB of the worker"]
+    print(f"| {' | '.join(columns)} |")  # noqa: T201
+    print(f"|---|{'---:|' * (len(columns) - 1)}")  # noqa: T201
     for name in options.engines:
         print(asyncio.run(measure_engine(name, options)), flush=True)  # noqa: T201
 

@@ -25,6 +25,8 @@ class Mode(enum.StrEnum):
     NAIVE = "naive"
     #: The example as it is.
     UNCHANGED = "unchanged"
+    #: The example, with polls so rare that it only waits.
+    QUIET = "quiet"
 
 
 class Place(NamedTuple):

@@ -34,6 +34,8 @@ UNCERTAIN_AFTER, SETTLED_AFTER = 8.0, 4.0
 #: Seconds, in place of 5, 30 and the provider's default: tries, looks at the history, and polls of tasks that take
 #: seconds instead of minutes.
 RETRY_AFTER, RECONCILE_EVERY, POLL_INTERVAL = 1.0, 2.0, 1.0
+#: Seconds between two polls of a worker that only waits.
+QUIET_INTERVAL = 3600.0
 
 
 class Notes:
@@ -128,8 +130,11 @@ def main() -> None:
     watch(Notes(place, name))
     if place.mode is Mode.NAIVE:
         forget_keys()
-    if place.mode is not Mode.UNCHANGED:
+    if place.mode in {Mode.SHORT, Mode.NAIVE}:
         shorten_times()
+    if place.mode is Mode.QUIET:
+        policy = acetasks.PollPolicy(interval=QUIET_INTERVAL)
+        vars(acetasks)["Client"] = functools.partial(acetasks.Client, policy=policy)
     engines.load(engine).run_worker(place)
 
 
