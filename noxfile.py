@@ -164,6 +164,7 @@ def _run_tests(session: nox.Session, *command: str, **env: str) -> None:
         env: Additional environment variables.
     """
     _install_wheel(session, "cli,test")
+    _install_group(session, "workers")
     # The safe path keeps the working directory, and so the source tree, off sys.path.
     variables = {**NO_TOKEN, "PYTHONSAFEPATH": "1", **env}
     session.run("python", "-c", CHECK_ORIGIN, env=variables)
@@ -182,6 +183,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check the types of the package, the examples and the benchmarks, and a user's program with a second checker."""
     _install_group(session, "types")
+    _install_group(session, "workers")
     _install_wheel(session, "cli,test")  # for the dependencies; the source tree is checked
     session.run("mypy")
     if Path("benchmarks").is_dir():
@@ -229,8 +231,9 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Run every example against the simulated service."""
-    _install_wheel(session, "cli,durable,report")
+    """Run every example against the simulated service; those with a queue where its server runs."""
+    _install_wheel(session, "cli,durable,postgres,report")
+    _install_group(session, "workers")
     session.run("python", "examples/run_all.py", env=NO_TOKEN)
 
 
@@ -377,6 +380,50 @@ def kills(session: nox.Session) -> None:
     )
     for options in [session.posargs] if session.posargs else ways:
         session.run("python", "tests/kills/kill_runs.py", *options, env=NO_TOKEN)
+
+
+@nox.session
+def workers(session: nox.Session) -> None:
+    """Kill, stop and cut off the workers of examples/workers, and count; `-- --engine taskiq` for one run."""
+    _install_wheel(session, "cli,test")
+    _install_group(session, "workers")
+    ways: tuple[list[str], ...] = (
+        ["--naive", "--tasks", "400", "--kills", "20"],
+        ["--workers", "2"],
+        ["--workers", "4"],
+        ["--freeze", "--tasks", "200", "--kills", "6"],
+        ["--cut", "--tasks", "600", "--kills", "30"],
+        ["--restart", "--tasks", "400", "--kills", "20"],
+        ["--engine", "taskiq", "--naive", "--tasks", "400", "--kills", "10"],
+        ["--engine", "taskiq", "--workers", "2", "--kills", "30"],
+        ["--engine", "taskiq", "--workers", "4", "--kills", "30"],
+        ["--engine", "taskiq", "--freeze", "--tasks", "200", "--kills", "6"],
+    )
+    for options in [session.posargs] if session.posargs else ways:
+        session.run("python", "tests/workers/kill_workers.py", *options, env=NO_TOKEN)
+    if not session.posargs:
+        session.run("python", "tests/workers/measure_workers.py", env=NO_TOKEN)
+
+
+@nox.session
+def recipes(session: nox.Session) -> None:
+    """Kill the workers of docs/workers-other-engines.md, and count; `-- --engine dbos` for one run."""
+    _install_wheel(session, "cli,test")
+    _install_group(session, "workers")
+    _install_group(session, "recipes")
+    size = ["--tasks", "500", "--kills", "25"]
+    ways: tuple[list[str], ...] = (
+        ["--engine", "procrastinate", "--naive"],
+        ["--engine", "procrastinate"],
+        ["--engine", "dbos", "--naive"],
+        ["--engine", "dbos"],
+        ["--engine", "dbos_take_over"],
+    )
+    for options in [session.posargs] if session.posargs else [[*way, *size] for way in ways]:
+        session.run("python", "tests/workers/kill_workers.py", *options, env=NO_TOKEN)
+    if not session.posargs:
+        engines = ("procrastinate", "dbos")
+        session.run("python", "tests/workers/measure_workers.py", "--engines", *engines, env=NO_TOKEN)
 
 
 @nox.session

@@ -37,6 +37,7 @@ def arguments(server: AceServer, directory: Path) -> dict[str, list[str]]:
         "learn_and_remember.py": [],
         "callbacks_in_a_web_app.py": [f"http://127.0.0.1:{free_port()}", "5"],
         "report_of_a_batch.py": [str(directory / "batch")],
+        "workers/try_it.py": [],
         "prompts_to_files.py": [str(directory / "prompts.csv"), str(directory / "pictures")],
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import itertools
 import random
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from http_support import Authority
 from hypothesis import settings
-from postgres_support import NOT_TESTED, empty_database
+from postgres_support import empty_database
+from service_support import NOT_TESTED, find_service
 
 import acetasks
 from acetasks.testing.server import AceServer
@@ -32,10 +34,10 @@ EPOCH = 1_780_000_000.0
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was not tested because a service does not run on this machine."""
-    skipped = terminalreporter.stats.get("skipped", [])
-    count = sum(NOT_TESTED in str(report.longrepr) for report in skipped)
-    if count:
-        terminalreporter.write_line(f"{NOT_TESTED}: {count} tests were skipped", yellow=True)
+    reasons = (str(report.longrepr) for report in terminalreporter.stats.get("skipped", []))
+    missing = collections.Counter(filter(None, map(find_service, reasons)))
+    for service, count in sorted(missing.items()):
+        terminalreporter.write_line(f"{NOT_TESTED}{service}: {count} tests were skipped", yellow=True)
 
 
 @pytest.fixture(autouse=True)

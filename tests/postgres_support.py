@@ -1,7 +1,6 @@
 """Databases for tests of the PostgreSQL store: a schema of its own for each, on a server that happens to run.
 
-Without a server these tests are skipped, and a line at the end of the run says so; ACETASKS_REQUIRE_SERVICES=1 makes
-that a failure. ACETASKS_TEST_POSTGRES is the URL of another database than the default one.
+ACETASKS_TEST_POSTGRES is the URL of another database than the default one.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 import asyncpg
-import pytest
+from service_support import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 URL = os.environ.get("ACETASKS_TEST_POSTGRES", "postgresql://127.0.0.1:5432/test")
 #: Seconds to wait for the server.
 PATIENCE = 5.0
-#: How the reason of a skipped test begins.
-NOT_TESTED = "NOT TESTED: no PostgreSQL"
 
 
 def execute(statement: str, *, url: str = URL) -> None:
@@ -51,15 +48,15 @@ def explain_missing_server(url: str) -> str | None:
     return None
 
 
+def require_postgres(url: str = URL) -> None:
+    """Skip the test if there is no server."""
+    require("PostgreSQL", explain_missing_server(url), "set ACETASKS_TEST_POSTGRES to the URL of a database")
+
+
 @contextlib.contextmanager
 def empty_database(url: str = URL) -> Iterator[str]:
     """Give the URL of an empty schema, which is dropped afterwards; skip the test if there is no server."""
-    reason = explain_missing_server(url)
-    if reason is not None:
-        message = f"{NOT_TESTED} ({reason}): set ACETASKS_TEST_POSTGRES to the URL of a database"
-        if os.environ.get("ACETASKS_REQUIRE_SERVICES") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
+    require_postgres(url)
     schema = f"test_{secrets.token_hex(8)}"
     execute(f"CREATE SCHEMA {schema}", url=url)
     try:

@@ -58,6 +58,7 @@ class Recording:
             return
         entry = None if self._entry is None else await ledger.restamp(self._entry)
         if entry is None:
+            self._entry = None
             entry = await ledger.begin(
                 self._key,
                 provider=request.provider,

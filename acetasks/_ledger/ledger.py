@@ -155,7 +155,8 @@ class Ledger:
         """Give an entry a new stamp, in order to send its submission, for the first time or again.
 
         Returns:
-            The entry with its new stamp, which the caller is to submit; None if something else has changed it.
+            The entry with its new stamp, which the caller is to submit; None if something else has changed it, so that
+            it is no longer the caller's.
 
         Raises:
             LedgerError: The entry cannot be written.
@@ -164,13 +165,17 @@ class Ledger:
         if held is not None and entry.state is EntryState.UNCERTAIN:
             return None
         claim = held or self._claims.claim(entry.key)
-        now, is_done = self._clock(), False
+        now = self._clock()
         try:
             is_done = await self._store.restamp(entry.key, entry.sent_at, now)
-        finally:
-            if not is_done and held is None:
+        except BaseException:
+            if held is None:
                 self._claims.free(entry.key, claim)
-        return msgspec.structs.replace(entry, sent_at=now, state=EntryState.SUBMITTING) if is_done else None
+            raise
+        if not is_done:
+            self._claims.free(entry.key, claim)  # else `begin` would wait for the caller itself
+            return None
+        return msgspec.structs.replace(entry, sent_at=now, state=EntryState.SUBMITTING)
 
     async def accept(self, entry: Entry, task: Task) -> Entry:
         """Note the task of a submission; with its end, if the response had it.

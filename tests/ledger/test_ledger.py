@@ -97,6 +97,18 @@ class TestOneSubmission:
         assert ledger.may_send(stamped)
         assert await ledger.restamp(begun) is None
 
+    async def test_a_key_that_another_process_has_released(self, ledger: Ledger, store: Store) -> None:
+        """A sender that was frozen for long finds its key released, and begins again; it does not wait for itself."""
+        begun = await begin(ledger)
+        await asyncio.sleep(BOUND + 1)
+        assert await new_ledger(store).release(msgspec.structs.replace(begun, state=EntryState.UNCERTAIN))
+        assert await ledger.restamp(begun) is None
+
+        async with asyncio.timeout(BOUND):
+            again = await begin(ledger)
+        assert again.state is EntryState.SUBMITTING
+        assert again.sent_at > begun.sent_at
+
     async def test_without_a_key(self, ledger: Ledger) -> None:
         """Each call is a submission of its own, and keys that are made up are in the order of time."""
         keys = []
