@@ -29,7 +29,7 @@ import engines
 import orders
 import psutil
 from fleet import Fleet
-from kill_workers import place_orders, serve, wait_until_ended
+from ordering import place_orders, serve, wait_until_ended
 from places import Mode, Place
 from private_postgres import PrivatePostgres
 from worker import QUIET_INTERVAL
