@@ -14,7 +14,7 @@ from generation import open_generation
 from pgqueuer import AsyncpgPoolDriver, Job, PgQueuer
 from pgqueuer.errors import RetryRequested
 
-#: Jobs that a worker has at a time; each is a wait, and costs some 15 KiB.
+#: Jobs that a worker has at a time; each is a wait, and costs some 19 KiB.
 JOBS = 10_000
 #: Seconds after which the jobs of a worker that is silent are given to others. One that was only slow does no harm.
 SILENT_AFTER = 6.0

@@ -19,7 +19,7 @@ from generation import Generation, open_generation
 from taskiq import TaskiqEvents, TaskiqState
 from taskiq_aio_pika import AioPikaBroker, Exchange, Queue
 
-#: Jobs that a worker has at a time; each is a wait, and costs some 10 KiB.
+#: Jobs that a worker has at a time; each is a wait, and costs some 14 KiB.
 JOBS = 10_000
 
 name = os.environ.get("ORDERS_QUEUE", "orders")

@@ -7,7 +7,7 @@ import statistics
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from fleet import Fault, Note
 
@@ -26,7 +26,8 @@ ROW = (
     "of them begun by another worker after s, median",
     "the last after s",
 )
-#: Seconds from the death of a worker until another has begun its jobs.
+#: Seconds from the death of a worker until another has begun its jobs. One that takes a job may be killed before it
+#: begins it; then they count from that kill, and twice as many from the first.
 LATEST = 10.0
 
 
@@ -48,11 +49,13 @@ class Orphans(NamedTuple):
     Attributes:
         faults: The number of workers that had any.
         late: For each job, the seconds until another worker began it.
+        too_late: The number of those that were begun later than `LATEST` allows.
         left: Those that no other worker began, and that had not ended.
     """
 
     faults: int
     late: list[float]
+    too_late: int
     left: list[str]
 
 
@@ -67,7 +70,7 @@ def find_wrong(orders: Mapping[str, Order], tasks: Mapping[str, ScriptedTask]) -
     return wrong
 
 
-def find_orphans(notes: Sequence[Note], faults: Iterable[Fault], ended: Mapping[str, float]) -> Orphans:
+def find_orphans(notes: Sequence[Note], faults: Sequence[Fault], ended: Mapping[str, float]) -> Orphans:
     """Return what became of the jobs of killed workers.
 
     Args:
@@ -84,7 +87,7 @@ def find_orphans(notes: Sequence[Note], faults: Iterable[Fault], ended: Mapping[
             by_worker[note.worker].add(note.order)
     late: list[float] = []
     left: list[str] = []
-    hit = 0
+    hit = too_late = 0
     for fault in faults:
         had = [
             order
@@ -97,10 +100,13 @@ def find_orphans(notes: Sequence[Note], faults: Iterable[Fault], ended: Mapping[
         for order in had:
             later = [note.time for note in begins[order] if note.worker != fault.worker and note.time > fault.time]
             if later:
-                late.append(min(later) - fault.time)
+                begun = min(later)
+                last = max(other.time for other in faults if other.time < begun)
+                late.append(begun - fault.time)
+                too_late += begun - last > LATEST or late[-1] > 2 * LATEST
             elif order not in ended:
                 left.append(order)
-    return Orphans(hit, late, left)
+    return Orphans(hit, late, too_late, left)
 
 
 class Counts(NamedTuple):
@@ -154,6 +160,6 @@ def count(
         "orders without a result": sum(order.state == "open" for order in orders.values()),
         "orders paid for twice": sum(number > 1 for number in made.values()),
         "results that are wrong": len(find_wrong(orders, tasks)),
-        "jobs that were begun too late": sum(seconds > LATEST for seconds in orphans.late) + len(orphans.left),
+        "jobs that were begun too late": orphans.too_late + len(orphans.left),
     }
     return Counts(figures, wrong)

@@ -24,26 +24,21 @@ import time
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 # Its own modules, those that tests share, and the examples: also where Python is told not to add the first.
 sys.path.extend(str(Path(__file__).parent / path) for path in (".", "..", "../../examples/workers"))
 
 import aiohttp
-import asyncpg
 import engines
 import orders
-from aiohttp import web
 from counts import Counts, Order, count
-from fleet import Fault, Fleet, read_notes
+from ordering import place, read, serve, wait_until_ended
 from places import Mode, Place, new_database
 from private_postgres import PrivatePostgres
+from processes import Fault, Fleet, read_notes
 from tcp_proxy import TCPProxy
 
 from acetasks.testing import AceServer, VirtualClockWarning
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 #: Seconds from the acceptance of a submission to its response: a kill in between leaves a doubt.
 RESPONSE_SECONDS = 0.2
@@ -58,8 +53,6 @@ UNTIL_STARTED = 2.0
 FROZEN = 25.0
 #: Maximum seconds for which the connections to the database are cut, or its server is down.
 CUT = 8.0
-#: Orders that are placed at once where it does not matter when.
-_AT_A_TIME = 50
 #: Seconds for the last orders to end.
 PATIENCE = 120.0
 
@@ -115,7 +108,7 @@ class Run:
             for number in range(self._options.kills or 1):
                 first, stop = (self._options.tasks * n // (self._options.kills or 1) for n in (number, number + 1))
                 placing = [
-                    asyncio.create_task(_place(http, f"order-{order}", self._rng.uniform(0.0, BURST)))
+                    asyncio.create_task(place(http, f"order-{order}", self._rng.uniform(0.0, BURST)))
                     for order in range(first, stop)
                 ]
                 if self._options.kills:
@@ -159,59 +152,7 @@ class Run:
     async def read_orders(self) -> dict[str, Order]:
         """Ask the web application for every order."""
         async with aiohttp.ClientSession(self._app) as http:
-            return {f"order-{number}": await _read(http, f"order-{number}") for number in range(self._options.tasks)}
-
-
-async def place_orders(app: str, count: int) -> None:
-    """Post orders to a web application, some at a time, until all are taken."""
-    async with aiohttp.ClientSession(app) as http:
-        for first in range(0, count, _AT_A_TIME):
-            some = range(first, min(count, first + _AT_A_TIME))
-            await asyncio.gather(*(_place(http, f"order-{number}", 0.0) for number in some))
-
-
-async def wait_until_ended(url: str, patience: float, fleet: Fleet | None = None) -> None:
-    """Wait until every order has ended, but not for longer; workers that end meanwhile are started again."""
-    pool = await asyncpg.create_pool(url, min_size=1, max_size=1)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(patience):
-            while await pool.fetchval("SELECT count(*) FROM orders WHERE state = 'open'"):
-                if fleet is not None:
-                    await fleet.revive()
-                await asyncio.sleep(0.5)
-    await pool.close()
-
-
-async def _place(http: aiohttp.ClientSession, order_id: str, delay: float) -> None:
-    """Post an order after a while, again and again until it is taken, as a careful caller does."""
-    await asyncio.sleep(delay)
-    order = {"id": order_id, "provider": "luma", "payload": {"prompt": order_id}}
-    while True:
-        async with http.post("/orders", json=order) as response:
-            if response.status == 202:
-                return
-        await asyncio.sleep(0.2)
-
-
-async def _read(http: aiohttp.ClientSession, order_id: str) -> Order:
-    async with http.get(f"/orders/{order_id}") as response:
-        body = await response.json()
-    return Order(body["state"], (body["result"] or {}).get("task"))
-
-
-@contextlib.asynccontextmanager
-async def serve(app: web.Application) -> AsyncIterator[str]:
-    """Run a web application, and give its URL."""
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    assert site._server is not None  # noqa: SLF001  # aiohttp has no other way to the port
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]  # noqa: SLF001
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        await runner.cleanup()
+            return {f"order-{number}": await read(http, f"order-{number}") for number in range(self._options.tasks)}
 
 
 def script(server: AceServer, options: Options) -> None:

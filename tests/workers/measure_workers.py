@@ -28,10 +28,10 @@ sys.path.extend(str(Path(__file__).parent / path) for path in (".", "..", "../..
 import engines
 import orders
 import psutil
-from fleet import Fleet
-from kill_workers import place_orders, serve, wait_until_ended
+from ordering import place_orders, serve, wait_until_ended
 from places import Mode, Place
 from private_postgres import PrivatePostgres
+from processes import Fleet
 from worker import QUIET_INTERVAL
 
 from acetasks.testing import AceServer, VirtualClockWarning
