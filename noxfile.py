@@ -416,8 +416,9 @@ def recipes(session: nox.Session) -> None:
         ["--engine", "procrastinate", "--naive"],
         ["--engine", "procrastinate"],
         ["--engine", "dbos", "--naive"],
-        ["--engine", "dbos"],
-        ["--engine", "dbos_take_over"],
+        # Its jobs wait for the worker's restart, or for `take_over`.
+        ["--engine", "dbos", "--latest", "60"],
+        ["--engine", "dbos_take_over", "--latest", "60"],
     )
     for options in [session.posargs] if session.posargs else [[*way, *size] for way in ways]:
         session.run("python", "tests/workers/kill_workers.py", *options, env=NO_TOKEN)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fleet import Fault, Note
+    from processes import Fault, Note
 
     from acetasks.testing.scenario import ScriptedTask
 
@@ -26,8 +26,8 @@ ROW = (
     "of them begun by another worker after s, median",
     "the last after s",
 )
-#: Seconds from the death of a worker until another has begun its jobs. One that takes a job may be killed before it
-#: begins it; then they count from that kill, and twice as many from the first.
+#: Maximum seconds from the death of a worker until another has begun its jobs. One that takes a job may be killed
+#: before it begins it; then they count from that kill, and twice as many from the first.
 LATEST = 10.0
 
 
@@ -49,7 +49,7 @@ class Orphans(NamedTuple):
     Attributes:
         faults: The number of workers that had any.
         late: For each job, the seconds until another worker began it.
-        too_late: The number of those that were begun later than `LATEST` allows.
+        too_late: The number of those that were begun later than allowed.
         left: Those that no other worker began, and that had not ended.
     """
 
@@ -70,13 +70,16 @@ def find_wrong(orders: Mapping[str, Order], tasks: Mapping[str, ScriptedTask]) -
     return wrong
 
 
-def find_orphans(notes: Sequence[Note], faults: Sequence[Fault], ended: Mapping[str, float]) -> Orphans:
+def find_orphans(
+    notes: Sequence[Note], faults: Sequence[Fault], ended: Mapping[str, float], *, latest: float = LATEST
+) -> Orphans:
     """Return what became of the jobs of killed workers.
 
     Args:
         notes: All notes.
         faults: The kills.
         ended: When each order had ended, by the earliest note of it.
+        latest: Maximum seconds until another worker begins a job.
     """
     begins: dict[str, list[Note]] = collections.defaultdict(list)
     ends = {(note.worker, note.order): note.time for note in notes if note.what == "end"}
@@ -103,7 +106,7 @@ def find_orphans(notes: Sequence[Note], faults: Sequence[Fault], ended: Mapping[
                 begun = min(later)
                 last = max(other.time for other in faults if other.time < begun)
                 late.append(begun - fault.time)
-                too_late += begun - last > LATEST or late[-1] > 2 * LATEST
+                too_late += begun - last > latest or late[-1] > 2 * latest
             elif order not in ended:
                 left.append(order)
     return Orphans(hit, late, too_late, left)
@@ -131,6 +134,7 @@ def count(
     faults: int,
     seconds: float,
     died: int,
+    latest: float,
 ) -> Counts:
     """Return what is printed of a run."""
     made = collections.Counter(task.request["prompt"] for task in tasks.values() if task.request is not None)
@@ -140,7 +144,7 @@ def count(
         seen[note.what].add(note.order)
         if note.what == "end":
             ended.setdefault(note.order, note.time)
-    orphans = find_orphans(notes, kills, ended)
+    orphans = find_orphans(notes, kills, ended, latest=latest)
     late = orphans.late or [0.0]
     figures: dict[str, float] = {
         "orders": len(orders),

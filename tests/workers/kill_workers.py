@@ -31,7 +31,7 @@ sys.path.extend(str(Path(__file__).parent / path) for path in (".", "..", "../..
 import aiohttp
 import engines
 import orders
-from counts import Counts, Order, count
+from counts import LATEST, Counts, Order, count
 from ordering import place, read, serve, wait_until_ended
 from places import Mode, Place, new_database
 from private_postgres import PrivatePostgres
@@ -71,6 +71,7 @@ class Options(argparse.Namespace):
     terminate: bool
     naive: bool
     output: str | None
+    latest: float
     seed: int
 
 
@@ -195,8 +196,8 @@ async def run(options: Options) -> Counts:
         notes, found = read_notes(place.log), await this.read_orders()
         if options.output is not None:
             shutil.copy(place.log.with_suffix(".err"), options.output)
-        seconds = time.monotonic() - began
-        return count(found, server.tasks, notes, this.kills, faults=this.faults, seconds=seconds, died=fleet.died)
+        figures = {"seconds": time.monotonic() - began, "latest": options.latest}
+        return count(found, server.tasks, notes, this.kills, faults=this.faults, died=fleet.died, **figures)
 
 
 def describe_fault(options: Options) -> str:
@@ -233,6 +234,9 @@ def parse() -> Options:
     parser.add_argument("--terminate", action="store_true", help="stop a worker with SIGTERM instead")
     parser.add_argument("--naive", action="store_true", help="plain code, which must pay twice")
     parser.add_argument("--output", help="file for what the workers have printed")
+    parser.add_argument(
+        "--latest", type=float, default=LATEST, help="maximum seconds until others begin a dead worker's jobs"
+    )
     parser.add_argument("--seed", type=int, default=os.getpid(), help="of the moments of the faults")
     return parser.parse_args(namespace=Options())
 
