@@ -20,7 +20,7 @@ import msgspec
 from anyio import sleep_until
 from jobs import plan_ids, plan_jobs
 from meters import Memory
-from wire import EPOCH, Wire, read_id
+from wire import EPOCH, SUBMIT_LATENCY, Wire, read_id
 
 from acetasks import Client, PollPolicy
 from acetasks._ledger import Ended, MemoryStore
@@ -45,6 +45,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         polls: Time of each poll.
         submissions: Time of each submission.
         ids: Number of polled ids by provider, repeated ones included.
+        waits: Seconds from the arrival of each task until its submission was sent.
         lateness: Seconds from the end of each task until its waiter continued, by provider.
         transactions: Time of each transaction.
         rows: Number of rows written in all transactions.
@@ -56,6 +57,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     polls: array[float]
     submissions: array[float]
     ids: dict[str, int]
+    waits: array[float]
     lateness: dict[str, array[float]]
     transactions: array[float]
     rows: int
@@ -122,12 +124,13 @@ class Worker:
     def __init__(self, scenario: Scenario, store: MeteredStore, seed: int) -> None:
         self.wire = Wire()
         self.store = store
+        self.waits = array("d")
         self.lateness = {kind.provider: array("d") for kind in scenario.kinds}
         self.unfinished: dict[int, Job] = {}
         self.awaiting = 0
         self._finished_at = 0.0
         self._client = Client(
-            "test-token", policy=build_policy(scenario.rate), journal=store, rng=random.Random(f"{seed}")
+            "test-token", policy=PollPolicy(max_rate=scenario.rate), journal=store, rng=random.Random(f"{seed}")
         )
 
     async def open(self) -> None:
@@ -151,6 +154,7 @@ class Worker:
         payload = {"number": job.number, "seconds": job.seconds}
         task = await self._client.run(job.provider, payload, key=job.key)
         del self.unfinished[job.number]
+        self.waits.append(read_id(task.id).begin - SUBMIT_LATENCY / 2 - job.arrives_at)
         return self._finish(task.provider, task.id)
 
     async def follow(self, ids: Sequence[tuple[str, str]]) -> None:
@@ -166,6 +170,7 @@ class Worker:
             polls=traffic.polls,
             submissions=traffic.submissions,
             ids=traffic.ids,
+            waits=self.waits,
             lateness=self.lateness,
             transactions=store.transactions,
             rows=store.rows,
@@ -189,11 +194,6 @@ class Worker:
         late = self._finished_at - read_id(task_id).end
         self.lateness[provider].append(late)
         return late
-
-
-def build_policy(rate: float) -> PollPolicy:
-    """Return the policy of a worker that may send so many requests a second."""
-    return PollPolicy(max_rate=rate)
 
 
 def simulate(scenario: Scenario, workers: Iterable[int]) -> Run:
@@ -233,5 +233,5 @@ async def _feed(worker: Worker, jobs: Iterable[Job]) -> None:
 
 def _size_of(result: Result) -> int:
     """Return the bytes of the measured times."""
-    times = [result.polls, result.submissions, result.transactions, *result.lateness.values()]
+    times = [result.polls, result.submissions, result.waits, result.transactions, *result.lateness.values()]
     return sum(len(values) * values.itemsize for values in times)

@@ -67,6 +67,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
         polls: Number of polls.
         submissions: Number of submissions.
         ids: Number of polled ids, repeated ones included.
+        waits: Seconds from the arrival of each task until its submission was sent, in order.
         lateness: By provider.
         transactions: Transactions of the journals.
         rows: Number of rows in them.
@@ -83,6 +84,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     polls: int
     submissions: int
     ids: int
+    waits: array[float]
     lateness: dict[str, Lateness]
     transactions: Rate
     rows: int
@@ -96,6 +98,11 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
         """Yield the lines of a report."""
         yield f"  {self.tasks:,} results in {self.seconds:,.0f} s, {self.awaiting:,} tasks awaited at once"
         yield f"  requests: {self.submissions:,} submissions, {self.polls:,} polls; {_describe(self.requests)}"
+        if self.waits:
+            yield (
+                f"  submissions wait: median {quantile(self.waits, 0.5):.2f}, p99 {quantile(self.waits, 0.99):.2f},"
+                f" most {self.waits[-1]:.2f} s"
+            )
         fill = self.ids / self.polls
         yield f"  ids polled: {self.ids:,}, {self.ids / self.tasks:.1f} a task, {fill:.1f} a poll"
         rows, each = self.rows / self.seconds, self.rows / max(1, self.transactions.count)
@@ -134,6 +141,7 @@ def add_up(scenario: Scenario, runs: Sequence[Run]) -> Totals:
         polls=polls,
         submissions=submissions,
         ids=sum(sum(one.ids.values()) for one in results),
+        waits=merge(one.waits for one in results),
         lateness=lateness,
         transactions=measure_rate(merge(one.transactions for one in results), seconds),
         rows=sum(one.rows for one in results),
