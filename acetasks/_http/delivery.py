@@ -63,6 +63,11 @@ class Delivery:
         """Whether the service may have accepted the submission."""
         return self.sent_at is not None and self._stage is not _Stage.CONNECTING
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the body may still be written."""
+        return self.may_send is None or self.may_send()
+
     def begin(self, sent_at: float) -> None:
         """Begin an attempt, at a time since the epoch."""
         self.sent_at, self._stage = sent_at, _Stage.UNKNOWN
@@ -90,7 +95,7 @@ class Delivery:
     def _check(self) -> None:
         if self.is_abandoned:
             raise TransportError("the submission was not sent, because its caller has gone", reached=False)
-        if self.may_send is not None and not self.may_send():
+        if not self.is_fresh:
             raise TransportError("the submission was not sent, because it came too late to do so", reached=False)
 
 

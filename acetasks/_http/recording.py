@@ -14,6 +14,8 @@ from acetasks.models import Task, TaskState
 from acetasks.providers import lookup, read_record
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from acetasks._http.delivery import Delivery
     from acetasks._http.requests import Request
     from acetasks._ledger import Entry, Ledger
@@ -44,8 +46,11 @@ class Recording:
         self._request = request
         self._entry: Entry | None = None
 
-    async def prepare(self) -> None:
+    async def prepare(self, on_wait: Callable[[], Awaitable[object]]) -> None:
         """Write down the intent, or that it is sent again; called right before each attempt.
+
+        Args:
+            on_wait: Called before each wait for another call that is submitting the key.
 
         Raises:
             AlreadySubmittedError: The key was submitted before.
@@ -66,6 +71,7 @@ class Recording:
                 request=request.body,
                 payload=request.payload or None,
                 headers=request.headers,
+                on_wait=on_wait,
             )
         if entry.state is not EntryState.SUBMITTING:
             raise AlreadySubmittedError(entry)

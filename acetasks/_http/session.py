@@ -150,6 +150,7 @@ class HTTPTransport:
 
     async def _retry(self, call: _Call[T], attempts: int) -> T:
         request = call.request
+        self._check_open(request)  # nothing would cancel the scope
         # backoff's own jitter is off: it would undercut a Retry-After.
         retries = backoff.aretry_context(
             AceTasksError,
@@ -208,8 +209,7 @@ class HTTPTransport:
         """Send a request, read its response and emit events."""
         request, clock, observers = call.request, self._runtime.clock, self._runtime.observers
         provider, count = request.provider, len(request.ids)
-        if self._is_closed:  # perhaps just now: an awaited callback may have ignored its cancellation
-            raise ClientClosedError(f"the client was closed before {request.method} {request.path} was sent")
+        self._check_open(request)  # an awaited callback may have ignored its cancellation
         delivery, sent_at = call.delivery, clock()
         delivery.begin(self._runtime.wall_clock())
         if observers.wants(RequestSent):
@@ -237,6 +237,10 @@ class HTTPTransport:
             now = clock()
             observers(RequestAnswered(time=now, provider=provider, ids=count, status=status, seconds=now - sent_at))
         return result
+
+    def _check_open(self, request: Request) -> None:
+        if self._is_closed:
+            raise ClientClosedError(f"the client was closed before {request.method} {request.path} was sent")
 
     def _begin(self, call: _Call[T]) -> None:
         """Count an attempt that begins."""

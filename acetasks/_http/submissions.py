@@ -7,20 +7,16 @@ request goes on for a while, and the log and the events tell the task's id.
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import functools
 import logging
 from typing import TYPE_CHECKING
 
-import anyio
-
-from acetasks._http.aiohttp_backend import POOL_SIZE
 from acetasks._http.delivery import Delivery
 from acetasks._http.recording import AlreadySubmittedError, Recording, read_entry
 from acetasks._http.responses import read_submission
 from acetasks._http.session import build_uncertain_error
-from acetasks._limits import RequestKind
+from acetasks._http.submission_queue import SubmissionQueue
 from acetasks._records import ECHO_LIMIT
 from acetasks._runtime import Timer, limit_time
 from acetasks.errors import AceTasksError, RateLimitError, SubmissionUncertainError, TransportError
@@ -32,11 +28,12 @@ if TYPE_CHECKING:
 
     from acetasks._http.requests import Request
     from acetasks._http.session import HTTPTransport
+    from acetasks._http.submission_queue import Connection
     from acetasks._ledger import Ledger
     from acetasks._limits import Throttle
     from acetasks._runtime import Runtime
     from acetasks.models import Task
-    from acetasks.providers import ProviderSpec, Service
+    from acetasks.providers import ProviderSpec
 
 _logger = logging.getLogger("acetasks")
 
@@ -44,9 +41,6 @@ _logger = logging.getLogger("acetasks")
 GRACE = 10.0
 #: The same when the client is closed.
 CLOSE_GRACE = 0.5
-#: Seconds before the limits allow a submission at which it is written down: enough for a journal, and no more, since a
-#: crash in between leaves it uncertain.
-PREPARATION = 0.1
 
 
 class Submitter:
@@ -74,9 +68,7 @@ class Submitter:
         self._sending: set[asyncio.Task[Task]] = set()
         self._abandoned: set[asyncio.Task[Task]] = set()
         self._accepted = self._uncertain = 0
-        self._connections = asyncio.Semaphore(POOL_SIZE)
-        # Locks are taken in the order of the calls.
-        self._queues: dict[Service, asyncio.Lock] = collections.defaultdict(asyncio.Lock)
+        self._queue = SubmissionQueue(throttle, runtime.clock)
 
     def __repr__(self) -> str:
         return f"<Submitter {len(self._sending)} under way, {len(self._abandoned)} of them abandoned>"
@@ -172,13 +164,12 @@ class Submitter:
     async def _exchange(self, spec: ProviderSpec, request: Request, delivery: Delivery, recording: Recording) -> Task:
         """Send a submission, and return the task of the response."""
         try:
-            # Here rather than in the pool of connections, where submissions that the limits have allowed would collect.
-            async with self._connections:
+            with self._queue.connection() as connection:
                 return await self._transport.send(
                     request,
                     functools.partial(read_submission, spec, request),
-                    acquire_slot=functools.partial(self._acquire_rate_slot, spec, recording),
-                    record=functools.partial(self._record, spec),
+                    acquire_slot=functools.partial(self._queue.prepare, spec, recording, delivery, connection),
+                    record=functools.partial(self._record, spec, connection),
                     delivery=delivery,
                 )
         except SubmissionUncertainError as error:
@@ -246,31 +237,9 @@ class Submitter:
 
     # The limits.
 
-    async def _acquire_rate_slot(self, spec: ProviderSpec, recording: Recording) -> None:
-        """Write down that a submission is about to be sent, wait until the limits allow it, and count it.
-
-        While there is a limit, one submission at a time does this, in the order of the calls: else a slow journal would
-        collect submissions that the limits have allowed, and then they would all leave at once.
-        """
-        if not self._throttle.limits_submissions(spec):
-            await recording.prepare()
-            self._throttle.acquire(spec, RequestKind.SUBMISSION, self._runtime.clock())
-            return
-        async with self._queues[spec.service]:
-            await self._sleep_until_allowed(spec, ahead=PREPARATION)
-            await recording.prepare()
-            await self._sleep_until_allowed(spec)
-            self._throttle.acquire(spec, RequestKind.SUBMISSION, self._runtime.clock())
-
-    async def _sleep_until_allowed(self, spec: ProviderSpec, *, ahead: float = 0.0) -> None:
-        """Wait until some seconds before the limits allow a submission."""
-        throttle, kind, clock = self._throttle, RequestKind.SUBMISSION, self._runtime.clock
-        with throttle.waiting(spec, kind):
-            while (time := throttle.rate_available_at(spec, kind) - ahead) > clock():  # noqa: ASYNC110  # it may move
-                await anyio.sleep_until(time)
-
-    def _record(self, spec: ProviderSpec, error: AceTasksError | None, sent_at: float) -> None:
+    def _record(self, spec: ProviderSpec, connection: Connection, error: AceTasksError | None, sent_at: float) -> None:
         """Update the limits after an attempt, and emit the events that follow."""
+        connection.release()  # a retry may have to wait for long
         # Random numbers are drawn only if needed, so that submissions do not change when polls are sent.
         jitter_sample = self._runtime.rng.random() if isinstance(error, RateLimitError) else 0.0
         now = self._runtime.clock()

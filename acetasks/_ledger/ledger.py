@@ -107,6 +107,7 @@ class Ledger:
         request: bytes,
         payload: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        on_wait: Callable[[], Awaitable[object]] | None = None,
     ) -> Entry:
         """Write down the intent to submit, unless the key was submitted before; wait while it is being submitted.
 
@@ -117,6 +118,7 @@ class Ledger:
             request: Body of the request, as JSON.
             payload: What the key names, as JSON, if that is not the whole request: a callback URL is new each time.
             headers: The headers that change what is made.
+            on_wait: Called before each wait, so that the caller holds nothing that the other submission may need.
 
         Returns:
             An entry in state `SUBMITTING`, which the caller is to submit; any other is that of the earlier submission,
@@ -131,6 +133,8 @@ class Ledger:
         fingerprint = build_fingerprint(provider, path, request if payload is None else payload, headers)
         patience = Patience(self._clock, self._bound)
         while True:
+            if on_wait is not None and self._claims.find(key) is not None:
+                await on_wait()
             await self._claims.wait(key)
             now = self._clock()
             entry = Entry(key=key, provider=provider, path=path, fingerprint=fingerprint, request=request, sent_at=now)
@@ -142,6 +146,8 @@ class Ledger:
                 return found
             if (pause := patience.next_pause(found)) is None:
                 raise build_uncertain_error(found, self._clock())
+            if on_wait is not None:
+                await on_wait()
             await asyncio.sleep(pause)
 
     def may_send(self, entry: Entry) -> bool:

@@ -40,21 +40,29 @@ class PostgresChannel:
 
     async def listen(self, receive: Callable[[str], object], on_listening: Callable[[], object]) -> None:
         """Implement `AnnouncingStore.listen`."""
-        lost = asyncio.Event()
+        lost, has_ended = asyncio.Event(), False
 
         def pass_on(_connection: object, _pid: int, _channel: str, payload: object) -> None:
-            receive(str(payload))
+            if not has_ended:
+                receive(str(payload))
 
         async with self._connection.use() as connection:
             connection.add_termination_listener(lambda _: lost.set())
             channel = await connection.fetchval(_FIND_CHANNEL)
             await connection.add_listener(channel, pass_on)
         on_listening()
-        while not lost.is_set():
-            try:
-                async with asyncio.timeout(_CHECK_INTERVAL):
-                    await lost.wait()
-            except TimeoutError:
-                async with self._connection.use() as connection:
-                    await connection.execute("SELECT 1")
+        try:
+            while not lost.is_set():
+                await self._check(lost)
+        finally:
+            has_ended = True  # the connection may go on; UNLISTEN could wait for a server that hangs
         raise LedgerError("the connection was lost", location=self._connection.location, transient=True)
+
+    async def _check(self, lost: asyncio.Event) -> None:
+        """Wait until the connection is lost, or check it after a while."""
+        try:
+            async with asyncio.timeout(_CHECK_INTERVAL):
+                await lost.wait()
+        except TimeoutError:
+            async with self._connection.use() as connection:
+                await connection.execute("SELECT 1")

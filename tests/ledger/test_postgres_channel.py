@@ -85,6 +85,20 @@ async def test_texts_reach_every_process(postgres_url: str) -> None:
         assert await first.take(len(texts)) == await second.take(len(texts)) == texts
 
 
+async def test_a_call_that_has_ended_receives_nothing(postgres_url: str) -> None:
+    """The connection outlives it, and the next call of the same process is the only one that receives."""
+    async with listening(postgres_url) as (store, first):
+        first.task.cancel()
+        await asyncio.wait([first.task])
+        second = Listener(store)
+        await second.start()
+        await store.announce(["a"])
+        assert await second.take() == ["a"]
+        assert first.received.empty()
+        second.task.cancel()
+        await asyncio.wait([second.task])
+
+
 @pytest.fixture
 def other_url() -> Iterator[str]:
     """The URL of another schema in the same database."""
