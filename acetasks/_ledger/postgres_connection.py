@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from acetasks._ledger.postgres_errors import import_asyncpg, leaves_connection_unusable, translate_errors
-from acetasks._ledger.postgres_schema import PLANNING
+from acetasks._ledger.postgres_schema import PLANNING, SET
 from acetasks.errors import LedgerError
 
 if TYPE_CHECKING:
@@ -90,15 +90,23 @@ class PostgresConnection:
         if self._connection is None or self._connection.is_closed():
             limit = f"{int(self._timeout * 1000)}ms"
             settings = {
-                "application_name": "acetasks",
                 "lock_timeout": f"{int(self._timeout * 500)}ms",
                 # A process that is frozen in a transaction must not hold up the others.
                 "idle_in_transaction_session_timeout": limit,
                 **PLANNING,
             }
             self._connection = await import_asyncpg(self.location).connect(
-                self._url, timeout=self._timeout, command_timeout=self._timeout, server_settings=settings
+                self._url,
+                timeout=self._timeout,
+                command_timeout=self._timeout,
+                server_settings={"application_name": "acetasks"},
             )
+            try:
+                # Not among the settings above, which are parameters of the start: PgBouncer refuses those.
+                await self._connection.execute(SET, list(settings), list(settings.values()))
+            except BaseException:
+                await self._disconnect()
+                raise
         return self._connection
 
     async def _disconnect(self) -> None:

@@ -21,6 +21,8 @@ LOCK_KEY = 0x41636554
 #: Settings of the connection: a plan for each statement, and not for the given values. Each finds its rows by an index,
 #: but statistics are missing or old where many entries came at once, and then a large group would scan the table.
 PLANNING = {"plan_cache_mode": "force_generic_plan", "jit": "off"}
+#: Sets settings of the session.
+SET = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS setting (name, value)"
 
 FIND_TABLES = "SELECT to_regclass('acetasks_schema') IS NOT NULL, to_regclass('acetasks_entries') IS NOT NULL"
 IS_READ_ONLY = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -74,6 +75,23 @@ class TestConnections:
             assert await time_of(client.submit("useapi-pixverse", CAT)) < 7
             await asyncio.gather(*waiting)
         assert server.submissions == POOL_SIZE + 1
+
+    @pytest.mark.parametrize("max_rate", [20, None], ids=["limited", "unlimited"])
+    async def test_cancelled_submissions_keep_nothing(self, server, new_client, max_rate):
+        """Wherever they were cancelled, as many as before can be under way at once."""
+        rng = random.Random(1)
+        policy = acetasks.PollPolicy(max_rate=max_rate)
+        async with new_client(policy=policy, journal=GatedStore(latency=0.05)) as client:
+            cancelled = [asyncio.create_task(client.submit("luma", CAT)) for _ in range(3 * POOL_SIZE)]
+            for submitting in rng.sample(cancelled, len(cancelled)):
+                await asyncio.sleep(rng.random() * 0.02)
+                submitting.cancel()
+            await asyncio.wait(cancelled)
+            await asyncio.sleep(20)
+            before = now()
+            server.fail("luma", hang=30, times=POOL_SIZE)
+            calls = [time_of(client.submit("luma", CAT)) for _ in range(POOL_SIZE)]
+            assert max(await asyncio.gather(*calls)) < before + 40
 
     async def test_close_ends_every_submission_that_waits(self, server, new_client):
         """None of them is written down or waits for its turn any more."""
