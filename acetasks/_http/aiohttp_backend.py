@@ -76,6 +76,12 @@ class AiohttpBackend:
         state = "closed" if self._http is None or self._http.closed else "open"
         return f"<AiohttpBackend {'own' if self._is_own else 'given'} session, {state}>"
 
+    @property
+    def max_connections(self) -> int | None:
+        """Maximum number of connections for submissions; None for no limit, which a session of the user's may have."""
+        connector = None if self._submit_http is None else self._submit_http.connector
+        return POOL_SIZE if self._is_own or connector is None else connector.limit or None
+
     async def close(self) -> None:
         """Close the sessions until the next request, unless it is the user's."""
         if not self._is_own:

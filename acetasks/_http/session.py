@@ -95,6 +95,11 @@ class HTTPTransport:
     def __repr__(self) -> str:
         return f"<HTTPTransport {', '.join(endpoint.base_url for endpoint in self._endpoints.values())}>"
 
+    @property
+    def max_connections(self) -> int | None:
+        """Maximum number of connections for submissions; None for no limit."""
+        return self._backend.max_connections
+
     def check(self, service: Service) -> None:
         """Raise `AuthenticationError` if there is no token for a service."""
         self._endpoints[service].check()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 import anyio
 
-from acetasks._http.aiohttp_backend import POOL_SIZE
 from acetasks._limits import RequestKind
 
 if TYPE_CHECKING:
@@ -53,12 +53,17 @@ class SubmissionQueue:
 
     Connections are counted here rather than in aiohttp's pool, where submissions that the limits have allowed would
     collect, and then leave together.
+
+    Args:
+        throttle: The limits.
+        clock: Returns the loop time.
+        connections: Maximum number of connections; None for no limit.
     """
 
-    def __init__(self, throttle: Throttle, clock: Callable[[], float]) -> None:
+    def __init__(self, throttle: Throttle, clock: Callable[[], float], connections: int | None) -> None:
         self._throttle = throttle
         self._clock = clock
-        self._connections = asyncio.Semaphore(POOL_SIZE)
+        self._connections = asyncio.Semaphore(sys.maxsize if connections is None else connections)
         # Locks are taken in the order of the calls. Of those that were never sent, one at a time competes with retries.
         self._newcomers: dict[Service, asyncio.Lock] = collections.defaultdict(asyncio.Lock)
         self._turns: dict[Service, asyncio.Lock] = collections.defaultdict(asyncio.Lock)

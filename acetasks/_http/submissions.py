@@ -68,7 +68,7 @@ class Submitter:
         self._sending: set[asyncio.Task[Task]] = set()
         self._abandoned: set[asyncio.Task[Task]] = set()
         self._accepted = self._uncertain = 0
-        self._queue = SubmissionQueue(throttle, runtime.clock)
+        self._queue = SubmissionQueue(throttle, runtime.clock, transport.max_connections)
 
     def __repr__(self) -> str:
         return f"<Submitter {len(self._sending)} under way, {len(self._abandoned)} of them abandoned>"

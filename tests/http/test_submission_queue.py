@@ -6,6 +6,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 from ledger_support import EPOCH, GatedStore
 from support import now
@@ -132,3 +133,16 @@ class TestOrder:
             with pytest.raises(acetasks.RateLimitError):
                 await first
             assert await second > 50
+
+    @pytest.mark.parametrize(("limit", "at_once"), [(2, 2), (0, POOL_SIZE + 20)], ids=["two", "unlimited"])
+    async def test_a_session_of_the_user_has_its_own_limit(self, server, new_client, limit, at_once):
+        """As many submissions are under way as its connector allows; aiohttp's 0 is no limit."""
+        server.fail("luma", hang=30, times=None)
+        connector = aiohttp.TCPConnector(limit=limit)
+        async with aiohttp.ClientSession(connector=connector) as http, new_client(http=http) as client:
+            calls = [asyncio.create_task(client.submit("luma", CAT)) for _ in range(POOL_SIZE + 20)]
+            await asyncio.sleep(20)
+            assert server.request_count == at_once
+            for call in calls:
+                call.cancel()
+            await asyncio.wait(calls)
