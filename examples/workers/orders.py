@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 import asyncpg
+import msgspec
 from aiohttp import web
 
 # open: to be done. succeeded, failed: the task has ended, and is paid for. error: refused, or the token or the balance
@@ -34,6 +35,14 @@ Enqueue = Callable[[str], Awaitable[object]]
 OpenQueue = Callable[[asyncpg.Pool], AbstractAsyncContextManager[Enqueue]]
 
 
+class Order(msgspec.Struct):
+    """The body of a POST. The caller chooses the id, so that it can post the same order again."""
+
+    id: str
+    provider: str
+    payload: dict[str, object]
+
+
 class Service(NamedTuple):
     """What the handlers need."""
 
@@ -53,7 +62,7 @@ async def create_table(url: str) -> None:
 
 
 async def place(pool: asyncpg.Pool, order_id: str, provider: str, payload: Mapping[str, object]) -> str | None:
-    """Insert an order that is new, and return its state; None if the id has another payload."""
+    """Insert an order that is new, and return its state; None if the id has another provider or payload."""
     state: str | None = await pool.fetchval(PLACE, order_id, provider, json.dumps(payload))
     return state
 
@@ -61,13 +70,17 @@ async def place(pool: asyncpg.Pool, order_id: str, provider: str, payload: Mappi
 async def post_order(request: web.Request) -> web.Response:
     # The order is written down, and then enqueued. 202 says that both are done; after any other end the caller posts
     # the order again, under the same id, which is always safe.
-    service, order = request.app[SERVICE], await request.json()
-    state = await place(service.pool, order["id"], order["provider"], order["payload"])
+    service = request.app[SERVICE]
+    try:
+        order = msgspec.json.decode(await request.read(), type=Order)
+    except msgspec.DecodeError as error:
+        raise web.HTTPBadRequest(text=str(error)) from error
+    state = await place(service.pool, order.id, order.provider, order.payload)
     if state is None:
-        raise web.HTTPConflict(text="this id has another payload")
+        raise web.HTTPConflict(text="this id has another provider or payload")
     if state == "open":
-        await service.enqueue(order["id"])
-    return web.json_response({"id": order["id"], "state": state}, status=202)
+        await service.enqueue(order.id)
+    return web.json_response({"id": order.id, "state": state}, status=202)
 
 
 async def get_order(request: web.Request) -> web.Response:

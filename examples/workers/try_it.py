@@ -1,7 +1,8 @@
 """Starts a worker and the web application of each queue, as in two terminals, places an order, and stops them.
 
-The queues themselves are in the other files. This needs PostgreSQL, in which DATABASE_URL is a database whose user may
-create others, and RabbitMQ at RABBITMQ_URL. A queue whose server does not answer is not tried, and a line says so.
+The queues themselves are in the other files. This needs what both of them need installed (docs/workers.md),
+ACEDATACLOUD_API_TOKEN or the variables of `acetasks serve`, PostgreSQL, in which DATABASE_URL is a database whose user
+may create others, and RabbitMQ at RABBITMQ_URL. A queue whose server does not answer is not tried, and a line says so.
 """
 
 import asyncio
@@ -20,6 +21,8 @@ import asyncpg
 HERE = Path(__file__).parent
 DATABASE = os.environ.get("DATABASE_URL", "postgresql://127.0.0.1:5432/test")
 RABBITMQ = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/?heartbeat=3")
+#: Of URLs that name none.
+PORTS = {"postgresql": 5432, "postgres": 5432, "amqp": 5672, "amqps": 5671}
 
 
 class Queue(NamedTuple):
@@ -43,7 +46,8 @@ TASKIQ = Queue(
 def find_missing(servers: tuple[str, ...]) -> str | None:
     for parts in map(urllib.parse.urlsplit, servers):
         try:
-            socket.create_connection((parts.hostname or "", parts.port or 0), timeout=1).close()
+            address = (parts.hostname or "localhost", parts.port or PORTS[parts.scheme])
+            socket.create_connection(address, timeout=1).close()
         except OSError as error:
             return f"no {parts.scheme} server: {error}"
     return None
