@@ -11,12 +11,15 @@ import functools
 import os
 import secrets
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import asyncpg
 from service_support import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tcp_proxy import TCPProxy
 
 #: The database, in which the user may create schemas.
 URL = os.environ.get("ACETASKS_TEST_POSTGRES", "postgresql://127.0.0.1:5432/test")
@@ -64,3 +67,10 @@ def empty_database(url: str = URL) -> Iterator[str]:
         yield f"{url}{'&' if '?' in url else '?'}search_path={schema}&synchronous_commit=off"
     finally:
         execute(f"DROP SCHEMA {schema} CASCADE", url=url)
+
+
+def behind(proxy: TCPProxy, url: str) -> str:
+    """Return a URL by way of the proxy."""
+    parts = urlsplit(url)
+    user = f"{parts.username}@" if parts.username else ""
+    return parts._replace(netloc=f"{user}127.0.0.1:{proxy.port}").geturl()

@@ -12,7 +12,7 @@ import random
 import socket
 import statistics
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 from aiohttp import web
@@ -21,7 +21,7 @@ import acetasks
 from acetasks.testing import AceServer, run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
 TASKS = 1000
 TOKEN = "test-token"
@@ -44,6 +44,17 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     median: float
     worst: float
     ended: int
+
+    @classmethod
+    def of(cls, server: AceServer, lateness: Sequence[float], *, submissions: int) -> Self:
+        """Return the figures of a run in which some tasks were submitted, and how late each has ended."""
+        return cls(
+            ids=server.ids_asked,
+            requests=server.request_count - submissions,
+            median=statistics.median(lateness),
+            worst=max(lateness),
+            ended=len(lateness),
+        )
 
 
 @contextlib.asynccontextmanager
@@ -108,13 +119,7 @@ async def measure(
         client = acetasks.Client(TOKEN, base_url=server.url, rng=random.Random(1), callbacks=given, policy=policy)
         async with client:
             await asyncio.gather(*(one(server, client, number) for number in range(tasks)))
-        return Figures(
-            ids=server.ids_asked,
-            requests=server.request_count - tasks,
-            median=statistics.median(lateness),
-            worst=max(lateness),
-            ended=len(lateness),
-        )
+        return Figures.of(server, lateness, submissions=tasks)
 
 
 #: Runs of the table: the name, and the options of `measure`.

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import random
 import socket
-import statistics
 import sys
 import warnings
 from typing import TYPE_CHECKING
@@ -115,13 +114,7 @@ async def measure(
             for number, receiver in enumerate(receivers)
         ]
         await asyncio.gather(*(one(server, client, number) for number in range(tasks) for client in clients))
-        return Figures(
-            ids=server.ids_asked,
-            requests=server.request_count - WORKERS * tasks,
-            median=statistics.median(lateness),
-            worst=max(lateness),
-            ended=len(lateness),
-        )
+        return Figures.of(server, lateness, submissions=WORKERS * tasks)
 
 
 #: Runs of the table: the name, and the options of `measure`.

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 from ledger_support import EPOCH, accepted, begin, clock, ended, entry, intent, note
-from postgres_support import execute
+from postgres_support import behind, execute
 from store_contract import ChangesContract, IntentsContract, PagesContract, RestampContract, all_of
 from tcp_proxy import TCPProxy
 
@@ -20,6 +20,8 @@ from acetasks._ledger import EntryState, Ledger, PostgresStore, Store, build_sto
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from tcp_proxy import TCPProxy
 
     from acetasks.testing import AceServer
 
@@ -39,19 +41,9 @@ async def store(postgres_url: str) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-async def proxy(postgres_url: str) -> AsyncIterator[TCPProxy]:
-    """A proxy in front of the server."""
-    parts = urlsplit(postgres_url)
-    async with TCPProxy(parts.hostname or "127.0.0.1", parts.port or 5432) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 async def remote(postgres_url: str, proxy: TCPProxy) -> AsyncIterator[PostgresStore]:
     """An open store behind the proxy."""
-    parts = urlsplit(postgres_url)
-    user = f"{parts.username}@" if parts.username else ""
-    store = PostgresStore(parts._replace(netloc=f"{user}127.0.0.1:{proxy.port}").geturl())
+    store = PostgresStore(behind(proxy, postgres_url))
     await store.open()
     yield store
     await store.close()

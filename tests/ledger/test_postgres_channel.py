@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 from ledger_support import accepted, begin, intent, note
-from postgres_support import empty_database, execute
-from tcp_proxy import TCPProxy
+from postgres_support import behind, empty_database, execute
 
 import acetasks
 from acetasks._ledger import AnnouncingStore, PostgresStore, postgres_channel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from tcp_proxy import TCPProxy
 
 pytestmark = pytest.mark.real_clock  # the server is another process
 
@@ -60,21 +60,6 @@ async def listening(url: str, **options: float) -> AsyncIterator[tuple[PostgresS
         listener.task.cancel()
         await asyncio.wait([listener.task])
         await store.close()
-
-
-@pytest.fixture
-async def proxy(postgres_url: str) -> AsyncIterator[TCPProxy]:
-    """A proxy in front of the server."""
-    parts = urlsplit(postgres_url)
-    async with TCPProxy(parts.hostname or "127.0.0.1", parts.port or 5432) as proxy:
-        yield proxy
-
-
-def behind(proxy: TCPProxy, url: str) -> str:
-    """Return a URL by way of the proxy."""
-    parts = urlsplit(url)
-    user = f"{parts.username}@" if parts.username else ""
-    return parts._replace(netloc=f"{user}127.0.0.1:{proxy.port}").geturl()
 
 
 async def test_texts_reach_every_process(postgres_url: str) -> None:
