@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from acetasks._http import Response
+from acetasks._http.aiohttp_backend import POOL_SIZE
 from acetasks.providers import lookup
 from acetasks.testing.rules import Outcome
 from acetasks.testing.samples import template_for
@@ -79,7 +80,10 @@ class Wire:
     Attributes:
         traffic: What the client has sent.
         alive: Set unless the client is dead, so that no request leaves and no response arrives any more.
+        max_connections: As of the client's own session.
     """
+
+    max_connections = POOL_SIZE
 
     def __init__(self) -> None:
         self.traffic = Traffic()
